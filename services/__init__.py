@@ -1,0 +1,1 @@
+"""Casewarden: authz, cases and audit over one append-only log, and the kernel they share."""

@@ -1,0 +1,132 @@
+"""Rule `repeated_failures_account` (SG-9): five failed logins on one account in fifteen minutes.
+
+Owns the rule, its bursts by account, and `failures_then_success` for an account: a login in
+such a burst may be the guess that was right. An account is a person, or the keyed digest of
+what was typed when there is no such person. In the flow: signals → here → findings.
+"""
+
+from datetime import datetime
+from typing import Final
+
+import msgspec
+
+from services.audit.detection import bursts
+from services.audit.detection.bursts import WINDOW, Burst
+from services.audit.detection.signals import (
+    FAILED,
+    LOGIN_FAILED,
+    SESSION_STARTED,
+    Finding,
+    Signal,
+    bounded,
+    login_succeeded,
+)
+
+NAME: Final = "repeated_failures_account"
+THEN_SUCCESS: Final = "failures_then_success"
+TYPES: Final = frozenset({LOGIN_FAILED, SESSION_STARTED})
+THRESHOLD: Final = 5
+
+
+class AccountBurst(Burst, omit_defaults=True):
+    """`recent` are the times in the window, kept until the burst is reported."""
+
+    recent: list[datetime] = msgspec.field(default_factory=list)
+
+
+class State(msgspec.Struct):
+    """The bursts, by account."""
+
+    by_account: dict[str, AccountBurst] = msgspec.field(default_factory=dict)
+    until_sweep: int = bursts.SWEEP_EVERY
+
+
+def initial() -> State:
+    """No failure yet."""
+    return State()
+
+
+def fold(state: State, signal: Signal) -> tuple[State, list[Finding]]:
+    """Consumes `state`: use the one returned."""
+    account = _account(signal)
+    if account is None:
+        return state, []
+    if signal.type == LOGIN_FAILED and signal.outcome == FAILED:
+        return state, _failed(state, account, signal)
+    if login_succeeded(signal):
+        return state, _succeeded(state, account, signal)
+    return state, []
+
+
+def _account(signal: Signal) -> str | None:
+    return f"person:{signal.person_id.hex}" if signal.person_id else signal.account
+
+
+def _sweep(state: State, signal: Signal) -> None:
+    state.until_sweep -= 1
+    if state.until_sweep <= 0:
+        state.by_account = bursts.swept(state.by_account, signal.occurred_at)
+        state.until_sweep = bursts.until_next_sweep(state.by_account)
+
+
+def _failed(state: State, account: str, signal: Signal) -> list[Finding]:
+    _sweep(state, signal)
+    burst = bursts.current(state.by_account, account, signal, AccountBurst)
+    if burst is None:
+        return []
+    bursts.add(burst, signal)
+    if not _due(burst, signal):
+        return []
+    burst.reported = burst.failures
+    burst.recent = []
+    return [_finding(burst, signal)]
+
+
+def _due(burst: AccountBurst, signal: Signal) -> bool:
+    if burst.reported:
+        return bursts.doubled(burst.failures, burst.reported)
+    burst.recent += [signal.occurred_at] * min(signal.count, THRESHOLD)
+    burst.recent = [at for at in burst.recent if at >= burst.last - WINDOW]
+    return len(burst.recent) >= THRESHOLD
+
+
+def _succeeded(state: State, account: str, signal: Signal) -> list[Finding]:
+    burst = state.by_account.get(account)
+    if burst is None or not burst.reported or not bursts.add_login(burst, signal):
+        return []
+    return [then_success(burst, signal, "account")]
+
+
+def _finding(burst: AccountBurst, signal: Signal) -> Finding:
+    return Finding(
+        rule=NAME,
+        key=f"{NAME}:{burst.first}",
+        severity="medium",
+        title="Repeated failed logins on one account",
+        person_id=signal.person_id,
+        organisation_id=signal.organisation_id,
+        occurred_at=signal.occurred_at,
+        evidence=bounded(burst.evidence),
+        evidence_more=burst.events - len(burst.evidence),
+        details={"failures": burst.failures},
+    )
+
+
+def then_success(burst: Burst, signal: Signal, burst_of: str) -> Finding:
+    """Report a login within a reported burst: one alert a burst, however many logins follow.
+
+    The logins come first in the evidence. The person is the last one who logged in.
+    """
+    evidence = bounded([*burst.logins, *burst.evidence])
+    return Finding(
+        rule=THEN_SUCCESS,
+        key=f"{THEN_SUCCESS}:{burst_of}:{burst.first}",
+        severity="high",
+        title="A login succeeded after repeated failures",
+        person_id=signal.person_id,
+        organisation_id=signal.organisation_id,
+        occurred_at=signal.occurred_at,
+        evidence=evidence,
+        evidence_more=burst.login_count + burst.events - len(evidence),
+        details={"failures": burst.failures, "logins": burst.login_count, "of": burst_of},
+    )

@@ -1,0 +1,95 @@
+"""The vocabulary of audit: its event types, what their data holds, and the guard keys they touch.
+
+Questions asked of the audit log are events like any other (SG-12). An alert is a stream of facts:
+raised, then perhaps updated while what it is about goes on, then resolved. Nothing in these
+payloads is about a learner; the note of a resolution is sealed under ``review`` of that alert.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from enum import StrEnum
+from typing import Final
+from uuid import NAMESPACE_URL, UUID, uuid5
+
+import msgspec
+
+from services.kernel.events import EventType, Kind, Registry, Service
+
+
+class Verdict(StrEnum):
+    """What an alert turned out to be."""
+
+    TRUE_POSITIVE = "true_positive"
+    FALSE_POSITIVE = "false_positive"
+    BENIGN = "benign"
+
+
+def alert_id(key: str) -> UUID:
+    """Return the id of the alert that findings under ``key`` make: the same wherever folded."""
+    return uuid5(NAMESPACE_URL, f"casewarden:alert:{key}")
+
+
+def alert_key(alert: UUID) -> str:
+    """Guard key of an alert's state; also the name of its stream."""
+    return f"alert:{alert}"
+
+
+class AlertRaised(msgspec.Struct, frozen=True, kw_only=True):
+    """Detection found something (SG-9, SG-10), or more of it: ``told`` counts its findings.
+
+    Findings under one ``key`` are one alert and the later one says more. ``evidence`` are event
+    ids, ``evidence_more`` how many were left out; ``details`` holds counts, dates and codes only.
+    """
+
+    alert_id: UUID
+    key: str
+    told: int
+    rule: str
+    severity: str
+    title: str
+    person_id: UUID | None
+    organisation_id: UUID | None
+    occurred_at: datetime
+    evidence: Sequence[UUID]
+    evidence_more: int = 0
+    details: Mapping[str, str | int] = {}
+
+
+class AlertResolved(msgspec.Struct, frozen=True, kw_only=True):
+    """Somebody judged an alert. ``note`` is sealed under ``review`` of the alert."""
+
+    alert_id: UUID
+    verdict: Verdict
+    note: str
+
+
+class Asked(msgspec.Struct, frozen=True, kw_only=True):
+    """Which filters a question used, by name only."""
+
+    filters: Sequence[str] = ()
+
+
+#: somebody asked the audit log something, and was answered
+READ: Final = "audit.read"
+#: somebody asked who may not, or for what is not theirs
+REFUSED: Final = "audit.refused"
+ALERT_RAISED: Final = "audit.alert_raised"
+#: the same alert, with more behind it; an alert already resolved is open again
+ALERT_UPDATED: Final = "audit.alert_updated"
+ALERT_RESOLVED: Final = "audit.alert_resolved"
+
+TYPES: Final = (
+    EventType(READ, Service.AUDIT, Kind.OBSERVATION, "audit log read"),
+    EventType(REFUSED, Service.AUDIT, Kind.OBSERVATION, "refused"),
+    EventType(ALERT_RAISED, Service.AUDIT, Kind.FACT, "alert raised"),
+    EventType(ALERT_UPDATED, Service.AUDIT, Kind.FACT, "alert updated"),
+    EventType(ALERT_RESOLVED, Service.AUDIT, Kind.FACT, "alert resolved"),
+)
+
+
+class WholeLog(Registry):
+    """The registry of who reads everything: a type it does not know is never somebody else's."""
+
+    def concerns(self, name: str) -> bool:  # noqa: ARG002 - the answer is the same for every name
+        """Say yes, so that an unknown type stops the fold, whichever service wrote it."""
+        return True

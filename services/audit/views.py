@@ -1,0 +1,134 @@
+"""The projections that questions are asked of: an index of every event, and the sessions.
+
+``audit.events`` folds the whole log, observations too, into thin rows: what can be asked by, and
+the position, where the event itself is. Nothing sealed is copied and nothing is opened. A fold
+that meets bytes it cannot understand stops; it never skips.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+from uuid import UUID
+
+import msgspec
+
+from services.authz import events as authz
+from services.kernel.events import CorruptEvent, Event, Recorded
+from services.kernel.projection import Connection
+
+_COLUMNS: Final = (
+    "position",
+    "recorded_at",
+    "actor_id",
+    "client_id",
+    "actor_organisation_id",
+    "organisation_id",
+    "session_id",
+    "type",
+    "action",
+    "outcome",
+    "object_type",
+    "object_id",
+)
+
+
+class EventIndex:
+    """The projection ``audit.events``."""
+
+    name = "audit.events"
+    tables: Sequence[str] = ("audit.event", "audit.event_student")
+
+    async def fold(self, connection: Connection, batch: Sequence[Recorded]) -> None:
+        """Add a row for each event, and one for each learner it is about."""
+        await connection.copy_records_to_table(
+            "event",
+            schema_name="audit",
+            columns=_COLUMNS,
+            records=[_row(recorded.position, recorded.event) for recorded in batch],
+        )
+        about = [(student, r.position) for r in batch for student in students_of(r)]
+        if about:
+            await connection.copy_records_to_table(
+                "event_student",
+                schema_name="audit",
+                columns=("student_id", "position"),
+                records=about,
+            )
+
+
+def _row(position: int, event: Event) -> tuple[Any, ...]:
+    actor, about = event.actor, event.object
+    return (
+        position,
+        event.recorded_at,
+        actor.person_id,
+        actor.client_id,
+        actor.organisation_id,
+        event.organisation_id,
+        event.origin.session_id,
+        event.type,
+        event.action,
+        event.outcome,
+        about.type if about else None,
+        about.id if about else None,
+    )
+
+
+def students_of(recorded: Recorded) -> Iterable[UUID]:
+    """Return the learners an event is about, each once: its own, and those a list showed.
+
+    A list or search names in ``data.students`` the learners whose records are in ``shown``.
+    """
+    event = recorded.event
+    listed = event.data.get("students")
+    if not listed:
+        return (event.student_id,) if event.student_id else ()
+    try:
+        found = dict.fromkeys(UUID(student) for student in listed)
+    except (ValueError, TypeError, AttributeError) as error:
+        raise CorruptEvent(f"position {recorded.position}") from error
+    if event.student_id:
+        found[event.student_id] = None
+    return found
+
+
+class Sessions:
+    """The projection ``audit.sessions``: when each session began, and how it ended (AC-USE-1)."""
+
+    name = "audit.sessions"
+    tables: Sequence[str] = ("audit.login_session",)
+
+    async def fold(self, connection: Connection, batch: Sequence[Recorded]) -> None:
+        """Add what began and close what ended, in order."""
+        began = [_began(r) for r in batch if r.event.type == authz.SESSION_STARTED]
+        ended = [_ended(r.event) for r in batch if r.event.type == authz.SESSION_ENDED]
+        if began:
+            await connection.executemany(
+                "insert into audit.login_session"
+                " (id, position, person_id, organisation_id, started_at, expires_at)"
+                " values ($1, $2, $3, $4, $5, $6)",
+                began,
+            )
+        if ended:
+            await connection.executemany(
+                "update audit.login_session set ended_at = $2, end_reason = $3"
+                " where id = $1 and ended_at is null",
+                ended,
+            )
+
+
+def _began(recorded: Recorded) -> tuple[Any, ...]:
+    event = recorded.event
+    data = msgspec.convert(event.data, authz.SessionStarted)
+    return (
+        data.session_id,
+        recorded.position,
+        data.person_id,
+        data.organisation_id or event.actor.organisation_id or event.organisation_id,
+        event.recorded_at,
+        data.expires_at,
+    )
+
+
+def _ended(event: Event) -> tuple[Any, ...]:
+    data = msgspec.convert(event.data, authz.SessionEnded)
+    return (data.session_id, event.recorded_at, data.reason)

@@ -1,0 +1,120 @@
+"""Access tokens, seen from the services that accept them.
+
+An access token is a JWT (RFC 9068 profile) signed with Ed25519; the algorithm is pinned, ``kid``
+must name a key of the log, and audience, issuer, expiry and type are required. Verifying says who
+signed in and in which session; whether that session still lives is a fact, loaded and guarded
+with every decision.
+"""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Final
+from uuid import UUID
+
+import asyncpg
+import jwt
+import msgspec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from starlette.requests import Request
+
+from services.kernel.errors import Unauthenticated
+
+ISSUER: Final = "casewarden"
+AUDIENCE: Final = "casewarden"
+ALGORITHM: Final = "EdDSA"
+TYPE: Final = "at+jwt"
+_CACHE: Final = 4096
+_REQUIRED: Final = ("exp", "iat", "sub", "aud", "iss", "jti")
+_LONGEST: Final = 2048
+
+
+class Claims(msgspec.Struct, frozen=True):
+    """What a valid token says. A person has a session; a service client has scopes."""
+
+    expires_at: datetime
+    person_id: UUID | None = None
+    session_id: UUID | None = None
+    client_id: str | None = None
+    scopes: Sequence[str] = ()
+
+
+class AccessTokens:
+    """Verifies access tokens with the public keys that the log carries.
+
+    A verified token is remembered until it expires, so that its signature is checked once.
+    """
+
+    def __init__(self, pool: asyncpg.Pool, schema: str) -> None:
+        self._pool = pool
+        self._schema = schema
+        self._keys: dict[str, Ed25519PublicKey] = {}
+        self._known: OrderedDict[str, Claims] = OrderedDict()
+
+    async def claims(self, request: Request, now: datetime) -> Claims:
+        """Return the claims of the request's bearer token; raise :class:`Unauthenticated`."""
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not token or len(token) > _LONGEST:
+            raise Unauthenticated
+        claims = self._known.get(token)
+        if claims is None:
+            claims = self._known[token] = await self._verify(token)
+            if len(self._known) > _CACHE:
+                self._known.popitem(last=False)
+        if claims.expires_at <= now:
+            self._known.pop(token, None)
+            raise Unauthenticated
+        return claims
+
+    async def person(self, request: Request, now: datetime) -> tuple[UUID, UUID, datetime]:
+        """Return person, session and expiry of a person's token; raise :class:`Unauthenticated`."""
+        claims = await self.claims(request, now)
+        if claims.person_id is None or claims.session_id is None:
+            raise Unauthenticated
+        return claims.person_id, claims.session_id, claims.expires_at
+
+    def forget_keys(self) -> None:
+        """Load the keys again: one was retired."""
+        self._keys.clear()
+        self._known.clear()
+
+    async def _verify(self, token: str) -> Claims:
+        try:
+            head = jwt.get_unverified_header(token)
+            kid = head.get("kid")
+            if head.get("typ") != TYPE or head.get("alg") != ALGORITHM or not isinstance(kid, str):
+                raise Unauthenticated
+            payload = jwt.decode(
+                token,
+                await self._key(kid),
+                algorithms=[ALGORITHM],
+                audience=AUDIENCE,
+                issuer=ISSUER,
+                options={"require": list(_REQUIRED), "verify_exp": False},
+            )
+            return _claims(payload)
+        except (jwt.InvalidTokenError, ValueError, KeyError, TypeError):
+            raise Unauthenticated from None
+
+    async def _key(self, kid: str) -> Ed25519PublicKey:
+        if kid not in self._keys:
+            rows = await self._pool.fetch(
+                f"select kid, public_key from {self._schema}.signing_key where retired_at is null"
+            )
+            self._keys = {
+                r["kid"]: Ed25519PublicKey.from_public_bytes(r["public_key"]) for r in rows
+            }
+        try:
+            return self._keys[kid]
+        except KeyError:
+            raise Unauthenticated from None
+
+
+def _claims(payload: dict[str, object]) -> Claims:
+    expires_at = datetime.fromtimestamp(float(str(payload["exp"])), UTC)
+    if "client_id" in payload:
+        scopes = str(payload.get("scope", "")).split()
+        return Claims(expires_at, client_id=str(payload["client_id"]), scopes=tuple(scopes))
+    return Claims(
+        expires_at, person_id=UUID(str(payload["sub"])), session_id=UUID(str(payload["sid"]))
+    )

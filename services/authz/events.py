@@ -1,0 +1,294 @@
+"""The vocabulary of authz: its event types, what their data holds, and the guard keys they touch.
+
+Personal data in these payloads is sealed: a person's profile under the ``staff`` compartment of
+that person, everything that lets somebody in under ``credential``.
+"""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Final
+from uuid import UUID
+
+import msgspec
+
+from services.kernel.events import EventType, Kind, Service
+
+
+class Role(StrEnum):
+    """The roles of the contract."""
+
+    SCHOOL_LEADER = "school_leader"
+    PRIMARY_CONTACT = "primary_contact"
+    SCHOOL_OFFICE = "school_office"
+    ISP_WORKFLOW_LEAD = "isp_workflow_lead"
+    ASP_WORKFLOW_LEAD = "asp_workflow_lead"
+    ASP_CASE_MANAGER = "asp_case_manager"
+    CENTRAL_INVESTIGATION = "central_investigation"
+    NATIONAL_CONTRACTS = "national_contracts"
+    REGIONAL_CONTRACT_MANAGER = "regional_contract_manager"
+    REGIONAL_OFFICE = "regional_office"
+    PROSECUTIONS = "prosecutions"
+    TECHNICAL_SUPPORT = "technical_support"
+    SECURITY_ANALYST = "security_analyst"
+    PRIVACY_OFFICER = "privacy_officer"
+    ADMINISTRATOR = "administrator"
+
+
+class OrganisationKind(StrEnum):
+    """What an organisation is."""
+
+    SCHOOL = "school"
+    ASP = "asp"
+    ISP = "isp"
+    MINISTRY = "ministry"
+
+
+def person_key(person_id: UUID) -> str:
+    """Guard key of a person's assignments, clearances and suspension."""
+    return f"person:{person_id}"
+
+
+def session_key(session_id: UUID) -> str:
+    """Guard key of a session's life."""
+    return f"session:{session_id}"
+
+
+def organisation_key(organisation_id: UUID) -> str:
+    """Guard key of an organisation: its kind, and who has access to it."""
+    return f"organisation:{organisation_id}"
+
+
+def catchment_key(school_id: UUID) -> str:
+    """Guard key of which providers serve a school."""
+    return f"catchment:{school_id}"
+
+
+class OrganisationRegistered(msgspec.Struct, frozen=True, kw_only=True):
+    """An organisation exists. Nothing here is personal."""
+
+    organisation_id: UUID
+    kind: OrganisationKind
+    name: str
+    time_zone: str
+    holiday_subdivision: str | None = None
+    phone: str | None = None
+    address: str | None = None
+    region: str | None = None
+
+
+class CatchmentChanged(msgspec.Struct, frozen=True, kw_only=True):
+    """A provider serves a school from a date until a date (AC: catchments are dated)."""
+
+    provider_id: UUID
+    school_id: UUID
+    starts_at: datetime
+    ends_at: datetime | None = None
+
+
+class PersonRegistered(msgspec.Struct, frozen=True, kw_only=True):
+    """A person exists. ``profile`` (sealed, ``staff``) is the JSON of :class:`Profile`."""
+
+    person_id: UUID
+    profile: str
+    #: keyed digest of the user name, and the name itself sealed under ``credential``
+    username_digest: str
+    username: str
+
+
+class ProfileCorrected(msgspec.Struct, frozen=True, kw_only=True):
+    """A person's profile was corrected (AC-DO-13). ``profile`` as above."""
+
+    person_id: UUID
+    profile: str
+
+
+class AssignmentGranted(msgspec.Struct, frozen=True, kw_only=True):
+    """A person holds a role at an organisation from a moment until a moment."""
+
+    assignment_id: UUID
+    person_id: UUID
+    role: Role
+    organisation_id: UUID
+    starts_at: datetime
+    ends_at: datetime | None = None
+    decision_id: UUID | None = None
+
+
+class AssignmentRevoked(msgspec.Struct, frozen=True, kw_only=True):
+    """An assignment ends now. ``reason`` is sealed under the person's ``staff`` key, if given."""
+
+    assignment_id: UUID
+    person_id: UUID
+    reason: str | None = None
+
+
+class PersonSuspended(msgspec.Struct, frozen=True, kw_only=True):
+    """A person may do nothing until reinstated. ``reason`` is sealed under ``staff``."""
+
+    person_id: UUID
+    reason: str
+
+
+class PersonReinstated(msgspec.Struct, frozen=True, kw_only=True):
+    """A suspension is over."""
+
+    person_id: UUID
+
+
+class AccessDecisionRecorded(msgspec.Struct, frozen=True, kw_only=True):
+    """A leader decided that a person is to have (or lose) a role (AC-DO-3); serves once."""
+
+    decision_id: UUID
+    person_id: UUID
+    role: Role
+    organisation_id: UUID
+    expires_at: datetime
+
+
+class SessionStarted(msgspec.Struct, frozen=True, kw_only=True):
+    """Somebody logged in with two factors (SG-2). ``refresh_digest`` identifies the family."""
+
+    session_id: UUID
+    person_id: UUID
+    organisation_id: UUID | None
+    methods: tuple[str, ...]
+    expires_at: datetime
+    refresh_digest: str
+
+
+class SessionRefreshed(msgspec.Struct, frozen=True, kw_only=True):
+    """The refresh token was rotated."""
+
+    session_id: UUID
+    person_id: UUID
+    refresh_digest: str
+
+
+class SessionEnded(msgspec.Struct, frozen=True, kw_only=True):
+    """A session is over: ``logout``, ``idle``, ``absolute``, ``reuse``, ``suspended`` or ``reset``."""
+
+    session_id: UUID
+    person_id: UUID
+    reason: str
+    duration_s: int
+
+
+class SigningKeyAdded(msgspec.Struct, frozen=True, kw_only=True):
+    """A public key that access tokens may be signed with. ``public_key`` is raw Ed25519, base64."""
+
+    kid: str
+    public_key: str
+
+
+class SigningKeyRetired(msgspec.Struct, frozen=True, kw_only=True):
+    """Tokens of this key are no longer accepted."""
+
+    kid: str
+
+
+class CredentialSet(msgspec.Struct, frozen=True, kw_only=True):
+    """A password was set. ``password_hash`` (argon2id) is sealed under ``credential``."""
+
+    person_id: UUID
+    password_hash: str
+
+
+class TotpEnrolled(msgspec.Struct, frozen=True, kw_only=True):
+    """A TOTP secret was confirmed. ``secret`` is sealed under ``credential``."""
+
+    person_id: UUID
+    secret: str
+
+
+class RecoveryCodesIssued(msgspec.Struct, frozen=True, kw_only=True):
+    """New recovery codes replace the old. ``hashes`` (JSON list) is sealed under ``credential``."""
+
+    person_id: UUID
+    hashes: str
+
+
+class InvitationIssued(msgspec.Struct, frozen=True, kw_only=True):
+    """A one-time invitation to set a password and enrol a second factor."""
+
+    person_id: UUID
+    token_digest: str
+    expires_at: datetime
+
+
+class Profile(msgspec.Struct, frozen=True, kw_only=True):
+    """A member of staff as others may see them; always sealed in an event."""
+
+    given_name: str
+    family_name: str
+    email: str
+    phone: str = ""
+
+    @property
+    def name(self) -> str:
+        """The full name."""
+        return f"{self.given_name} {self.family_name}".strip()
+
+
+ORGANISATION_REGISTERED: Final = "authz.organisation_registered"
+CATCHMENT_CHANGED: Final = "authz.catchment_changed"
+PERSON_REGISTERED: Final = "authz.person_registered"
+PROFILE_CORRECTED: Final = "authz.profile_corrected"
+ASSIGNMENT_GRANTED: Final = "authz.assignment_granted"
+ASSIGNMENT_REVOKED: Final = "authz.assignment_revoked"
+PERSON_SUSPENDED: Final = "authz.person_suspended"
+PERSON_REINSTATED: Final = "authz.person_reinstated"
+ACCESS_DECISION_RECORDED: Final = "authz.access_decision_recorded"
+INVITATION_ISSUED: Final = "authz.invitation_issued"
+CREDENTIAL_SET: Final = "authz.credential_set"
+TOTP_ENROLLED: Final = "authz.totp_enrolled"
+RECOVERY_CODES_ISSUED: Final = "authz.recovery_codes_issued"
+SESSION_STARTED: Final = "authz.session_started"
+SESSION_REFRESHED: Final = "authz.session_refreshed"
+SESSION_ENDED: Final = "authz.session_ended"
+SIGNING_KEY_ADDED: Final = "authz.signing_key_added"
+SIGNING_KEY_RETIRED: Final = "authz.signing_key_retired"
+#: somebody's password or second factor was wrong
+LOGIN_FAILED: Final = "authz.login_failed"
+#: logins from one address that were not even tried, as a counted window
+LOGIN_THROTTLED: Final = "authz.login_throttled"
+#: requests without a valid session, as a counted window per address
+UNAUTHENTICATED: Final = "authz.unauthenticated"
+#: something was shown: a profile, a staff list, one's own activity
+READ: Final = "authz.read"
+#: something was refused
+REFUSED: Final = "authz.refused"
+
+
+def _fact(name: str, title: str) -> EventType:
+    return EventType(name, Service.AUTHZ, Kind.FACT, title)
+
+
+def _observation(name: str, title: str) -> EventType:
+    return EventType(name, Service.AUTHZ, Kind.OBSERVATION, title)
+
+
+TYPES: Final = (
+    _fact(ORGANISATION_REGISTERED, "organisation registered"),
+    _fact(CATCHMENT_CHANGED, "catchment changed"),
+    _fact(PERSON_REGISTERED, "person registered"),
+    _fact(PROFILE_CORRECTED, "profile corrected"),
+    _fact(ASSIGNMENT_GRANTED, "assignment granted"),
+    _fact(ASSIGNMENT_REVOKED, "assignment revoked"),
+    _fact(PERSON_SUSPENDED, "person suspended"),
+    _fact(PERSON_REINSTATED, "person reinstated"),
+    _fact(ACCESS_DECISION_RECORDED, "access decision recorded"),
+    _fact(INVITATION_ISSUED, "invitation issued"),
+    _fact(CREDENTIAL_SET, "credential set"),
+    _fact(TOTP_ENROLLED, "second factor enrolled"),
+    _fact(RECOVERY_CODES_ISSUED, "recovery codes issued"),
+    _fact(SESSION_STARTED, "session started"),
+    _fact(SESSION_REFRESHED, "session refreshed"),
+    _fact(SESSION_ENDED, "session ended"),
+    _fact(SIGNING_KEY_ADDED, "signing key added"),
+    _fact(SIGNING_KEY_RETIRED, "signing key retired"),
+    _observation(LOGIN_FAILED, "login failed"),
+    _observation(LOGIN_THROTTLED, "logins throttled"),
+    _observation(UNAUTHENTICATED, "unauthenticated requests"),
+    _observation(READ, "read"),
+    _observation(REFUSED, "refused"),
+)

@@ -1,0 +1,159 @@
+"""Passwords: what may be one, and how one is kept.
+
+Length counts more than complexity; guessable passwords and those made from one's own details are
+refused (SG-4, SG-21; NIST SP 800-63B). Kept as argon2id (RFC 9106) with OWASP's parameters.
+Hashing runs in two threads behind a bounded queue, so a flood of logins can take neither all
+memory nor all processors. This module stores nothing and knows no account.
+"""
+
+import asyncio
+import re
+import threading
+import unicodedata
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from http import HTTPStatus
+from typing import Final, TypeVar
+
+from argon2 import PasswordHasher
+from argon2.exceptions import InvalidHashError, VerificationError
+from argon2.low_level import Type
+from zxcvbn import zxcvbn
+
+from services.authz.events import Profile
+from services.kernel.effects import Effects
+from services.kernel.errors import Problem, TooManyRequests
+
+MIN_LENGTH: Final = 12
+MAX_LENGTH: Final = 128
+_MIN_SCORE: Final = 3
+_SHORTEST_PART: Final = 3
+_SCORED: Final = 72
+_WORKERS: Final = 2
+_QUEUE: Final = 32
+_SALT_BYTES: Final = 16
+T = TypeVar("T")
+
+_argon2: Final = PasswordHasher(
+    time_cost=2, memory_cost=19_456, parallelism=1, hash_len=32, type=Type.ID
+)
+#: zxcvbn keeps the user's own words in a global; two threads would mix two people's
+_zxcvbn_turn: Final = threading.Lock()
+
+
+class PasswordRefused(Problem):
+    """The new password cannot be taken; ``code`` says why."""
+
+    status, code = HTTPStatus.UNPROCESSABLE_ENTITY, "password_refused"
+    title = "Password refused"
+
+
+class PasswordMalformed(PasswordRefused):
+    """It holds a control character."""
+
+    code, title = "password_malformed", "The password holds a control character"
+
+
+class PasswordTooShort(PasswordRefused):
+    """It has fewer than twelve characters."""
+
+    code, title = "password_too_short", f"The password needs {MIN_LENGTH} characters or more"
+
+
+class PasswordTooLong(PasswordRefused):
+    """It has more than 128 characters."""
+
+    code, title = "password_too_long", f"The password has more than {MAX_LENGTH} characters"
+
+
+class PasswordHoldsOwnDetails(PasswordRefused):
+    """It holds part of the person's own name, user name or email address (SG-21)."""
+
+    code, title = "password_holds_own_details", "The password holds your own details"
+
+
+class PasswordGuessable(PasswordRefused):
+    """It is common, or follows a pattern that is tried early (SG-4)."""
+
+    code, title = "password_guessable", "The password is too easy to guess"
+
+
+def normalise(password: str) -> str:
+    """Return ``password`` in NFKC, so that it is the same from every keyboard."""
+    return unicodedata.normalize("NFKC", password)
+
+
+def own_details(profile: Profile, username: str) -> frozenset[str]:
+    """Return the parts, of three letters or more, of what is personal to somebody."""
+    local = profile.email.partition("@")[0]
+    whole = (profile.given_name, profile.family_name, username, local)
+    parts = {part for text in whole for part in re.split(r"[\W\d_]+", text.casefold())}
+    return frozenset(p for p in {*parts, username.casefold()} if len(p) >= _SHORTEST_PART)
+
+
+def check(password: str, details: frozenset[str]) -> None:
+    """Raise the :class:`PasswordRefused` that says why ``password`` cannot be taken, if any."""
+    password = normalise(password)
+    if any(unicodedata.category(character) == "Cc" for character in password):
+        raise PasswordMalformed
+    if len(password) < MIN_LENGTH:
+        raise PasswordTooShort
+    if len(password) > MAX_LENGTH:
+        raise PasswordTooLong
+    folded = password.casefold()
+    if any(detail in folded for detail in details):
+        raise PasswordHoldsOwnDetails
+    with _zxcvbn_turn:
+        score = zxcvbn(password[:_SCORED], user_inputs=sorted(details))["score"]
+    if score < _MIN_SCORE:
+        raise PasswordGuessable
+
+
+def hash_password(password: str, salt: bytes) -> str:
+    """Return the argon2id hash of ``password``; takes tens of milliseconds and 19 MiB."""
+    return _argon2.hash(normalise(password), salt=salt)
+
+
+def matches(kept: str, password: str) -> bool:
+    """Say whether ``kept`` is a hash of ``password``."""
+    try:
+        return _argon2.verify(kept, normalise(password))
+    except (VerificationError, InvalidHashError):
+        return False
+
+
+class Passwords:
+    """Hashes and verifies off the event loop, at most two at a time."""
+
+    def __init__(self, effects: Effects) -> None:
+        self._effects = effects
+        self._threads = ThreadPoolExecutor(_WORKERS, thread_name_prefix="passwords")
+        self._waiting = 0
+        self._decoy = hash_password(effects.token(16).hex(), effects.token(_SALT_BYTES))
+
+    async def hash(self, password: str) -> str:
+        """Return the hash of ``password`` under a fresh salt."""
+        salt = self._effects.token(_SALT_BYTES)
+        return await self._run(lambda: hash_password(password, salt))
+
+    async def verify(self, kept: str | None, password: str) -> bool:
+        """Say whether ``password`` fits; without a kept hash do the same work and say no."""
+        fits = await self._run(lambda: matches(kept or self._decoy, password))
+        return fits and kept is not None
+
+    async def check(self, password: str, details: frozenset[str]) -> None:
+        """As :func:`check`, off the event loop: scoring takes milliseconds."""
+        await self._run(lambda: check(password, details))
+
+    def close(self) -> None:
+        """Let what runs end."""
+        self._threads.shutdown(wait=True, cancel_futures=True)
+
+    async def _run(self, work: Callable[[], T]) -> T:
+        if self._waiting >= _QUEUE:
+            raise TooManyRequests(retry_after_s=1)
+        self._waiting += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+        finally:
+            self._waiting -= 1

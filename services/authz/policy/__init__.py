@@ -1,0 +1,1 @@
+"""The policy: a Casbin model and the role matrix, one row per clause and part."""

@@ -1,0 +1,337 @@
+"""The vocabulary of cases: its event types, what their data holds, and the guard keys they touch.
+
+Everything said about a learner is sealed under keys of that learner: who they are under the
+``student`` compartment, casework under ``record``, and what carries a sensitive label (SE) under
+``sensitive``. A :class:`Box` is such a sealed text together with where it was sealed.
+"""
+
+from enum import StrEnum
+from typing import Final
+from uuid import UUID
+
+import msgspec
+
+from services.kernel.events import EventType, Kind, Service
+from services.kernel.sealing import Compartment, KeyRef, Sealed
+
+
+class RecordKind(StrEnum):
+    """The two kinds of record."""
+
+    REQUEST = "request"
+    CASE = "case"
+
+
+class ItemKind(StrEnum):
+    """What an item of a case is."""
+
+    NOTE = "note"
+    COMMENT = "comment"
+    DOCUMENT = "document"
+    CORRESPONDENCE = "correspondence"
+    ACTIVITY = "activity"
+
+
+class Label(StrEnum):
+    """Sensitive categories (SE): a label shuts a thing to all but those who are cleared."""
+
+    SAFEGUARDING = "safeguarding"
+    HEALTH = "health"
+    LEARNING_SUPPORT = "learning_support"
+    ALLEGATION = "allegation"
+    FINANCE = "finance"
+    ETHNICITY = "ethnicity"
+    POLITICAL = "political"
+    RELIGION = "religion"
+    UNION = "union"
+    GENETIC = "genetic"
+    SEXUALITY = "sexuality"
+    CRIMINAL = "criminal"
+    BIOMETRIC = "biometric"
+    COURT_ORDER = "court_order"
+
+
+class PlanStatus(StrEnum):
+    """Whether a version of the support plan has been agreed with the family and the school."""
+
+    DRAFT = "draft"
+    AGREED = "agreed"
+
+
+def record_key(record_id: UUID) -> str:
+    """Guard key of one request or case and everything in it."""
+    return f"record:{record_id}"
+
+
+def student_key(student_id: UUID) -> str:
+    """Guard key of where a student is enrolled and which records they have."""
+    return f"student:{student_id}"
+
+
+class Box(msgspec.Struct, frozen=True):
+    """A sealed text, and where it was sealed; opens nowhere else."""
+
+    event: UUID
+    field: str
+    text: str
+    compartment: Compartment = Compartment.RECORD
+
+    def of(self, student_id: UUID) -> Sealed:
+        """Return it as the key store opens it."""
+        return Sealed(KeyRef(student_id, self.compartment), self.event, self.field, self.text)
+
+
+class Staff(msgspec.Struct, frozen=True):
+    """A person in one assignment: who moves elsewhere takes nothing along."""
+
+    assignment_id: UUID
+    person_id: UUID
+    organisation_id: UUID
+    role: str
+
+
+class StudentRegistered(msgspec.Struct, frozen=True, kw_only=True):
+    """A learner is known. ``tokens`` are truncated keyed digests of name words, to search by."""
+
+    student_id: UUID
+    school_id: UUID | None
+    basic: Box
+    demographics: Box
+    family: Box
+    tokens: tuple[str, ...] = ()
+
+
+class RequestDrafted(msgspec.Struct, frozen=True, kw_only=True):
+    """Somebody began a request for support."""
+
+    request_id: UUID
+    number: str
+    student_id: UUID
+    school_id: UUID
+    made_by: Staff
+    referral: Box
+
+
+class RequestEdited(msgspec.Struct, frozen=True, kw_only=True):
+    """The content of a request was replaced."""
+
+    referral: Box
+
+
+class RequestSubmitted(msgspec.Struct, frozen=True, kw_only=True):
+    """A request went to Central Investigation."""
+
+
+class RequestAccepted(msgspec.Struct, frozen=True, kw_only=True):
+    """A request meets the criteria."""
+
+    by: Staff
+
+
+class RequestDeclined(msgspec.Struct, frozen=True, kw_only=True):
+    """A request does not meet the criteria."""
+
+    by: Staff
+    reason: Box
+
+
+class RequestAllocated(msgspec.Struct, frozen=True, kw_only=True):
+    """A request was given to a provider whose catchment holds the school."""
+
+    provider_id: UUID
+    by: Staff
+
+
+class RequestAssigned(msgspec.Struct, frozen=True, kw_only=True):
+    """A case manager took the request on; it became a case."""
+
+    case_manager: Staff
+    case_id: UUID
+
+
+class RequestWithdrawn(msgspec.Struct, frozen=True, kw_only=True):
+    """A request was taken back."""
+
+    reason: Box | None = None
+
+
+class RequestDeleted(msgspec.Struct, frozen=True, kw_only=True):
+    """A draft was thrown away."""
+
+
+class CaseOpened(msgspec.Struct, frozen=True, kw_only=True):
+    """A request became a case."""
+
+    case_id: UUID
+    number: str
+    request_id: UUID
+    student_id: UUID
+    school_id: UUID
+    provider_id: UUID
+    made_by: Staff
+    case_manager: Staff
+    referral: Box
+
+
+class CaseAssigned(msgspec.Struct, frozen=True, kw_only=True):
+    """Another case manager of the provider has the case now."""
+
+    case_manager: Staff
+
+
+class CaseMoved(msgspec.Struct, frozen=True, kw_only=True):
+    """Another provider has the case now; case manager and team are cleared."""
+
+    provider_id: UUID
+    by: Staff
+
+
+class PrimaryContactNamed(msgspec.Struct, frozen=True, kw_only=True):
+    """The school's primary contact for the case."""
+
+    primary_contact: Staff
+
+
+class TeamMemberNamed(msgspec.Struct, frozen=True, kw_only=True):
+    """A case manager of the provider joined the team."""
+
+    member: Staff
+
+
+class TeamMemberRemoved(msgspec.Struct, frozen=True, kw_only=True):
+    """A member left the team."""
+
+    person_id: UUID
+
+
+class PlanWritten(msgspec.Struct, frozen=True, kw_only=True):
+    """A version of the support plan. ``content`` is the JSON of goals and actions."""
+
+    plan_id: UUID
+    status: PlanStatus
+    content: Box
+    author: Staff
+    labels: tuple[Label, ...] = ()
+
+
+class ItemAdded(msgspec.Struct, frozen=True, kw_only=True):
+    """An item was put on the case."""
+
+    item_id: UUID
+    kind: ItemKind
+    author: Staff
+    text: Box
+    shared_with_school: bool = False
+    labels: tuple[Label, ...] = ()
+    labelled_by: UUID | None = None
+    summary: Box | None = None
+
+
+class ItemEdited(msgspec.Struct, frozen=True, kw_only=True):
+    """An item changed; what is absent stayed. New labels come with the text sealed anew."""
+
+    item_id: UUID
+    text: Box | None = None
+    summary: Box | None = None
+    shared_with_school: bool | None = None
+    labels: tuple[Label, ...] | None = None
+    labelled_by: UUID | None = None
+
+
+class ItemDeleted(msgspec.Struct, frozen=True, kw_only=True):
+    """An item was taken off the case by its author."""
+
+    item_id: UUID
+    reason: Box
+
+
+class ProsecutionNotified(msgspec.Struct, frozen=True, kw_only=True):
+    """The case was notified for potential prosecution (AC-DO-12)."""
+
+
+class ProsecutionNoticeWithdrawn(msgspec.Struct, frozen=True, kw_only=True):
+    """The notice was withdrawn."""
+
+
+class CaseClosed(msgspec.Struct, frozen=True, kw_only=True):
+    """Work on the case is over."""
+
+    outcome: Box
+
+
+class CaseWithdrawn(msgspec.Struct, frozen=True, kw_only=True):
+    """The case was opened in error: closed to all but audit (AC-DO-14)."""
+
+    reason: Box
+
+
+STUDENT_REGISTERED: Final = "cases.student_registered"
+REQUEST_DRAFTED: Final = "cases.request_drafted"
+REQUEST_EDITED: Final = "cases.request_edited"
+REQUEST_SUBMITTED: Final = "cases.request_submitted"
+REQUEST_ACCEPTED: Final = "cases.request_accepted"
+REQUEST_DECLINED: Final = "cases.request_declined"
+REQUEST_ALLOCATED: Final = "cases.request_allocated"
+REQUEST_ASSIGNED: Final = "cases.request_assigned"
+REQUEST_WITHDRAWN: Final = "cases.request_withdrawn"
+REQUEST_DELETED: Final = "cases.request_deleted"
+CASE_OPENED: Final = "cases.case_opened"
+CASE_ASSIGNED: Final = "cases.case_assigned"
+CASE_MOVED: Final = "cases.case_moved"
+PRIMARY_CONTACT_NAMED: Final = "cases.primary_contact_named"
+TEAM_MEMBER_NAMED: Final = "cases.team_member_named"
+TEAM_MEMBER_REMOVED: Final = "cases.team_member_removed"
+PLAN_WRITTEN: Final = "cases.plan_written"
+ITEM_ADDED: Final = "cases.item_added"
+ITEM_EDITED: Final = "cases.item_edited"
+ITEM_DELETED: Final = "cases.item_deleted"
+PROSECUTION_NOTIFIED: Final = "cases.prosecution_notified"
+PROSECUTION_NOTICE_WITHDRAWN: Final = "cases.prosecution_notice_withdrawn"
+CASE_CLOSED: Final = "cases.case_closed"
+CASE_WITHDRAWN: Final = "cases.case_withdrawn"
+#: something was shown: a record or some parts of it, a list, a search
+READ: Final = "cases.read"
+#: something was refused, hidden or missing: the three are one type
+REFUSED: Final = "cases.refused"
+#: requests without a valid session, as a counted window per address
+UNAUTHENTICATED: Final = "cases.unauthenticated"
+
+#: the payload of each fact
+PAYLOADS: Final[dict[str, type[msgspec.Struct]]] = {
+    STUDENT_REGISTERED: StudentRegistered,
+    REQUEST_DRAFTED: RequestDrafted,
+    REQUEST_EDITED: RequestEdited,
+    REQUEST_SUBMITTED: RequestSubmitted,
+    REQUEST_ACCEPTED: RequestAccepted,
+    REQUEST_DECLINED: RequestDeclined,
+    REQUEST_ALLOCATED: RequestAllocated,
+    REQUEST_ASSIGNED: RequestAssigned,
+    REQUEST_WITHDRAWN: RequestWithdrawn,
+    REQUEST_DELETED: RequestDeleted,
+    CASE_OPENED: CaseOpened,
+    CASE_ASSIGNED: CaseAssigned,
+    CASE_MOVED: CaseMoved,
+    PRIMARY_CONTACT_NAMED: PrimaryContactNamed,
+    TEAM_MEMBER_NAMED: TeamMemberNamed,
+    TEAM_MEMBER_REMOVED: TeamMemberRemoved,
+    PLAN_WRITTEN: PlanWritten,
+    ITEM_ADDED: ItemAdded,
+    ITEM_EDITED: ItemEdited,
+    ITEM_DELETED: ItemDeleted,
+    PROSECUTION_NOTIFIED: ProsecutionNotified,
+    PROSECUTION_NOTICE_WITHDRAWN: ProsecutionNoticeWithdrawn,
+    CASE_CLOSED: CaseClosed,
+    CASE_WITHDRAWN: CaseWithdrawn,
+}
+#: the type of each payload
+TYPE_OF: Final = {payload: name for name, payload in PAYLOADS.items()}
+
+TYPES: Final = (
+    *(
+        EventType(name, Service.CASES, Kind.FACT, name.partition(".")[2].replace("_", " "))
+        for name in PAYLOADS
+    ),
+    EventType(READ, Service.CASES, Kind.OBSERVATION, "read"),
+    EventType(REFUSED, Service.CASES, Kind.OBSERVATION, "refused"),
+    EventType(UNAUTHENTICATED, Service.CASES, Kind.OBSERVATION, "unauthenticated requests"),
+)

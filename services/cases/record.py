@@ -1,0 +1,295 @@
+"""What a request or a case is, and how each fact changes it.
+
+:func:`evolve` is pure and total over the facts of a record's stream. Sealed content passes through
+as it came; nothing here opens anything, reads a clock, or knows who is asking.
+"""
+
+from datetime import datetime
+from enum import StrEnum
+from uuid import UUID
+
+import msgspec
+
+from services.cases import events as e
+from services.cases.events import Box, ItemKind, Label, PlanStatus, RecordKind, Staff
+from services.kernel.events import Event
+
+_replace = msgspec.structs.replace
+
+
+class Status(StrEnum):
+    """Where a record is in its life. Requests end ``assigned``, ``declined`` or ``withdrawn``."""
+
+    DRAFT = "draft"
+    SUBMITTED = "submitted"
+    ACCEPTED = "accepted"
+    DECLINED = "declined"
+    ALLOCATED = "allocated"
+    ASSIGNED = "assigned"
+    ACTIVE = "active"
+    CLOSED = "closed"
+    WITHDRAWN = "withdrawn"
+    DELETED = "deleted"
+
+
+class Item(msgspec.Struct, frozen=True):
+    """One thing on a case."""
+
+    id: UUID
+    kind: ItemKind
+    author: Staff
+    created_at: datetime
+    text: Box
+    shared: bool = False
+    labels: tuple[Label, ...] = ()
+    labelled_by: UUID | None = None
+    summary: Box | None = None
+    edited_at: datetime | None = None
+
+
+class PlanVersion(msgspec.Struct, frozen=True):
+    """One version of the support plan."""
+
+    id: UUID
+    status: PlanStatus
+    author: Staff
+    created_at: datetime
+    content: Box
+    labels: tuple[Label, ...] = ()
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True):
+    """A request or a case. The fields down to ``notified`` are the facts that decisions use."""
+
+    id: UUID
+    kind: RecordKind
+    status: Status
+    student_id: UUID
+    school_id: UUID
+    provider_id: UUID | None = None
+    made_by: Staff
+    case_manager: Staff | None = None
+    primary_contact: Staff | None = None
+    team: tuple[Staff, ...] = ()
+    submitted_at: datetime | None = None
+    notified: bool = False
+
+    number: str
+    created_at: datetime
+    version: int
+    referral: Box
+    reviewed_by: Staff | None = None
+    reviewed_at: datetime | None = None
+    decline_reason: Box | None = None
+    allocated_at: datetime | None = None
+    case_id: UUID | None = None
+    request_id: UUID | None = None
+    closed_at: datetime | None = None
+    outcome: Box | None = None
+    plan: tuple[PlanVersion, ...] = ()
+    items: tuple[Item, ...] = ()
+
+    def item(self, item_id: UUID) -> Item | None:
+        """Return the item called ``item_id``."""
+        return next((item for item in self.items if item.id == item_id), None)
+
+    @property
+    def staff(self) -> tuple[Staff, ...]:
+        """Everybody the record names but for its team, once each, in order of appearance."""
+        named = (self.made_by, self.primary_contact, self.case_manager, self.reviewed_by)
+        authors = (*(v.author for v in self.plan), *(i.author for i in self.items))
+        return tuple(dict.fromkeys(s for s in (*named, *authors) if s is not None))
+
+
+def stream_of(record_id: UUID, kind: RecordKind) -> str:
+    """Return the stream of a record."""
+    return f"{kind}:{record_id}"
+
+
+def evolve(record: Record | None, event: Event) -> Record | None:
+    """Return ``record`` after ``event``."""
+    payload = msgspec.convert(event.data, e.PAYLOADS[event.type])
+    moment = event.effective_at or event.recorded_at
+    match payload:
+        case e.RequestDrafted():
+            return _drafted(payload, moment, event.version or 0)
+        case e.CaseOpened():
+            return _opened(payload, moment, event.version or 0)
+    if record is None:
+        return None
+    record = _replace(record, version=event.version or 0)
+    if record.kind is RecordKind.REQUEST:
+        return _evolve_request(record, payload, moment)
+    return _evolve_case(record, payload, moment)
+
+
+def _drafted(p: e.RequestDrafted, moment: datetime, version: int) -> Record:
+    return Record(
+        id=p.request_id,
+        kind=RecordKind.REQUEST,
+        status=Status.DRAFT,
+        student_id=p.student_id,
+        school_id=p.school_id,
+        made_by=p.made_by,
+        number=p.number,
+        created_at=moment,
+        version=version,
+        referral=p.referral,
+    )
+
+
+def _opened(p: e.CaseOpened, moment: datetime, version: int) -> Record:
+    return Record(
+        id=p.case_id,
+        kind=RecordKind.CASE,
+        status=Status.ACTIVE,
+        student_id=p.student_id,
+        school_id=p.school_id,
+        provider_id=p.provider_id,
+        made_by=p.made_by,
+        case_manager=p.case_manager,
+        submitted_at=moment,
+        number=p.number,
+        created_at=moment,
+        version=version,
+        referral=p.referral,
+        request_id=p.request_id,
+    )
+
+
+def _evolve_request(record: Record, payload: msgspec.Struct, moment: datetime) -> Record:  # noqa: PLR0911 - one per stage
+    match payload:
+        case e.RequestEdited():
+            return _replace(record, referral=payload.referral)
+        case e.RequestSubmitted():
+            return _replace(record, status=Status.SUBMITTED, submitted_at=moment)
+        case e.RequestAccepted():
+            return _replace(
+                record, status=Status.ACCEPTED, reviewed_by=payload.by, reviewed_at=moment
+            )
+        case e.RequestDeclined():
+            return _replace(
+                record,
+                status=Status.DECLINED,
+                reviewed_by=payload.by,
+                reviewed_at=moment,
+                decline_reason=payload.reason,
+            )
+        case e.RequestAllocated():
+            return _replace(
+                record,
+                status=Status.ALLOCATED,
+                provider_id=payload.provider_id,
+                allocated_at=moment,
+                case_manager=None,
+            )
+        case e.RequestAssigned():
+            return _replace(
+                record,
+                status=Status.ASSIGNED,
+                case_manager=payload.case_manager,
+                case_id=payload.case_id,
+            )
+        case e.RequestWithdrawn():
+            return _replace(record, status=Status.WITHDRAWN, closed_at=moment)
+        case e.RequestDeleted():
+            return _replace(record, status=Status.DELETED, closed_at=moment)
+    raise AssertionError(payload)
+
+
+def _evolve_case(record: Record, payload: msgspec.Struct, moment: datetime) -> Record:  # noqa: PLR0911 - one per fact
+    match payload:
+        case e.CaseAssigned():
+            return _replace(record, case_manager=payload.case_manager)
+        case e.CaseMoved():
+            return _replace(record, provider_id=payload.provider_id, case_manager=None, team=())
+        case e.PrimaryContactNamed():
+            return _replace(record, primary_contact=payload.primary_contact)
+        case e.TeamMemberNamed():
+            left = tuple(m for m in record.team if m.person_id != payload.member.person_id)
+            return _replace(record, team=(*left, payload.member))
+        case e.TeamMemberRemoved():
+            left = tuple(m for m in record.team if m.person_id != payload.person_id)
+            return _replace(record, team=left)
+        case e.ProsecutionNotified():
+            return _replace(record, notified=True)
+        case e.ProsecutionNoticeWithdrawn():
+            return _replace(record, notified=False)
+        case e.CaseClosed():
+            return _replace(
+                record, status=Status.CLOSED, closed_at=moment, outcome=payload.outcome
+            )
+        case e.CaseWithdrawn():
+            return _replace(record, status=Status.WITHDRAWN, closed_at=moment)
+    return _evolve_content(record, payload, moment)
+
+
+def _evolve_content(record: Record, payload: msgspec.Struct, moment: datetime) -> Record:
+    match payload:
+        case e.PlanWritten():
+            version = PlanVersion(
+                payload.plan_id,
+                payload.status,
+                payload.author,
+                moment,
+                payload.content,
+                payload.labels,
+            )
+            return _replace(record, plan=(*record.plan, version))
+        case e.ItemAdded():
+            item = Item(
+                payload.item_id,
+                payload.kind,
+                payload.author,
+                moment,
+                payload.text,
+                payload.shared_with_school,
+                payload.labels,
+                payload.labelled_by,
+                payload.summary,
+            )
+            return _replace(record, items=(*record.items, item))
+        case e.ItemEdited():
+            items = tuple(
+                _edited(i, payload, moment) if i.id == payload.item_id else i for i in record.items
+            )
+            return _replace(record, items=items)
+        case e.ItemDeleted():
+            return _replace(
+                record, items=tuple(i for i in record.items if i.id != payload.item_id)
+            )
+    raise AssertionError(payload)
+
+
+def _edited(item: Item, edit: e.ItemEdited, moment: datetime) -> Item:
+    rewritten = edit.text is not None and edit.labels is None
+    return _replace(
+        item,
+        text=edit.text or item.text,
+        summary=edit.summary or item.summary,
+        shared=item.shared if edit.shared_with_school is None else edit.shared_with_school,
+        labels=item.labels if edit.labels is None else edit.labels,
+        labelled_by=item.labelled_by if edit.labels is None else edit.labelled_by,
+        edited_at=moment if rewritten else item.edited_at,
+    )
+
+
+class Student(msgspec.Struct, frozen=True):
+    """A learner as decisions and parts need them; all that is personal stays sealed."""
+
+    id: UUID
+    school_id: UUID | None
+    basic: Box
+    demographics: Box
+    family: Box
+    version: int = 1
+
+
+def evolve_student(student: Student | None, event: Event) -> Student | None:
+    """Return ``student`` after ``event``."""
+    if event.type != e.STUDENT_REGISTERED:
+        return student
+    p = msgspec.convert(event.data, e.StudentRegistered)
+    return Student(
+        p.student_id, p.school_id, p.basic, p.demographics, p.family, event.version or 1
+    )

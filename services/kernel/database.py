@@ -1,0 +1,72 @@
+"""Connections: one pool per service under that service's own database role.
+
+The roles are ``casewarden_authz``, ``casewarden_cases`` and ``casewarden_audit``; the owner of the
+schemas is whoever migrates. In one process three pools stand side by side, which keeps a mistake
+in SQL inside its service and isolates nothing from code execution.
+"""
+
+import asyncio
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import quote, urlsplit, urlunsplit
+
+import asyncpg
+
+from services.kernel.events import Service
+
+CONNECTION_ERRORS: Final = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.TooManyConnectionsError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.ReadOnlySQLTransactionError,
+    ConnectionError,
+    OSError,
+    asyncio.TimeoutError,
+)
+
+
+def role_name(service: Service) -> str:
+    """Return the database role a service logs in as."""
+    return f"casewarden_{service}"
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """Where the databases are: the owner's URLs of the log and of the key store."""
+
+    url: str
+    keys_url: str
+
+    @classmethod
+    def of(cls, url: str, keys_url: str = "") -> "Server":
+        """Describe a server by its URL; the key store is ``<database>_keys`` beside it."""
+        if keys_url:
+            return cls(url, keys_url)
+        parts = urlsplit(url)
+        return cls(url, urlunsplit(parts._replace(path=f"{parts.path}_keys")))
+
+    def as_role(self, url: str, role: str, password: str) -> str:
+        """Return ``url`` for another role of the same server."""
+        parts = urlsplit(url)
+        host = parts.netloc.rpartition("@")[2]
+        netloc = f"{quote(role)}:{quote(password)}@{host}"
+        return urlunsplit(parts._replace(netloc=netloc))
+
+
+async def open_pool(url: str, *, size: int, name: str) -> asyncpg.Pool:
+    """Open a pool of at most ``size`` connections; statements time out after ten seconds."""
+    pool = await asyncpg.create_pool(
+        url,
+        min_size=1,
+        max_size=size,
+        command_timeout=10,
+        timeout=5,
+        max_inactive_connection_lifetime=300,
+        server_settings={"application_name": f"casewarden {name}"},
+    )
+    assert pool is not None  # noqa: S101 - asyncpg types it optional; create_pool never gives None
+    return pool

@@ -1,0 +1,56 @@
+"""Entity tags: opaque, covering exactly what one caller may see, and their preconditions.
+
+A tag is a keyed digest of the canonical bytes of what is shown, bound to the caller: two callers
+cannot learn by comparing tags that they see the same, nor one caller that something hidden has
+changed. Preconditions follow RFC 9110, section 13.1.
+"""
+
+import base64
+import hmac
+import re
+from hashlib import sha256
+from typing import Final
+from uuid import UUID
+
+from starlette.requests import Request
+
+from services.kernel.errors import PreconditionFailed, PreconditionRequired
+
+_BYTES: Final = 16
+_LONGEST: Final = 4_096
+_TAG: Final = re.compile(r'(W/)?("[\x21\x23-\x7e\x80-\xff]*")')
+
+
+def etag(secret: bytes, caller_id: UUID | str, canonical: bytes) -> str:
+    """Return the strong tag, with its quotes, of ``canonical`` as ``caller_id`` sees it."""
+    digest = hmac.new(secret, f"etag|{caller_id}|".encode() + canonical, sha256).digest()
+    return f'"{base64.urlsafe_b64encode(digest[:_BYTES]).decode().rstrip("=")}"'
+
+
+def require_match(request: Request, current: str) -> None:
+    """Let a change go on whose ``If-Match`` names ``current`` (strong comparison) or is ``*``.
+
+    Raises :class:`PreconditionRequired` without the header and :class:`PreconditionFailed`
+    otherwise. Only call it of something the caller may see (404 and 403 come first).
+    """
+    sent = request.headers.getlist("if-match")
+    if not sent:
+        raise PreconditionRequired
+    if not _matches(sent, current, weak=False):
+        raise PreconditionFailed
+
+
+def not_modified(request: Request, current: str) -> bool:
+    """Say whether ``If-None-Match`` names ``current`` (weak comparison) or is ``*``.
+
+    The answer is then 304, which is a disclosure and recorded like one.
+    """
+    return _matches(request.headers.getlist("if-none-match"), current, weak=True)
+
+
+def _matches(sent: list[str], current: str, *, weak: bool) -> bool:
+    text = ",".join(sent).strip()
+    if text == "*":
+        return True
+    tags = _TAG.findall(text[:_LONGEST])
+    return any(tag == current and (weak or not prefix) for prefix, tag in tags)

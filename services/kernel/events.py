@@ -1,0 +1,234 @@
+"""The event envelope, the registry of event types, and the canonical bytes.
+
+An event's *body* is the only truth: ``header LF json``. The header line is
+``id type stream version`` (``-`` where an observation has no stream), so that the database can
+compare what it indexes with what is signed by comparing a prefix of bytes. The JSON after it has
+sorted keys, no white space, and UTF-8. The leaf hash of RFC 6962 is SHA-256(0x00 || body).
+
+Two kinds of event exist. A *fact* changes what is true: it belongs to a stream, has the next
+version of it, and declares the keys it *touches*. An *observation* (a read, a login that failed,
+a refusal) changes nothing, has no stream, and never collides with anything.
+
+This module never talks to a database and never opens sealed data.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Final
+from uuid import UUID
+
+import msgspec
+
+MAX_BODY_BYTES: Final = 65_535
+
+
+class Service(StrEnum):
+    """Who may append an event type; also the suffix of its database role."""
+
+    AUTHZ = "authz"
+    CASES = "cases"
+    AUDIT = "audit"
+
+
+class Kind(StrEnum):
+    """Whether an event changes what is true."""
+
+    FACT = "fact"
+    OBSERVATION = "observation"
+
+
+class Outcome(StrEnum):
+    """How an attempt ended."""
+
+    ALLOWED = "allowed"
+    DENIED = "denied"
+    FAILED = "failed"
+
+
+class Actor(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Who acted: a person, or a service client, for an organisation."""
+
+    person_id: UUID | None = None
+    client_id: str | None = None
+    organisation_id: UUID | None = None
+
+
+class Origin(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Where from. ``sealed`` holds IP address, device and user agent under a period key."""
+
+    sealed: str | None = None
+    request_id: str | None = None
+    session_id: UUID | None = None
+
+
+class Ground(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Which assignment and which clause let which parts be shown or done."""
+
+    assignment_id: UUID
+    role: str
+    clause: str
+    parts: tuple[str, ...] = ()
+
+
+class ObjectRef(msgspec.Struct, frozen=True):
+    """What was acted upon."""
+
+    type: str
+    id: str
+
+
+class Event(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """One event. ``id``, ``type``, ``stream`` and ``version`` live in the header line only.
+
+    ``data`` is the payload of the type; everything in it that is personal or free text is sealed
+    (SG-18). ``shown`` maps each part to the ids disclosed. ``touches`` are guard keys.
+    """
+
+    id: UUID = UUID(int=0)
+    type: str = ""
+    schema: int = 1
+    stream: str | None = None
+    version: int | None = None
+    recorded_at: datetime
+    effective_at: datetime | None = None
+    actor: Actor = Actor()
+    origin: Origin = Origin()
+    action: str = ""
+    outcome: Outcome = Outcome.ALLOWED
+    grounds: tuple[Ground, ...] = ()
+    policy_version: str | None = None
+    purpose: str | None = None
+    student_id: UUID | None = None
+    object: ObjectRef | None = None
+    organisation_id: UUID | None = None
+    shown: Mapping[str, Sequence[str]] = {}
+    touches: tuple[str, ...] = ()
+    data: Mapping[str, Any] = {}
+
+
+class Recorded(msgspec.Struct, frozen=True):
+    """An event as the log holds it: its position, and its exact bytes."""
+
+    position: int
+    event: Event
+    body: bytes
+
+
+class UnknownEvent(Exception):  # noqa: N818 - a state of the world, not of the code
+    """A fold met an event type or schema this build does not know; it stops, it never skips."""
+
+
+class CorruptEvent(Exception):  # noqa: N818 - a state of the world, not of the code
+    """A body cannot be decoded, or its header differs from the columns beside it."""
+
+
+Upcaster = Callable[[dict[str, Any]], dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class EventType:
+    """A registered type: who may append it, its kind, and how old schemas are read."""
+
+    name: str
+    service: Service
+    kind: Kind
+    title: str
+    schema: int = 1
+    upcasters: Mapping[int, Upcaster] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.name.startswith(f"{self.service}."):
+            raise ValueError(f"{self.name} is not of service {self.service}")
+
+
+class Registry:
+    """The event types of an installation, registered explicitly at wiring."""
+
+    def __init__(self, types: Sequence[EventType]) -> None:
+        self._types = {t.name: t for t in types}
+        if len(self._types) != len(types):
+            raise ValueError("an event type is registered twice")
+        self._services = {str(t.service) for t in types}
+
+    def __iter__(self) -> Iterator[EventType]:
+        return iter(self._types.values())
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._types
+
+    def get(self, name: str) -> EventType:
+        """Return the type called ``name`` or raise :class:`UnknownEvent`."""
+        try:
+            return self._types[name]
+        except KeyError:
+            raise UnknownEvent(name) from None
+
+    def concerns(self, name: str) -> bool:
+        """Say whether ``name`` is of a service whose types are registered here, known or not."""
+        return name.partition(".")[0] in self._services
+
+    def upcast(self, event: Event) -> Event:
+        """Return ``event`` in its type's current schema; raise :class:`UnknownEvent` if newer."""
+        known = self.get(event.type)
+        if event.schema == known.schema:
+            return event
+        if event.schema > known.schema:
+            raise UnknownEvent(f"{event.type} schema {event.schema}")
+        data = dict(event.data)
+        for schema in range(event.schema, known.schema):
+            data = known.upcasters[schema](data)
+        return msgspec.structs.replace(event, schema=known.schema, data=data)
+
+
+_NO_ID: Final = UUID(int=0)
+_json = msgspec.json.Encoder(order="sorted")
+_event = msgspec.json.Decoder(Event)
+
+
+def header(event: Event) -> str:
+    """Return the header line without its line feed."""
+    if event.stream is None:
+        return f"{event.id} {event.type} - -"
+    return f"{event.id} {event.type} {event.stream} {event.version}"
+
+
+def encode(event: Event) -> bytes:
+    """Return the canonical bytes of ``event``; raise ``ValueError`` past 65,535 bytes."""
+    payload = msgspec.structs.replace(event, id=_NO_ID, type="", stream=None, version=None)
+    body = header(event).encode() + b"\n" + _json.encode(payload)
+    if len(body) > MAX_BODY_BYTES:
+        raise ValueError("event body over 65,535 bytes")
+    return body
+
+
+def decode(position: int, body: bytes) -> Recorded:
+    """Return the event in ``body``; raise :class:`CorruptEvent` when it is not one."""
+    try:
+        line, _, rest = body.partition(b"\n")
+        event_id, type_, stream, version = line.decode().split(" ")
+        event = msgspec.structs.replace(
+            _event.decode(rest),
+            id=UUID(event_id),
+            type=type_,
+            stream=None if stream == "-" else stream,
+            version=None if version == "-" else int(version),
+        )
+    except (ValueError, msgspec.MsgspecError) as error:
+        raise CorruptEvent(f"position {position}") from error
+    return Recorded(position, event, body)
+
+
+def leaf_hash(body: bytes) -> bytes:
+    """Return the RFC 6962 leaf hash of a body."""
+    return hashlib.sha256(b"\x00" + body).digest()
+
+
+def guard_key(name: str) -> int:
+    """Return the signed 64-bit digest under which the log keeps guard ``name``.
+
+    A collision of two names costs one needless second decision, never a missed one.
+    """
+    return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "big", signed=True)

@@ -1,0 +1,69 @@
+"""The one path of every request: load, decide, append, wait for the projection, answer.
+
+``decide`` is called again, from fresh facts, whenever the log answers that a fact it rested on
+has changed, expired or been overtaken: so every answer's event precedes, in the log, whatever
+revoked it ("fresh or refused"). A refusal takes the same path as a disclosure and is appended
+before it is told.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Final, Generic, TypeVar
+from uuid import UUID
+
+from services.kernel import telemetry
+from services.kernel.errors import Problem, Unavailable
+from services.kernel.events import Service
+from services.kernel.log import Expired, Group, Log, Stale, VersionConflict
+from services.kernel.projection import Projector
+
+T = TypeVar("T")
+_TRIES: Final = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Draft(Generic[T]):
+    """A decision on its way to the log: what to append, and what to answer once it is durable.
+
+    ``made`` names the ids of what the group makes, for a repeat under the same Idempotency-Key.
+    """
+
+    group: Group
+    reply: T | Problem
+    made: Mapping[str, UUID] = field(default_factory=dict)
+
+
+class Handling:
+    """Runs decisions against the log of one service."""
+
+    def __init__(self, log: Log, projector: Projector, service: Service) -> None:
+        self._log = log
+        self._projector = projector
+        self._stale = telemetry.STALE_DECISIONS.labels(service)
+
+    async def run(self, decide: Callable[[], Awaitable[Draft[T]]]) -> T:
+        """Return the reply of a decision that the log took; raise it when it is a problem.
+
+        Facts appended are folded when this returns, so the caller sees their own write. Raises
+        :class:`Unavailable` when the log cannot be written, or changes faster than twenty
+        decisions; :class:`services.kernel.log.Duplicate` goes through to whoever set a once-key.
+        """
+        for _ in range(_TRIES):
+            self._projector.check()
+            draft = await decide()
+            try:
+                position = await self._log.append(draft.group)
+            except (Stale, VersionConflict) as moved:
+                self._stale.inc()
+                await self._projector.reached(moved.position)
+                continue
+            except Expired:
+                self._stale.inc()
+                continue
+            if any(event.stream for event in draft.group.events):
+                self._projector.nudge()
+                await self._projector.reached(position)
+            if isinstance(draft.reply, Problem):
+                raise draft.reply
+            return draft.reply
+        raise Unavailable

@@ -1,0 +1,159 @@
+"""``Idempotency-Key``: a POST that is safe to send again.
+
+A key is scoped to the person, the route and the path. What is kept, in the last fact of the group
+that did the work, is an HMAC of the body and the ids of what was made; never a response. A repeat
+is authorised, recorded and rendered anew, from the ids; another body under the same key is
+malformed. A refused attempt keeps nothing: its key is still free.
+
+Place in the flow: around :meth:`services.kernel.handling.Handling.run`. Whoever calls has already
+authenticated the request (401 comes before 422).
+"""
+
+import hmac
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from typing import Any, Final, TypeVar
+from uuid import UUID
+
+import msgspec
+from starlette.requests import Request
+
+from services.kernel.errors import Malformed, Problem
+from services.kernel.events import Event
+from services.kernel.handling import Draft
+from services.kernel.log import Duplicate, Group, read_one
+from services.kernel.runtime import Runtime
+
+T = TypeVar("T")
+Made = Mapping[str, UUID]
+_FIELD: Final = "idempotency"
+_KEY: Final = re.compile(r"[\x21-\x7e]{1,255}\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One request under a key: both as keyed digests, so that neither can be read back."""
+
+    key: bytes
+    body: bytes
+
+
+class _Kept(msgspec.Struct, frozen=True):
+    """What the log keeps of a request that was done."""
+
+    key: str
+    body: str
+    ids: dict[str, UUID]
+
+
+class Idempotency:
+    """Runs POSTs of one service at most once per key."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._secret = runtime.installation.secret("idempotency")
+
+    async def attempt(self, request: Request, person_id: UUID | str) -> Attempt | None:
+        """Return the attempt that ``request`` makes, ``None`` without the header.
+
+        Raises :class:`Malformed` for a key that is not 1 to 255 printable ASCII characters. White
+        space and the order of fields in a JSON body make no difference.
+        """
+        key = request.headers.get("idempotency-key")
+        if key is None:
+            return None
+        if not _KEY.match(key):
+            raise Malformed("Idempotency-Key: 1 to 255 printable characters")
+        route = f"{self._runtime.service} {request.method} {_path(request)}"
+        return Attempt(
+            key=self._digest(f"key|{person_id}|{route}|{key}".encode()),
+            body=self._digest(b"body|" + _canonical(await request.body())),
+        )
+
+    async def run(
+        self,
+        attempt: Attempt | None,
+        first: Callable[[], Awaitable[Draft[T]]],
+        repeat: Callable[[Made], Awaitable[Draft[T]]],
+    ) -> T:
+        """Return the reply of ``first``, or of ``repeat`` when ``attempt`` was done before.
+
+        Both are ``decide`` functions as :class:`Handling` takes them. ``first`` puts the ids of
+        what it makes into ``Draft.made``; ``repeat`` gets them back and drafts a recorded read.
+        Two attempts at the same moment: one is first, the other repeats it. Raises
+        :class:`Malformed` for another body, and whatever the drafts refuse.
+        """
+        handling = self._runtime.handling
+        if attempt is None:
+            return await handling.run(first)
+        made = await self._made(attempt, await self._held(attempt))
+        if made is None:
+            try:
+                return await handling.run(lambda: _stamped(first, attempt))
+            except (Duplicate, Problem) as refused:
+                # The other attempt may have landed between our look and our decision, which then
+                # met what it had made: a conflict with ourselves.
+                made = await self._made(attempt, await self._held(attempt))
+                if made is None:
+                    raise refused from None
+        ids = made
+        return await handling.run(lambda: repeat(ids))
+
+    async def _held(self, attempt: Attempt) -> int | None:
+        position: int | None = await self._runtime.pool.fetchval(
+            "select position from log.once where key = $1", attempt.key
+        )
+        return position
+
+    async def _made(self, attempt: Attempt, position: int | None) -> Made | None:
+        recorded = None if position is None else await read_one(self._runtime.pool, position)
+        if recorded is None:
+            return None
+        await self._runtime.projector.reached(recorded.position)
+        kept = msgspec.convert(recorded.event.data[_FIELD], _Kept)
+        if not hmac.compare_digest(kept.body, attempt.body.hex()):
+            raise Malformed("Idempotency-Key was used with another body")
+        return kept.ids
+
+    def _digest(self, text: bytes) -> bytes:
+        return hmac.new(self._secret, text, sha256).digest()
+
+
+async def _stamped(first: Callable[[], Awaitable[Draft[T]]], attempt: Attempt) -> Draft[T]:
+    """Draft, and let the group hold the key unless it is a refusal."""
+    draft = await first()
+    if isinstance(draft.reply, Problem):
+        return draft
+    kept = _Kept(attempt.key.hex(), attempt.body.hex(), dict(draft.made))
+    group = draft.group
+    return replace(
+        draft,
+        group=replace(
+            group, events=_with_kept(group, kept), once=(*group.once, attempt.key)
+        ),
+    )
+
+
+def _with_kept(group: Group, kept: _Kept) -> list[Event]:
+    """Put ``kept`` where the log will say the key is held: the last fact, else the first event."""
+    events = list(group.events)
+    facts = [number for number, event in enumerate(events) if event.stream is not None]
+    holder = facts[-1] if facts else 0
+    data: dict[str, Any] = {**events[holder].data, _FIELD: msgspec.to_builtins(kept)}
+    events[holder] = msgspec.structs.replace(events[holder], data=data)
+    return events
+
+
+def _path(request: Request) -> str:
+    """The path below where the service is mounted: alone or mounted, the same."""
+    path, root = request.scope["path"], request.scope.get("root_path", "")
+    return str(path.removeprefix(root))
+
+
+def _canonical(body: bytes) -> bytes:
+    try:
+        return msgspec.json.encode(msgspec.json.decode(body), order="sorted")
+    except msgspec.MsgspecError:
+        return body

@@ -1,0 +1,307 @@
+"""Appending to the log and reading it: group commit over the one function that writes.
+
+Place in the flow: ``decision -> domain -> append -> projection``. This module owns how groups of
+events reach ``log.append`` and how their answers come back. It decides nothing, retries no
+decision, and opens nothing.
+
+Guarantees: an awaited :meth:`Log.append` that returns is durable. A group lands whole or not at
+all, whatever its neighbours do. After a lost connection the same events are offered again by id
+and are never stored twice. Non-guarantee: an append that raised :class:`Unavailable` may still
+have landed; whoever asked has been shown nothing.
+"""
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from time import perf_counter
+from typing import Final
+
+import asyncpg
+import structlog
+
+from services.kernel import telemetry
+from services.kernel.database import CONNECTION_ERRORS
+from services.kernel.errors import Unavailable
+from services.kernel.events import Event, Recorded, Service, decode, encode, guard_key
+
+_APPEND: Final = (
+    "select status, at from log.append($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14)"
+)
+_MAX_GROUPS: Final = 256
+_MAX_QUEUE: Final = 8_192
+_DEADLINE_S: Final = 5.0
+_logger = structlog.get_logger(__name__)
+
+
+class Refused(Exception):  # noqa: N818 - an answer, not a fault
+    """The log did not take a group; ``position`` says how far the caller must have read."""
+
+    def __init__(self, position: int) -> None:
+        super().__init__(position)
+        self.position = position
+
+
+class Stale(Refused):
+    """A guard was touched after the facts were read: decide again."""
+
+
+class Expired(Refused):
+    """The decision's ``valid_until`` has passed: decide again."""
+
+
+class VersionConflict(Refused):
+    """Somebody else wrote the stream's next version: load and decide again."""
+
+
+class Duplicate(Refused):
+    """A once-key is already held by the event at ``position``."""
+
+
+_REFUSALS: Final = {1: Stale, 2: Expired, 3: VersionConflict, 4: Duplicate}
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """What one request appends, together or not at all.
+
+    ``at`` is the position its facts were read at; ``guards`` the keys of every fact the decision
+    used; ``valid_until`` when the decision ends by itself; ``once`` keys that may exist only once.
+    """
+
+    events: Sequence[Event]
+    at: int = -1
+    guards: Sequence[str] = ()
+    valid_until: datetime | None = None
+    once: Sequence[bytes] = ()
+
+
+@dataclass(slots=True)
+class _Entry:
+    group: Group
+    bodies: list[bytes]
+    answer: asyncio.Future[int]
+    deadline: float
+    sent: bool = field(default=False)
+
+
+class Log:
+    """Appends for one service, through one connection, as many groups at a time as are waiting."""
+
+    def __init__(self, pool: asyncpg.Pool, service: Service) -> None:
+        self._pool = pool
+        self._service = service
+        self._queue: deque[_Entry] = deque()
+        self._wake = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._closing = False
+        self._appended = telemetry.EVENTS_APPENDED.labels(service, "allowed")
+        self._refused = telemetry.EVENTS_APPENDED.labels(service, "refused")
+        self._seconds = telemetry.APPEND_SECONDS.labels(service)
+        self._length = telemetry.APPEND_QUEUE.labels(service)
+
+    def start(self) -> None:
+        """Begin to take groups."""
+        self._task = asyncio.create_task(self._run(), name=f"append-{self._service}")
+
+    async def stop(self) -> None:
+        """Append what was accepted, then stop."""
+        self._closing = True
+        self._wake.set()
+        if self._task is not None:
+            await self._task
+
+    async def append(self, group: Group) -> int:
+        """Append ``group`` durably; return a position by which all its facts are in the log.
+
+        Raises a :class:`Refused` when the log says no, :class:`Unavailable` when it could not be
+        made durable within five seconds, ``ValueError`` when an event is too large.
+        """
+        if self._closing or len(self._queue) >= _MAX_QUEUE:
+            self._unavailable()
+            raise Unavailable
+        loop = asyncio.get_running_loop()
+        entry = _Entry(
+            group,
+            [encode(event) for event in group.events],
+            loop.create_future(),
+            loop.time() + _DEADLINE_S,
+        )
+        self._queue.append(entry)
+        self._wake.set()
+        started = perf_counter()
+        try:
+            async with asyncio.timeout_at(entry.deadline):
+                return await entry.answer
+        except TimeoutError:
+            self._unavailable()
+            raise Unavailable from None
+        finally:
+            self._seconds.observe(perf_counter() - started)
+
+    def _unavailable(self) -> None:
+        telemetry.APPEND_UNAVAILABLE.labels(self._service).inc()
+
+    async def _run(self) -> None:
+        while not (self._closing and not self._queue):
+            if not self._queue:
+                self._wake.clear()
+                await self._wake.wait()
+                continue
+            batch = [self._queue.popleft() for _ in range(min(len(self._queue), _MAX_GROUPS))]
+            self._length.set(len(self._queue))
+            await self._offer([e for e in batch if not e.answer.done()])
+
+    async def _offer(self, batch: list[_Entry]) -> None:
+        """Send ``batch`` until it is answered or past its deadline."""
+        pause = 0.01
+        while batch:
+            try:
+                async with self._pool.acquire(timeout=1) as connection:
+                    batch = await self._settle_landed(connection, batch)
+                    if batch:
+                        await self._send(connection, batch)
+                return
+            except CONNECTION_ERRORS as error:
+                _logger.warning("append_connection_lost", error=type(error).__name__)
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, 0.5)
+                now = asyncio.get_running_loop().time()
+                batch = [e for e in batch if not e.answer.done() and e.deadline > now]
+
+    async def _settle_landed(
+        self, connection: asyncpg.pool.PoolConnectionProxy, batch: list[_Entry]
+    ) -> list[_Entry]:
+        """Answer the groups that landed before the connection was lost; return the others."""
+        unsure = [e for e in batch if e.sent]
+        if not unsure:
+            return batch
+        ids = [e.group.events[-1].id for e in unsure]
+        rows = await connection.fetch(
+            "select id, position from log.event_id where id = any($1)", ids
+        )
+        landed = {row["id"]: row["position"] for row in rows}
+        for entry in unsure:
+            position = landed.get(entry.group.events[-1].id)
+            if position is not None and not entry.answer.done():
+                entry.answer.set_result(position)
+        return [e for e in batch if not e.answer.done()]
+
+    async def _send(
+        self, connection: asyncpg.pool.PoolConnectionProxy, batch: list[_Entry]
+    ) -> None:
+        for entry in batch:
+            entry.sent = True
+        try:
+            row = await connection.fetchrow(_APPEND, *_arguments(batch), timeout=_DEADLINE_S)
+        except CONNECTION_ERRORS:
+            raise
+        except Exception as error:  # noqa: BLE001 - any statement error belongs to its member
+            await self._bisect(connection, batch, error)
+            return
+        for entry, status, position in zip(batch, row["status"], row["at"], strict=True):
+            self._answer(entry, status, position)
+
+    async def _bisect(
+        self,
+        connection: asyncpg.pool.PoolConnectionProxy,
+        batch: list[_Entry],
+        error: Exception,
+    ) -> None:
+        """Find the group that cannot be appended; its neighbours land."""
+        if len(batch) == 1:
+            _logger.error("append_impossible", error=type(error).__name__)
+            if not batch[0].answer.done():
+                batch[0].answer.set_exception(error)
+            return
+        middle = len(batch) // 2
+        await self._send(connection, batch[:middle])
+        await self._send(connection, batch[middle:])
+
+    def _answer(self, entry: _Entry, status: int, position: int | None) -> None:
+        if status == 0:
+            self._appended.inc(len(entry.bodies))
+        else:
+            self._refused.inc()
+        if entry.answer.done():
+            return
+        if status == 0 and position is not None:
+            entry.answer.set_result(position)
+        else:
+            entry.answer.set_exception(_REFUSALS[status](-1 if position is None else position))
+
+
+def _arguments(batch: Sequence[_Entry]) -> tuple[list[object], ...]:
+    """Lay ``batch`` out as the parallel arrays that ``log.append`` takes."""
+    columns: tuple[list[object], ...] = tuple([] for _ in range(14))
+    ids, types, bodies, grps, streams, versions, at, until, kg, kk, tg, tk, og, ok = columns
+    for number, entry in enumerate(batch, 1):
+        group = entry.group
+        at.append(group.at)
+        until.append(group.valid_until)
+        for event, body in zip(group.events, entry.bodies, strict=True):
+            ids.append(event.id)
+            types.append(event.type)
+            bodies.append(body)
+            grps.append(number)
+            streams.append(event.stream)
+            versions.append(event.version)
+            for touched in event.touches:
+                tg.append(number)
+                tk.append(guard_key(touched))
+        for guard in group.guards:
+            kg.append(number)
+            kk.append(guard_key(guard))
+        for key in group.once:
+            og.append(number)
+            ok.append(key)
+    return columns
+
+
+async def read_all(
+    connection: asyncpg.Connection | asyncpg.pool.PoolConnectionProxy, after: int, limit: int
+) -> list[Recorded]:
+    """Return up to ``limit`` events after position ``after``, in order."""
+    rows = await connection.fetch(
+        "select position, body from log.event where position > $1 order by position limit $2",
+        after,
+        limit,
+    )
+    return [decode(row["position"], row["body"]) for row in rows]
+
+
+async def read_facts(
+    connection: asyncpg.Connection | asyncpg.pool.PoolConnectionProxy, after: int, limit: int
+) -> list[Recorded]:
+    """Return up to ``limit`` facts after position ``after``, in order, without scanning reads."""
+    rows = await connection.fetch(
+        "select f.position, e.body from log.fact f join log.event e using (position)"
+        " where f.position > $1 order by f.position limit $2",
+        after,
+        limit,
+    )
+    return [decode(row["position"], row["body"]) for row in rows]
+
+
+async def read_one(pool: asyncpg.Pool, position: int) -> Recorded | None:
+    """Return the event at ``position``."""
+    body = await pool.fetchval("select body from log.event where position = $1", position)
+    return None if body is None else decode(position, body)
+
+
+@contextlib.asynccontextmanager
+async def listening(pool: asyncpg.Pool, wake: asyncio.Event) -> AsyncIterator[None]:
+    """Set ``wake`` at each notification while the connection lives; never relied upon."""
+
+    def on_notify(*_: object) -> None:
+        wake.set()
+
+    async with pool.acquire() as connection:
+        await connection.add_listener("casewarden_log", on_notify)
+        try:
+            yield
+        finally:
+            with contextlib.suppress(Exception):
+                await connection.remove_listener("casewarden_log", on_notify)

@@ -1,0 +1,108 @@
+"""Brings a server to today's schema: roles, the log database, the key database, event types.
+
+Run by the owner of the databases (``casewarden migrate``, and ``casewarden up`` at its start);
+needs the right to create roles and databases. Safe to run again, and by two at once.
+"""
+
+import hashlib
+import hmac
+from collections.abc import Iterable
+from importlib.resources import files
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+import asyncpg
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Connection, pool
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from services.kernel.database import Server, role_name
+from services.kernel.events import EventType, Kind, Service
+
+_LOCK = 7_233_001
+
+
+def role_password(secret: bytes, service: Service) -> str:
+    """Return the database password of a service's role, derived from the installation's secret."""
+    return hmac.new(secret, b"database role " + service.encode(), hashlib.sha256).hexdigest()
+
+
+async def migrate(server: Server, secret: bytes, types: Iterable[EventType]) -> None:
+    """Create what is missing: databases, roles, schemas, event types, partitions."""
+    await _create_database(server.url)
+    await _create_database(server.keys_url)
+    owner = await asyncpg.connect(server.url)
+    try:
+        await owner.execute("select pg_advisory_lock($1)", _LOCK)
+        await _create_roles(owner, secret)
+        await _run_alembic(server.url)
+        await _register(owner, types)
+        await owner.execute("select log.make_partitions(2, 5000000)")
+    finally:
+        await owner.close()
+    await _create_key_store(server.keys_url)
+
+
+async def _create_database(url: str) -> None:
+    parts = urlsplit(url)
+    name = parts.path.lstrip("/")
+    try:
+        connection = await asyncpg.connect(url)
+    except asyncpg.InvalidCatalogNameError:
+        connection = await asyncpg.connect(urlunsplit(parts._replace(path="/postgres")))
+        try:
+            await connection.execute(f'create database "{name}" encoding utf8 template template0')
+        except (asyncpg.DuplicateDatabaseError, asyncpg.UniqueViolationError):
+            pass
+    await connection.close()
+
+
+async def _create_roles(owner: asyncpg.Connection, secret: bytes) -> None:
+    for service in Service:
+        role = role_name(service)
+        await owner.execute(
+            f"do $$ begin create role {role} login; exception when duplicate_object then null;"
+            " when unique_violation then null; end $$"
+        )
+        await owner.execute(f"alter role {role} password '{role_password(secret, service)}'")
+
+
+async def _run_alembic(url: str) -> None:
+    engine = create_async_engine(_sqlalchemy_url(url), poolclass=pool.NullPool)
+    try:
+        async with engine.connect() as connection:
+            await connection.run_sync(_upgrade)
+            await connection.commit()
+    finally:
+        await engine.dispose()
+
+
+def _sqlalchemy_url(url: str) -> str:
+    return urlunsplit(urlsplit(url)._replace(scheme="postgresql+asyncpg"))
+
+
+def _upgrade(connection: Connection) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(files("services.kernel") / "migrations"))
+    attributes: dict[str, Any] = config.attributes
+    attributes["connection"] = connection
+    command.upgrade(config, "head")
+
+
+async def _register(owner: asyncpg.Connection, types: Iterable[EventType]) -> None:
+    await owner.executemany(
+        "insert into log.event_type (name, role, fact) values ($1, $2, $3) on conflict do nothing",
+        [(t.name, role_name(t.service), t.kind is Kind.FACT) for t in types],
+    )
+
+
+async def _create_key_store(url: str) -> None:
+    owner = await asyncpg.connect(url)
+    try:
+        async with owner.transaction():
+            await owner.execute("select pg_advisory_xact_lock($1)", _LOCK)
+            if await owner.fetchval("select to_regclass('keys.data_key')") is None:
+                await owner.execute((files("services.kernel.migrations") / "keys.sql").read_text())
+    finally:
+        await owner.close()

@@ -1,0 +1,208 @@
+"""Projections: named read models, folded from the log, resumable, and rebuilt at will.
+
+Place in the flow: ``append -> projection``, and back to the reader by position only. A
+:class:`Projector` folds all projections of one service in order, in transactions that also move
+their positions; any number of processes may run one, the row lock on the position lets one fold
+at a time. It never appends inside a fold.
+
+A fold that meets a fact it does not know stops for good, its service answers 503, and
+``casewarden_projection_stopped`` says so: it never skips.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+from typing import Final, Protocol
+
+import asyncpg
+import structlog
+
+from services.kernel import telemetry
+from services.kernel.database import CONNECTION_ERRORS
+from services.kernel.errors import Unavailable
+from services.kernel.events import CorruptEvent, Recorded, Registry, UnknownEvent
+from services.kernel.log import listening, read_all, read_facts
+
+_BATCH: Final = 500
+_POLL_S: Final = 0.25
+_logger = structlog.get_logger(__name__)
+
+Connection = asyncpg.Connection | asyncpg.pool.PoolConnectionProxy
+
+
+class Projection(Protocol):
+    """A read model: a name, the tables it owns, and its fold."""
+
+    name: str
+    #: tables it owns, which a rebuild empties (``schema.table``)
+    tables: Sequence[str]
+
+    async def fold(self, connection: Connection, batch: Sequence[Recorded]) -> None:
+        """Apply ``batch``, in order, through ``connection``. The same batch gives the same rows."""
+
+
+class Projector:
+    """Keeps the projections of one service up to date."""
+
+    def __init__(
+        self,
+        pool: asyncpg.Pool,
+        schema: str,
+        registry: Registry,
+        projections: Sequence[Projection],
+        *,
+        observations: bool = False,
+    ) -> None:
+        self._pool = pool
+        self._schema = schema
+        self._registry = registry
+        self._projections = projections
+        self._observations = observations
+        self._turn = asyncio.Lock()
+        self._wake = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._seen = -1
+        self.stopped: str | None = None
+
+    def start(self) -> None:
+        """Begin to follow the log."""
+        self._tasks = [asyncio.create_task(self._follow()), asyncio.create_task(self._listen())]
+
+    async def stop(self) -> None:
+        """Stop following; what is folded stays folded."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def nudge(self) -> None:
+        """Say that something was appended."""
+        self._wake.set()
+
+    def check(self) -> None:
+        """Raise :class:`Unavailable` when a fold has stopped."""
+        if self.stopped:
+            raise Unavailable
+
+    async def reached(self, position: int, *, within_s: float = 5.0) -> None:
+        """Return when every event up to ``position`` is folded; else raise :class:`Unavailable`."""
+        try:
+            async with asyncio.timeout(within_s):
+                while self._seen < position:
+                    self.check()
+                    await self.fold_once()
+        except (TimeoutError, *CONNECTION_ERRORS):
+            raise Unavailable from None
+
+    async def head(self) -> int:
+        """Return the position of the newest event of the log, -1 when it is empty."""
+        head = await self._pool.fetchval("select coalesce(max(position), -1) from log.event")
+        return int(head)
+
+    async def fold_once(self) -> int:
+        """Fold the next batch; return how many events it had."""
+        async with self._turn:
+            count, seen = await self._fold_batch()
+            if seen < self._seen:
+                _logger.warning("log_shorter_than_fold", seen=seen)
+            self._seen = seen
+            return count
+
+    async def _fold_batch(self) -> tuple[int, int]:
+        names = [p.name for p in self._projections]
+        async with self._pool.acquire() as connection, connection.transaction():
+            await connection.execute("set local synchronous_commit = off")
+            rows = await connection.fetch(
+                f"select name, position from {self._schema}.projection where name = any($1)"  # noqa: S608 - own schema name
+                " order by name for update",
+                names,
+            )
+            positions = {row["name"]: row["position"] for row in rows}
+            after = min(positions[name] for name in names)
+            head = await connection.fetchval("select coalesce(max(position), -1) from log.event")
+            read = read_all if self._observations else read_facts
+            batch = await read(connection, after, _BATCH)
+            if batch:
+                await self._apply(connection, batch, positions)
+            done = len(batch) < _BATCH
+            seen = max(head, after) if done else batch[-1].position
+            if head < after:
+                raise UnknownEvent("the log is shorter than its projection")
+            self._measure(names, batch[-1].position if batch else after, head, done=done)
+        return len(batch), seen
+
+    async def _apply(
+        self, connection: Connection, batch: Sequence[Recorded], positions: dict[str, int]
+    ) -> None:
+        known = [self._upcast(recorded) for recorded in batch]
+        for projection in self._projections:
+            mine = [r for r in known if r is not None and r.position > positions[projection.name]]
+            if mine:
+                await projection.fold(connection, mine)
+        await connection.execute(
+            f"update {self._schema}.projection set position = greatest(position, $2)"  # noqa: S608 - own schema name
+            " where name = any($1)",
+            list(positions),
+            batch[-1].position,
+        )
+
+    def _upcast(self, recorded: Recorded) -> Recorded | None:
+        """Return the event in today's schema; ``None`` for what other services keep to themselves."""
+        if not self._registry.concerns(recorded.event.type):
+            return None
+        return Recorded(recorded.position, self._registry.upcast(recorded.event), recorded.body)
+
+    def _measure(self, names: Sequence[str], position: int, head: int, *, done: bool) -> None:
+        telemetry.LOG_POSITION.set(head)
+        for name in names:
+            telemetry.PROJECTION_POSITION.labels(name).set(position)
+            telemetry.PROJECTION_LAG_EVENTS.labels(name).set(0 if done else head - position)
+            telemetry.PROJECTION_STOPPED.labels(name).set(0)
+
+    async def _follow(self) -> None:
+        while True:
+            try:
+                if await self.fold_once() < _BATCH:
+                    await self._pause(_POLL_S)
+            except (UnknownEvent, CorruptEvent) as error:
+                self._halt(error)
+                return
+            except CONNECTION_ERRORS as error:
+                _logger.warning("projection_waiting", error=type(error).__name__)
+                await asyncio.sleep(_POLL_S)
+
+    async def _pause(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._wake.wait()
+        self._wake.clear()
+
+    def _halt(self, error: Exception) -> None:
+        self.stopped = f"{type(error).__name__}: {error}"
+        _logger.error("projection_stopped", reason=self.stopped)
+        for projection in self._projections:
+            telemetry.PROJECTION_STOPPED.labels(projection.name).set(1)
+
+    async def _listen(self) -> None:
+        """Wake the follower by NOTIFY while a connection lives; the poll needs none of it."""
+        while True:
+            with contextlib.suppress(*CONNECTION_ERRORS):
+                async with listening(self._pool, self._wake):
+                    while True:
+                        await asyncio.sleep(5)
+            await asyncio.sleep(1)
+
+    async def rebuild(self) -> int:
+        """Empty the projections and fold the log from its beginning; return the events folded."""
+        async with self._turn, self._pool.acquire() as connection, connection.transaction():
+            for projection in self._projections:
+                for table in projection.tables:
+                    await connection.execute(f"delete from {table}")  # noqa: S608 - own table names
+            await connection.execute(
+                f"update {self._schema}.projection set position = -1 where name = any($1)",  # noqa: S608 - own schema name
+                [p.name for p in self._projections],
+            )
+        folded = 0
+        while count := await self.fold_once():
+            folded += count
+        return folded
+

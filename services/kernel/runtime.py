@@ -1,0 +1,118 @@
+"""What one running service holds: pools, keys, log, projector, and the path through them.
+
+Built once in a service's ``app``; started before it serves, stopped after it has answered what it
+accepted. Nothing here knows a domain.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import asyncpg
+
+from services.kernel.database import Server, open_pool, role_name
+from services.kernel.effects import Effects
+from services.kernel.events import Registry, Service
+from services.kernel.handling import Handling
+from services.kernel.http import Origins
+from services.kernel.log import Log
+from services.kernel.migrate import role_password
+from services.kernel.projection import Projection, Projector
+from services.kernel.sealing import EpochKeys, KeyStore
+
+_POOL: Final = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Installation:
+    """Where an installation lives: its server, its directory of secrets, its effects."""
+
+    server: Server
+    data: Path
+    effects: Effects
+
+    def secret(self, name: str) -> bytes:
+        """Return a secret of this installation, made at first use; a file of mode 0600."""
+        path = self.data / "secrets" / name
+        if not path.exists():
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            fresh = path.with_name(f"{name}.{self.effects.token(4).hex()}")
+            fresh.touch(mode=0o600)
+            fresh.write_bytes(self.effects.token(32))
+            with contextlib.suppress(FileExistsError):
+                path.hardlink_to(fresh)
+            fresh.unlink()
+        return path.read_bytes()
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """A service's hold on the installation."""
+
+    service: Service
+    installation: Installation
+    pool: asyncpg.Pool
+    key_pool: asyncpg.Pool
+    keys: KeyStore
+    log: Log
+    projector: Projector
+    handling: Handling
+    origins: Origins
+
+    @property
+    def effects(self) -> Effects:
+        """Clock, ids and randomness."""
+        return self.installation.effects
+
+    def start(self) -> None:
+        """Begin to append and to follow the log."""
+        self.log.start()
+        self.projector.start()
+
+    async def stop(self) -> None:
+        """Append what was accepted, stop following, close the pools."""
+        await self.log.stop()
+        await self.projector.stop()
+        for pool in (self.pool, self.key_pool):
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(pool.close(), 3)
+
+
+async def open_runtime(
+    installation: Installation,
+    service: Service,
+    registry: Registry,
+    projections: Callable[[KeyStore], Sequence[Projection]],
+    *,
+    observations: bool = False,
+    pool_size: int = _POOL,
+) -> Runtime:
+    """Log in as ``service``'s role and build its runtime; nothing runs until it is started."""
+    server, role = installation.server, role_name(service)
+    password = role_password(installation.secret("roles"), service)
+    pool = await open_pool(
+        server.as_role(server.url, role, password), size=pool_size, name=str(service)
+    )
+    key_pool = await open_pool(
+        server.as_role(server.keys_url, role, password), size=2, name=f"{service} keys"
+    )
+    effects = installation.effects
+    keys = KeyStore(key_pool, EpochKeys(installation.data / "keys", effects), effects)
+    log = Log(pool, service)
+    projector = Projector(
+        pool, str(service), registry, projections(keys), observations=observations
+    )
+    return Runtime(
+        service=service,
+        installation=installation,
+        pool=pool,
+        key_pool=key_pool,
+        keys=keys,
+        log=log,
+        projector=projector,
+        handling=Handling(log, projector, service),
+        origins=Origins(keys, effects),
+    )

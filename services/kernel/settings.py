@@ -1,0 +1,48 @@
+"""What can be set from outside, read once at start from the environment.
+
+Each field is one variable, ``CASEWARDEN_`` and its name in capitals; the README lists them and a
+test compares the two.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+PREFIX = "CASEWARDEN_"
+
+
+class BadSetting(Exception):  # noqa: N818 - shown to a person as one line
+    """A variable cannot be read as what it should be."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The settings of one installation."""
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    data: Path = Path(".casewarden")
+    database_url: str = ""
+    keys_url: str = ""
+    log_format: str = "json"
+    log_level: str = "INFO"
+    trusted_proxies: str = ""
+    access_token_seconds: int = 300
+    session_idle_seconds: int = 1800
+    session_absolute_seconds: int = 43200
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str] = os.environ) -> "Settings":
+        """Read ``CASEWARDEN_*``; raise :class:`BadSetting` naming the variable that is wrong."""
+        values: dict[str, object] = {}
+        for spec in fields(cls):
+            name = PREFIX + spec.name.upper()
+            if name not in environ:
+                continue
+            text = environ[name]
+            try:
+                values[spec.name] = spec.type(text) if callable(spec.type) else text
+            except ValueError:
+                raise BadSetting(f"{name} is not a valid {spec.type}") from None
+        return cls(**values)  # type: ignore[arg-type] # one converter per field, checked above

@@ -1,0 +1,138 @@
+"""Metrics and logs: every name, and what its labels can hold, in one place.
+
+No label ever holds a person, a learner, an address or free text (SG-18). Logs are JSON in
+production and readable on a terminal; they carry references only.
+"""
+
+import logging
+import sys
+from typing import Final
+
+import structlog
+from prometheus_client import Counter, Gauge, Histogram
+
+_SERVICE = "service: authz, cases or audit."
+
+EVENTS_APPENDED: Final = Counter(
+    "casewarden_events_appended_total",
+    f"Events offered to the log. {_SERVICE} outcome: allowed (durable) or refused (a group the log"
+    " answered stale, expired, conflict or duplicate).",
+    ("service", "outcome"),
+)
+APPEND_SECONDS: Final = Histogram(
+    "casewarden_append_duration_seconds",
+    f"Time from asking for an append until it was durable or refused. {_SERVICE}",
+    ("service",),
+    buckets=(0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5),
+)
+APPEND_UNAVAILABLE: Final = Counter(
+    "casewarden_append_unavailable_total",
+    f"Appends that could not be made durable in time; the answer was 503. {_SERVICE}",
+    ("service",),
+)
+APPEND_QUEUE: Final = Gauge(
+    "casewarden_append_queue_length", f"Groups waiting to be appended. {_SERVICE}", ("service",)
+)
+STALE_DECISIONS: Final = Counter(
+    "casewarden_stale_decisions_total",
+    f"Decisions taken again because a fact they rested on changed. {_SERVICE}",
+    ("service",),
+)
+HTTP_REQUESTS: Final = Counter(
+    "casewarden_http_requests_total",
+    f"Requests answered. {_SERVICE} method: the HTTP method; route: the route's template, or"
+    " 'unmatched'; status: the HTTP status.",
+    ("service", "method", "route", "status"),
+)
+HTTP_SECONDS: Final = Histogram(
+    "casewarden_http_request_duration_seconds",
+    f"Time to answer a request. {_SERVICE} method: the HTTP method; route: the route's template.",
+    ("service", "method", "route"),
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5),
+)
+PROJECTION_POSITION: Final = Gauge(
+    "casewarden_projection_position",
+    "Position of the last event folded. projection: its name.",
+    ("projection",),
+)
+PROJECTION_LAG_EVENTS: Final = Gauge(
+    "casewarden_projection_lag_events",
+    "Positions between a projection and the head of the log. projection: its name.",
+    ("projection",),
+)
+PROJECTION_LAG_SECONDS: Final = Gauge(
+    "casewarden_projection_lag_seconds",
+    "Age of the oldest event not yet folded, 0 when there is none. projection: its name.",
+    ("projection",),
+)
+PROJECTION_STOPPED: Final = Gauge(
+    "casewarden_projection_stopped",
+    "1 when a fold met an event it does not know and its service answers 503. projection: its"
+    " name.",
+    ("projection",),
+)
+LOG_POSITION: Final = Gauge("casewarden_log_position", "Position of the newest event known here.")
+LOGIN_ATTEMPTS: Final = Counter(
+    "casewarden_login_attempts_total",
+    "Attempts to log in. outcome: allowed, failed or throttled.",
+    ("outcome",),
+)
+ALERTS_RAISED: Final = Counter(
+    "casewarden_alerts_raised_total",
+    "Alerts raised by detection. rule: the rule's name; severity: low, medium or high.",
+    ("rule", "severity"),
+)
+ALERTS_OPEN: Final = Gauge(
+    "casewarden_alerts_open", "Alerts not yet resolved. rule: the rule's name.", ("rule",)
+)
+BUILD_INFO: Final = Gauge(
+    "casewarden_build_info", "Always 1. version: the version running.", ("version",)
+)
+
+METRIC_NAMES: Final = frozenset(
+    {
+        "casewarden_events_appended_total",
+        "casewarden_append_duration_seconds",
+        "casewarden_append_unavailable_total",
+        "casewarden_append_queue_length",
+        "casewarden_stale_decisions_total",
+        "casewarden_http_requests_total",
+        "casewarden_http_request_duration_seconds",
+        "casewarden_projection_position",
+        "casewarden_projection_lag_events",
+        "casewarden_projection_lag_seconds",
+        "casewarden_projection_stopped",
+        "casewarden_log_position",
+        "casewarden_login_attempts_total",
+        "casewarden_alerts_raised_total",
+        "casewarden_alerts_open",
+        "casewarden_build_info",
+    }
+)
+
+
+def configure_logging(fmt: str, level: str = "INFO") -> None:
+    """Send structlog to standard error: ``json`` lines, or ``console`` for people."""
+    renderer: structlog.typing.Processor = (
+        structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+        if fmt == "console"
+        else structlog.processors.JSONRenderer()
+    )
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.dict_tracebacks if fmt == "json" else _pass,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level]),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+
+
+def _pass(
+    _logger: object, _name: str, event: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
+    return event

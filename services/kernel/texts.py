@@ -1,0 +1,55 @@
+"""Text as requests may carry it: one line, or prose; normalised, printable, bounded.
+
+Annotated types for request models. What is refused is named by an error type, never repeated.
+PostgreSQL cannot store NUL and UTF-8 has no lone surrogates; direction overrides would let a name
+show as another one.
+"""
+
+import unicodedata
+from typing import Annotated, Final
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints
+from pydantic_core import PydanticCustomError
+
+MAX_LINE: Final = 200
+MAX_PROSE: Final = 20_000
+#: controls, lone surrogates, and separators of lines and paragraphs
+_REFUSED: Final = frozenset({"Cc", "Cs", "Zl", "Zp"})
+#: embeddings, overrides and isolates of writing direction
+_DIRECTION: Final = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+_IN_PROSE: Final = frozenset("\n\t")
+
+
+def _check(text: str, allowed: frozenset[str]) -> str:
+    for character in text:
+        refused = unicodedata.category(character) in _REFUSED or character in _DIRECTION
+        if refused and character not in allowed:
+            raise PydanticCustomError("text_unprintable", "text holds a character it may not")
+    text = unicodedata.normalize("NFC", text)
+    if not text.strip():
+        raise PydanticCustomError("text_blank", "text is blank")
+    return text
+
+
+def _line(text: str) -> str:
+    return _check(text.strip(), frozenset())
+
+
+def _prose(text: str) -> str:
+    return _check(text.replace("\r\n", "\n").replace("\r", "\n"), _IN_PROSE)
+
+
+def _within(limit: int) -> StringConstraints:
+    return StringConstraints(strict=True, min_length=1, max_length=limit)
+
+
+#: 1 to 200 characters on a single line, white space around it removed, NFC
+Line = Annotated[str, _within(MAX_LINE), AfterValidator(_line)]
+#: 1 to 20,000 characters, line feeds and tabs allowed, NFC
+Prose = Annotated[str, _within(MAX_PROSE), AfterValidator(_prose)]
+
+
+class Body(BaseModel):
+    """A request's body: a field that is not known is an error, and nothing in it changes."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)

@@ -1,0 +1,1 @@
+"""Tests: claims about Casewarden, mirroring the tree of `services`."""

@@ -1,0 +1,1 @@
+"""Claims about detection: given these signals, when folded, then these findings."""

@@ -1,0 +1,131 @@
+"""The rules together: total, deterministic, and the same after being stored."""
+
+from dataclasses import replace
+from datetime import timedelta
+from time import perf_counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.audit.detection import rules
+from services.audit.detection.calendar import Hours
+from services.audit.detection.signals import Finding, Signal
+from tests.audit.detection.given import (
+    AUCKLAND_SCHOOL,
+    CHATHAM_SCHOOL,
+    MINISTRY,
+    failure,
+    findings,
+    signal,
+)
+
+KINDS = [*sorted(rules.TYPES), "cases.case_read"]
+OUTCOMES = ["allowed", "failed", "denied"]
+PLACES: list[Hours | None] = [AUCKLAND_SCHOOL, CHATHAM_SCHOOL, MINISTRY, None]
+
+
+@st.composite
+def some_signal(draw: st.DrawFn) -> Signal:
+    return signal(
+        draw(st.sampled_from(KINDS)),
+        timedelta(seconds=draw(st.integers(-3600, 3600) | st.integers(-(10**8), 10**8))),
+        who=draw(st.none() | st.integers(0, 9)),
+        account=draw(st.none() | st.sampled_from(["digest a", "digest b"])),
+        address=draw(st.none() | st.sampled_from(["192.0.2.1", "2001:db8::1", "?"])),
+        hours=draw(st.sampled_from(PLACES)),
+        outcome=draw(st.sampled_from(OUTCOMES)),
+        times=draw(st.integers(1, 50)),
+    )
+
+
+@st.composite
+def crowded_signals(draw: st.DrawFn) -> list[Signal]:
+    """Few people, one address, a few minutes: the rules fire often."""
+    steps = draw(st.lists(st.tuples(st.integers(0, 240), st.integers(0, 9), st.booleans())))
+    signals, after = [], timedelta(0)
+    for seconds, who, right in steps:
+        after += timedelta(seconds=seconds)
+        kind, outcome = ("session_started", "allowed") if right else ("login_failed", "failed")
+        signals.append(signal(f"authz.{kind}", after, who=who % 10, outcome=outcome))
+    return signals
+
+
+@given(st.lists(some_signal(), max_size=60) | crowded_signals(), st.data())
+def test_states_stored_between_two_signals_find_the_same(
+    signals: list[Signal], data: st.DataObject
+) -> None:
+    cut = data.draw(st.integers(0, len(signals)))
+    states, found = rules.initial(), list[Finding]()
+    for number, each in enumerate(signals):
+        if number == cut:
+            states = rules.decode(rules.encode(states))
+        states, new = rules.fold_all(states, each)
+        found += new
+    assert found == findings(signals)
+    assert rules.decode(rules.encode(states)) == states
+
+
+@given(st.lists(some_signal(), max_size=60))
+def test_findings_keep_to_the_registry_and_carry_references_only(signals: list[Signal]) -> None:
+    for found in findings(signals):
+        assert found.rule in rules.FINDING_RULES
+        assert found.key.startswith(f"{found.rule}:")
+        assert 0 < len(found.evidence) <= 50
+        assert found.evidence_more >= 0
+        assert not {"192.0.2.1", "2001:db8::1", "digest a", "digest b"} & {
+            str(value) for value in found.details.values()
+        }
+
+
+@given(st.lists(st.tuples(st.integers(0, 300), st.integers(0, 1)), max_size=40))
+def test_account_rule_agrees_with_counting_every_window(steps: list[tuple[int, int]]) -> None:
+    """In order of time, an account is reported exactly when some window holds five failures."""
+    signals, seconds = [], 0
+    for step, who in steps:
+        seconds += step
+        signals.append(failure(timedelta(seconds=seconds), who=who, address=None))
+    reported = {each.person_id for each in findings(signals)}
+    for whom in {each.person_id for each in signals}:
+        times = [each.occurred_at for each in signals if each.person_id == whom]
+        spans = [last - first for first, last in zip(times, times[4:], strict=False)]
+        assert (whom in reported) == any(span <= timedelta(minutes=15) for span in spans)
+
+
+def test_signal_no_rule_cares_about_changes_nothing() -> None:
+    before = rules.encode(rules.initial())
+    states, found = rules.fold_all(rules.initial(), signal("cases.case_read", who=1))
+    assert (rules.encode(states), found) == (before, [])
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"{}", b"not json", b'{"out_of_hours_login": {"version": 1, "state": {}}}']
+)
+def test_states_of_other_rules_are_refused(data: bytes) -> None:
+    with pytest.raises(rules.StateError):
+        rules.decode(data)
+
+
+def test_states_of_another_version_are_refused() -> None:
+    stored = rules.encode(rules.initial()).replace(b'"version":1', b'"version":2', 1)
+    with pytest.raises(rules.StateError):
+        rules.decode(stored)
+
+
+def test_names_and_types_are_what_others_rely_on() -> None:
+    assert [rule.name for rule in rules.RULES] == [
+        "out_of_hours_login",
+        "repeated_failures_account",
+        "repeated_failures_address",
+    ]
+    assert {rule.name for rule in rules.RULES} | {"failures_then_success"} == rules.FINDING_RULES
+
+
+@pytest.mark.parametrize(("kind", "floor"), [("cases.case_read", 20_000), ("login_failed", 3_000)])
+def test_folding_is_quick(kind: str, floor: int) -> None:
+    """A tenth of what is promised, since the machine may be busy; the benchmark measures."""
+    one = signal(kind if "." in kind else f"authz.{kind}", who=0)
+    many = [replace(one, position=n, account=f"digest {n % 997}") for n in range(4000)]
+    began = perf_counter()
+    findings(many)
+    assert len(many) / (perf_counter() - began) > floor

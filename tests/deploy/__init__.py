@@ -1,0 +1,1 @@
+"""Claims about what is deployed beside the services: metrics, alerts, who is told."""

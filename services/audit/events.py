@@ -60,7 +60,7 @@ class AlertResolved(msgspec.Struct, frozen=True, kw_only=True):
 
     alert_id: UUID
     verdict: Verdict
-    note: str
+    note: str | None = None
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,6 +73,8 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
 READ: Final = "audit.read"
 #: somebody asked who may not, or for what is not theirs
 REFUSED: Final = "audit.refused"
+#: requests without a valid session, as a counted window per address
+UNAUTHENTICATED: Final = "audit.unauthenticated"
 ALERT_RAISED: Final = "audit.alert_raised"
 #: the same alert, with more behind it; an alert already resolved is open again
 ALERT_UPDATED: Final = "audit.alert_updated"
@@ -81,6 +83,7 @@ ALERT_RESOLVED: Final = "audit.alert_resolved"
 TYPES: Final = (
     EventType(READ, Service.AUDIT, Kind.OBSERVATION, "audit log read"),
     EventType(REFUSED, Service.AUDIT, Kind.OBSERVATION, "refused"),
+    EventType(UNAUTHENTICATED, Service.AUDIT, Kind.OBSERVATION, "unauthenticated requests"),
     EventType(ALERT_RAISED, Service.AUDIT, Kind.FACT, "alert raised"),
     EventType(ALERT_UPDATED, Service.AUDIT, Kind.FACT, "alert updated"),
     EventType(ALERT_RESOLVED, Service.AUDIT, Kind.FACT, "alert resolved"),

@@ -85,7 +85,7 @@ def students_of(recorded: Recorded) -> Iterable[UUID]:
     try:
         found = dict.fromkeys(UUID(student) for student in listed)
     except (ValueError, TypeError, AttributeError) as error:
-        raise CorruptEvent(f"position {recorded.position}") from error
+        raise CorruptEvent(recorded.position) from error
     if event.student_id:
         found[event.student_id] = None
     return found

@@ -90,7 +90,7 @@ class AccessTokens:
                 algorithms=[ALGORITHM],
                 audience=AUDIENCE,
                 issuer=ISSUER,
-                options={"require": list(_REQUIRED), "verify_exp": False},
+                options={"require": list(_REQUIRED), "verify_exp": False, "verify_iat": False},
             )
             return _claims(payload)
         except (jwt.InvalidTokenError, ValueError, KeyError, TypeError):

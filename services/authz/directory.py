@@ -219,7 +219,8 @@ class Directory:
     async def _session_started(self, connection: Connection, recorded: Recorded) -> None:
         data = msgspec.convert(recorded.event.data, e.SessionStarted)
         await connection.execute(
-            f"insert into {self._schema}.session values ($1, $2, $3, null)",
+            f"insert into {self._schema}.session values ($1, $2, $3, null)"
+            " on conflict (id) do nothing",
             data.session_id,
             data.person_id,
             data.expires_at,
@@ -236,7 +237,8 @@ class Directory:
     async def _key_added(self, connection: Connection, recorded: Recorded) -> None:
         data = msgspec.convert(recorded.event.data, e.SigningKeyAdded)
         await connection.execute(
-            f"insert into {self._schema}.signing_key values ($1, decode($2, 'base64'), null)",
+            f"insert into {self._schema}.signing_key values ($1, decode($2, 'base64'), null)"
+            " on conflict (kid) do nothing",
             data.kid,
             data.public_key,
         )

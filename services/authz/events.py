@@ -7,7 +7,7 @@ that person, everything that lets somebody in under ``credential``.
 from datetime import datetime
 from enum import StrEnum
 from typing import Final
-from uuid import UUID
+from uuid import NAMESPACE_URL, UUID, uuid5
 
 import msgspec
 
@@ -53,9 +53,24 @@ def session_key(session_id: UUID) -> str:
     return f"session:{session_id}"
 
 
+def login_key(person_id: UUID) -> str:
+    """Guard key of a person's logins: which steps were used, which sessions were begun."""
+    return f"login:{person_id}"
+
+
+def client_key(client_id: str) -> str:
+    """Guard key of a service client's registration."""
+    return f"client:{client_id}"
+
+
 def organisation_key(organisation_id: UUID) -> str:
     """Guard key of an organisation: its kind, and who has access to it."""
     return f"organisation:{organisation_id}"
+
+
+def decision_key(decision_id: UUID) -> str:
+    """Guard key of a leader's access decision: whether it has served."""
+    return f"decision:{decision_id}"
 
 
 def catchment_key(school_id: UUID) -> str:
@@ -120,6 +135,7 @@ class AssignmentRevoked(msgspec.Struct, frozen=True, kw_only=True):
     assignment_id: UUID
     person_id: UUID
     reason: str | None = None
+    decision_id: UUID | None = None
 
 
 class PersonSuspended(msgspec.Struct, frozen=True, kw_only=True):
@@ -136,17 +152,25 @@ class PersonReinstated(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AccessDecisionRecorded(msgspec.Struct, frozen=True, kw_only=True):
-    """A leader decided that a person is to have (or lose) a role (AC-DO-3); serves once."""
+    """A leader decided that a person is to have (or lose) a role (AC-DO-3); serves once.
+
+    ``change`` is ``grant`` or ``revoke``.
+    """
 
     decision_id: UUID
     person_id: UUID
     role: Role
     organisation_id: UUID
     expires_at: datetime
+    change: str = "grant"
 
 
 class SessionStarted(msgspec.Struct, frozen=True, kw_only=True):
-    """Somebody logged in with two factors (SG-2). ``refresh_digest`` identifies the family."""
+    """Somebody logged in with two factors (SG-2). ``refresh_digest`` identifies the family.
+
+    ``totp_step`` is the step that was used up; ``other_sessions`` how many sessions of the person
+    were live already, which is an event worth an alert (SG-4).
+    """
 
     session_id: UUID
     person_id: UUID
@@ -154,6 +178,8 @@ class SessionStarted(msgspec.Struct, frozen=True, kw_only=True):
     methods: tuple[str, ...]
     expires_at: datetime
     refresh_digest: str
+    totp_step: int | None = None
+    other_sessions: int = 0
 
 
 class SessionRefreshed(msgspec.Struct, frozen=True, kw_only=True):
@@ -194,10 +220,11 @@ class CredentialSet(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TotpEnrolled(msgspec.Struct, frozen=True, kw_only=True):
-    """A TOTP secret was confirmed. ``secret`` is sealed under ``credential``."""
+    """A TOTP secret was confirmed by the code of ``step``. ``secret``: sealed, ``credential``."""
 
     person_id: UUID
     secret: str
+    step: int = -1
 
 
 class RecoveryCodesIssued(msgspec.Struct, frozen=True, kw_only=True):
@@ -213,6 +240,37 @@ class InvitationIssued(msgspec.Struct, frozen=True, kw_only=True):
     person_id: UUID
     token_digest: str
     expires_at: datetime
+
+
+class CredentialsReset(msgspec.Struct, frozen=True, kw_only=True):
+    """Password and second factor no longer let the person in: a containment act (SG-21)."""
+
+    person_id: UUID
+
+
+class ClientRegistered(msgspec.Struct, frozen=True, kw_only=True):
+    """A service client may ask in its own name.
+
+    ``secret`` (the SHA-256 of 256 random bits) is sealed under ``credential`` of
+    :func:`client_subject`; ``public_key`` (PEM) is for ``private_key_jwt``.
+    """
+
+    client_id: str
+    name: str
+    scopes: tuple[str, ...]
+    secret: str
+    public_key: str | None = None
+
+
+class ClientRevoked(msgspec.Struct, frozen=True, kw_only=True):
+    """A service client gets no token any more."""
+
+    client_id: str
+
+
+def client_subject(client_id: str) -> UUID:
+    """Return whose ``credential`` key seals what lets a client in."""
+    return uuid5(NAMESPACE_URL, f"casewarden:client:{client_id}")
 
 
 class Profile(msgspec.Struct, frozen=True, kw_only=True):
@@ -242,11 +300,16 @@ INVITATION_ISSUED: Final = "authz.invitation_issued"
 CREDENTIAL_SET: Final = "authz.credential_set"
 TOTP_ENROLLED: Final = "authz.totp_enrolled"
 RECOVERY_CODES_ISSUED: Final = "authz.recovery_codes_issued"
+CREDENTIALS_RESET: Final = "authz.credentials_reset"
+CLIENT_REGISTERED: Final = "authz.client_registered"
+CLIENT_REVOKED: Final = "authz.client_revoked"
 SESSION_STARTED: Final = "authz.session_started"
 SESSION_REFRESHED: Final = "authz.session_refreshed"
 SESSION_ENDED: Final = "authz.session_ended"
 SIGNING_KEY_ADDED: Final = "authz.signing_key_added"
 SIGNING_KEY_RETIRED: Final = "authz.signing_key_retired"
+#: a service client was given an access token
+CLIENT_TOKEN_ISSUED: Final = "authz.client_token_issued"  # noqa: S105 - an event type
 #: somebody's password or second factor was wrong
 LOGIN_FAILED: Final = "authz.login_failed"
 #: logins from one address that were not even tried, as a counted window
@@ -281,11 +344,15 @@ TYPES: Final = (
     _fact(CREDENTIAL_SET, "credential set"),
     _fact(TOTP_ENROLLED, "second factor enrolled"),
     _fact(RECOVERY_CODES_ISSUED, "recovery codes issued"),
+    _fact(CREDENTIALS_RESET, "credentials reset"),
+    _fact(CLIENT_REGISTERED, "service client registered"),
+    _fact(CLIENT_REVOKED, "service client revoked"),
     _fact(SESSION_STARTED, "session started"),
     _fact(SESSION_REFRESHED, "session refreshed"),
     _fact(SESSION_ENDED, "session ended"),
     _fact(SIGNING_KEY_ADDED, "signing key added"),
     _fact(SIGNING_KEY_RETIRED, "signing key retired"),
+    _observation(CLIENT_TOKEN_ISSUED, "service client token issued"),
     _observation(LOGIN_FAILED, "login failed"),
     _observation(LOGIN_THROTTLED, "logins throttled"),
     _observation(UNAUTHENTICATED, "unauthenticated requests"),

@@ -115,6 +115,8 @@ def evolve(record: Record | None, event: Event) -> Record | None:
             return _drafted(payload, moment, event.version or 0)
         case e.CaseOpened():
             return _opened(payload, moment, event.version or 0)
+        case _:
+            pass
     if record is None:
         return None
     record = _replace(record, version=event.version or 0)
@@ -194,7 +196,8 @@ def _evolve_request(record: Record, payload: msgspec.Struct, moment: datetime) -
             return _replace(record, status=Status.WITHDRAWN, closed_at=moment)
         case e.RequestDeleted():
             return _replace(record, status=Status.DELETED, closed_at=moment)
-    raise AssertionError(payload)
+        case _:
+            raise AssertionError(payload)
 
 
 def _evolve_case(record: Record, payload: msgspec.Struct, moment: datetime) -> Record:  # noqa: PLR0911 - one per fact
@@ -216,12 +219,11 @@ def _evolve_case(record: Record, payload: msgspec.Struct, moment: datetime) -> R
         case e.ProsecutionNoticeWithdrawn():
             return _replace(record, notified=False)
         case e.CaseClosed():
-            return _replace(
-                record, status=Status.CLOSED, closed_at=moment, outcome=payload.outcome
-            )
+            return _replace(record, status=Status.CLOSED, closed_at=moment, outcome=payload.outcome)
         case e.CaseWithdrawn():
             return _replace(record, status=Status.WITHDRAWN, closed_at=moment)
-    return _evolve_content(record, payload, moment)
+        case _:
+            return _evolve_content(record, payload, moment)
 
 
 def _evolve_content(record: Record, payload: msgspec.Struct, moment: datetime) -> Record:
@@ -255,10 +257,9 @@ def _evolve_content(record: Record, payload: msgspec.Struct, moment: datetime) -
             )
             return _replace(record, items=items)
         case e.ItemDeleted():
-            return _replace(
-                record, items=tuple(i for i in record.items if i.id != payload.item_id)
-            )
-    raise AssertionError(payload)
+            return _replace(record, items=tuple(i for i in record.items if i.id != payload.item_id))
+        case _:
+            raise AssertionError(payload)
 
 
 def _edited(item: Item, edit: e.ItemEdited, moment: datetime) -> Item:
@@ -290,6 +291,4 @@ def evolve_student(student: Student | None, event: Event) -> Student | None:
     if event.type != e.STUDENT_REGISTERED:
         return student
     p = msgspec.convert(event.data, e.StudentRegistered)
-    return Student(
-        p.student_id, p.school_id, p.basic, p.demographics, p.family, event.version or 1
-    )
+    return Student(p.student_id, p.school_id, p.basic, p.demographics, p.family, event.version or 1)

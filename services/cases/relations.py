@@ -39,13 +39,13 @@ class View(msgspec.Struct, frozen=True):
     notified: bool
 
 
-def view_of(record: Record, student: Student) -> View:
-    """Return the columns of ``record`` and ``student`` that relations speak of."""
+def view_of(record: Record, student: Student | None) -> View:
+    """Return the columns of ``record`` and of its ``student`` that relations speak of."""
     return View(
         record.kind,
         record.status,
         record.school_id,
-        student.school_id,
+        student.school_id if student else None,
         record.provider_id,
         record.made_by.assignment_id,
         record.made_by.organisation_id,

@@ -8,6 +8,7 @@ changed. Preconditions follow RFC 9110, section 13.1.
 import base64
 import hmac
 import re
+from collections.abc import Sequence
 from hashlib import sha256
 from typing import Final
 from uuid import UUID
@@ -33,10 +34,14 @@ def require_match(request: Request, current: str) -> None:
     Raises :class:`PreconditionRequired` without the header and :class:`PreconditionFailed`
     otherwise. Only call it of something the caller may see (404 and 403 come first).
     """
-    sent = request.headers.getlist("if-match")
+    require_any(request.headers.getlist("if-match"), current)
+
+
+def require_any(sent: Sequence[str], *current: str) -> None:
+    """Like :func:`require_match` for ``If-Match`` lines in hand, and several tags that would do."""
     if not sent:
         raise PreconditionRequired
-    if not _matches(sent, current, weak=False):
+    if not any(_matches(sent, tag, weak=False) for tag in current):
         raise PreconditionFailed
 
 
@@ -48,7 +53,7 @@ def not_modified(request: Request, current: str) -> bool:
     return _matches(request.headers.getlist("if-none-match"), current, weak=True)
 
 
-def _matches(sent: list[str], current: str, *, weak: bool) -> bool:
+def _matches(sent: Sequence[str], current: str, *, weak: bool) -> bool:
     text = ",".join(sent).strip()
     if text == "*":
         return True

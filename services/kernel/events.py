@@ -25,6 +25,10 @@ import msgspec
 MAX_BODY_BYTES: Final = 65_535
 
 
+#: stands in the JSON for what the header line says; the same object, so that it is left out
+_NO_ID: Final = UUID(int=0)
+
+
 class Service(StrEnum):
     """Who may append an event type; also the suffix of its database role."""
 
@@ -80,6 +84,10 @@ class ObjectRef(msgspec.Struct, frozen=True):
     id: str
 
 
+_NO_ACTOR: Final = Actor()
+_NO_ORIGIN: Final = Origin()
+
+
 class Event(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """One event. ``id``, ``type``, ``stream`` and ``version`` live in the header line only.
 
@@ -87,15 +95,15 @@ class Event(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     (SG-18). ``shown`` maps each part to the ids disclosed. ``touches`` are guard keys.
     """
 
-    id: UUID = UUID(int=0)
+    id: UUID = _NO_ID
     type: str = ""
     schema: int = 1
     stream: str | None = None
     version: int | None = None
     recorded_at: datetime
     effective_at: datetime | None = None
-    actor: Actor = Actor()
-    origin: Origin = Origin()
+    actor: Actor = _NO_ACTOR
+    origin: Origin = _NO_ORIGIN
     action: str = ""
     outcome: Outcome = Outcome.ALLOWED
     grounds: tuple[Ground, ...] = ()
@@ -183,7 +191,6 @@ class Registry:
         return msgspec.structs.replace(event, schema=known.schema, data=data)
 
 
-_NO_ID: Final = UUID(int=0)
 _json = msgspec.json.Encoder(order="sorted")
 _event = msgspec.json.Decoder(Event)
 
@@ -197,7 +204,16 @@ def header(event: Event) -> str:
 
 def encode(event: Event) -> bytes:
     """Return the canonical bytes of ``event``; raise ``ValueError`` past 65,535 bytes."""
-    payload = msgspec.structs.replace(event, id=_NO_ID, type="", stream=None, version=None)
+    payload = msgspec.structs.replace(
+        event,
+        id=_NO_ID,
+        type="",
+        stream=None,
+        version=None,
+        # Left out only when it is the very default: equal ones must give equal bytes.
+        actor=_NO_ACTOR if event.actor == _NO_ACTOR else event.actor,
+        origin=_NO_ORIGIN if event.origin == _NO_ORIGIN else event.origin,
+    )
     body = header(event).encode() + b"\n" + _json.encode(payload)
     if len(body) > MAX_BODY_BYTES:
         raise ValueError("event body over 65,535 bytes")

@@ -25,9 +25,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.kernel import errors, telemetry
 from services.kernel.database import CONNECTION_ERRORS
+from services.kernel.effects import Effects
 from services.kernel.errors import Problem
 from services.kernel.events import Origin, Service
-from services.kernel.effects import Effects
 from services.kernel.sealing import Compartment, KeyRef, KeyStore, period_subject
 
 MAX_BODY_BYTES: Final = 1_048_576
@@ -95,7 +95,7 @@ def call_of(request: Request) -> Call:
 @lru_cache(maxsize=1024)
 def device_of(user_agent: str) -> str:
     """Return the kind of device a user agent names, such as ``Firefox on Windows`` (AC-USE-1)."""
-    from ua_parser import parse  # noqa: PLC0415 - its tables are large; loaded at first use
+    from ua_parser import parse
 
     result = parse(user_agent)
     browser = result.user_agent.family if result.user_agent else "Other"
@@ -175,6 +175,27 @@ def _where(error: RequestValidationError) -> str:
     return "; ".join(known)
 
 
+class _Limited:
+    """A request's body, not read beyond ``limit`` bytes, announced or not."""
+
+    def __init__(self, scope: Scope, receive: Receive, limit: int) -> None:
+        self._receive = receive
+        self._left = limit
+        announced = dict(scope["headers"]).get(b"content-length", b"")
+        self.too_large = announced.isdigit() and int(announced[:20]) > limit
+
+    async def receive(self) -> Message:
+        """Return the next message; raise :class:`TooLarge` instead of one too many bytes."""
+        if self.too_large:
+            raise errors.TooLarge
+        message = await self._receive()
+        self._left -= len(message.get("body", b""))
+        if self._left < 0:
+            self.too_large = True
+            raise errors.TooLarge
+        return message
+
+
 class Boundary:
     """The outermost layer of a service."""
 
@@ -192,8 +213,20 @@ class Boundary:
         request_id = _request_id(scope)
         scope["casewarden.request_id"] = request_id
         status = 0
+        body = _Limited(scope, receive, self._max_body)
+
+        replaced = False
 
         async def answer(message: Message) -> None:
+            nonlocal replaced
+            if body.too_large and status == 0:
+                # The application took our refusal to read on for a body that it cannot parse.
+                replaced = True
+                await problem_response(errors.TooLarge(), request_id)(scope, receive, add_headers)
+            elif not replaced:
+                await add_headers(message)
+
+        async def add_headers(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
@@ -206,8 +239,8 @@ class Boundary:
             await send(message)
 
         try:
-            await self._app(scope, self._limited(scope, receive), answer)
-        except Exception as error:  # noqa: BLE001 - the last resort; nothing may escape as a trace
+            await self._app(scope, body.receive, answer)
+        except Exception as error:
             problem = as_problem(error)
             if type(problem) is Problem:
                 _logger.exception("unexpected_error", request_id=request_id)
@@ -215,20 +248,6 @@ class Boundary:
                 await problem_response(problem, request_id)(scope, receive, answer)
         finally:
             self._measure(scope, status, perf_counter() - started)
-
-    def _limited(self, scope: Scope, receive: Receive) -> Receive:
-        """Refuse a body that is larger than this service takes, announced or not."""
-        left = self._max_body
-
-        async def limited() -> Message:
-            nonlocal left
-            message = await receive()
-            left -= len(message.get("body", b""))
-            if left < 0:
-                raise errors.TooLarge
-            return message
-
-        return limited
 
     def _measure(self, scope: Scope, status: int, seconds: float) -> None:
         route = scope.get("route")
@@ -254,5 +273,5 @@ def install_errors(app: FastAPI) -> None:
         return problem_response(as_problem(error), request.scope["casewarden.request_id"])
 
     handler: Callable[[Request, Any], Awaitable[Response]] = render
-    for kind in (Problem, RequestValidationError, HTTPException):
+    for kind in (Problem, RequestValidationError, HTTPException, Exception):
         app.add_exception_handler(kind, handler)

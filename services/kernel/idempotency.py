@@ -130,9 +130,7 @@ async def _stamped(first: Callable[[], Awaitable[Draft[T]]], attempt: Attempt) -
     group = draft.group
     return replace(
         draft,
-        group=replace(
-            group, events=_with_kept(group, kept), once=(*group.once, attempt.key)
-        ),
+        group=replace(group, events=_with_kept(group, kept), once=(*group.once, attempt.key)),
     )
 
 
@@ -147,7 +145,7 @@ def _with_kept(group: Group, kept: _Kept) -> list[Event]:
 
 
 def _path(request: Request) -> str:
-    """The path below where the service is mounted: alone or mounted, the same."""
+    """Return the path below where the service is mounted: alone or mounted, the same."""
     path, root = request.scope["path"], request.scope.get("root_path", "")
     return str(path.removeprefix(root))
 

@@ -84,7 +84,8 @@ class _Entry:
     bodies: list[bytes]
     answer: asyncio.Future[int]
     deadline: float
-    sent: bool = field(default=False)
+    #: offered on a connection that was lost before it answered: it may have landed
+    unsure: bool = field(default=False)
 
 
 class Log:
@@ -117,15 +118,18 @@ class Log:
         """Append ``group`` durably; return a position by which all its facts are in the log.
 
         Raises a :class:`Refused` when the log says no, :class:`Unavailable` when it could not be
-        made durable within five seconds, ``ValueError`` when an event is too large.
+        made durable within five seconds, ``ValueError`` when an event is too large, when there is
+        no event, or when an observation touches a key. A caller that is cancelled while its group
+        still waits has appended nothing; later, it may have.
         """
+        bodies = _bodies(group)
         if self._closing or len(self._queue) >= _MAX_QUEUE:
             self._unavailable()
             raise Unavailable
         loop = asyncio.get_running_loop()
         entry = _Entry(
             group,
-            [encode(event) for event in group.events],
+            bodies,
             loop.create_future(),
             loop.time() + _DEADLINE_S,
         )
@@ -152,85 +156,115 @@ class Log:
                 continue
             batch = [self._queue.popleft() for _ in range(min(len(self._queue), _MAX_GROUPS))]
             self._length.set(len(self._queue))
-            await self._offer([e for e in batch if not e.answer.done()])
+            try:
+                await self._offer(batch)
+            except Exception as error:
+                _logger.exception("append_failed", error=type(error).__name__)
+                for entry in _waiting(batch):
+                    entry.answer.set_exception(Unavailable())
 
-    async def _offer(self, batch: list[_Entry]) -> None:
+    async def _offer(self, batch: Sequence[_Entry]) -> None:
         """Send ``batch`` until it is answered or past its deadline."""
         pause = 0.01
-        while batch:
+        while batch := _waiting(batch):
             try:
                 async with self._pool.acquire(timeout=1) as connection:
-                    batch = await self._settle_landed(connection, batch)
-                    if batch:
-                        await self._send(connection, batch)
-                return
+                    await self._settle_landed(connection, batch)
+                    await self._send(connection, batch)
             except CONNECTION_ERRORS as error:
                 _logger.warning("append_connection_lost", error=type(error).__name__)
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, 0.5)
                 now = asyncio.get_running_loop().time()
-                batch = [e for e in batch if not e.answer.done() and e.deadline > now]
+                batch = [e for e in batch if e.deadline > now]
 
     async def _settle_landed(
-        self, connection: asyncpg.pool.PoolConnectionProxy, batch: list[_Entry]
-    ) -> list[_Entry]:
-        """Answer the groups that landed before the connection was lost; return the others."""
-        unsure = [e for e in batch if e.sent]
+        self, connection: asyncpg.pool.PoolConnectionProxy, batch: Sequence[_Entry]
+    ) -> None:
+        """Answer the groups that landed although the connection that carried them was lost."""
+        unsure = [e for e in _waiting(batch) if e.unsure]
         if not unsure:
-            return batch
+            return
         ids = [e.group.events[-1].id for e in unsure]
         rows = await connection.fetch(
             "select id, position from log.event_id where id = any($1)", ids
         )
         landed = {row["id"]: row["position"] for row in rows}
-        for entry in unsure:
+        for entry in _waiting(unsure):
             position = landed.get(entry.group.events[-1].id)
-            if position is not None and not entry.answer.done():
-                entry.answer.set_result(position)
-        return [e for e in batch if not e.answer.done()]
+            if position is not None:
+                self._answer(entry, 0, position)
 
     async def _send(
-        self, connection: asyncpg.pool.PoolConnectionProxy, batch: list[_Entry]
+        self, connection: asyncpg.pool.PoolConnectionProxy, batch: Sequence[_Entry]
     ) -> None:
-        for entry in batch:
-            entry.sent = True
+        batch = _waiting(batch)
+        if not batch:
+            return
         try:
-            row = await connection.fetchrow(_APPEND, *_arguments(batch), timeout=_DEADLINE_S)
-        except CONNECTION_ERRORS:
-            raise
-        except Exception as error:  # noqa: BLE001 - any statement error belongs to its member
+            rows = await connection.fetch(_APPEND, *_arguments(batch), timeout=_DEADLINE_S)
+        except Exception as error:
+            # A value that the protocol cannot carry is an InterfaceError too, and a ValueError.
+            if isinstance(error, CONNECTION_ERRORS) and not isinstance(error, ValueError):
+                for entry in batch:
+                    entry.unsure = True
+                raise
             await self._bisect(connection, batch, error)
             return
-        for entry, status, position in zip(batch, row["status"], row["at"], strict=True):
+        answers = list(zip(batch, rows[0]["status"], rows[0]["at"], strict=True))
+        for entry, status, position in answers:
+            if status == 0 or not entry.unsure:
+                self._answer(entry, status, position)
+        # Refused because it had landed already, while the lost connection's server process lived?
+        await self._settle_landed(connection, batch)
+        for entry, status, position in answers:
             self._answer(entry, status, position)
 
     async def _bisect(
         self,
         connection: asyncpg.pool.PoolConnectionProxy,
-        batch: list[_Entry],
+        batch: Sequence[_Entry],
         error: Exception,
     ) -> None:
         """Find the group that cannot be appended; its neighbours land."""
         if len(batch) == 1:
-            _logger.error("append_impossible", error=type(error).__name__)
-            if not batch[0].answer.done():
-                batch[0].answer.set_exception(error)
+            await self._settle_landed(connection, batch)
+            for entry in _waiting(batch):
+                _logger.error("append_impossible", error=type(error).__name__)
+                entry.answer.set_exception(error)
             return
         middle = len(batch) // 2
         await self._send(connection, batch[:middle])
         await self._send(connection, batch[middle:])
 
     def _answer(self, entry: _Entry, status: int, position: int | None) -> None:
-        if status == 0:
-            self._appended.inc(len(entry.bodies))
-        else:
-            self._refused.inc()
         if entry.answer.done():
             return
         if status == 0 and position is not None:
+            self._appended.inc(len(entry.bodies))
             entry.answer.set_result(position)
         else:
+            self._refused.inc()
             entry.answer.set_exception(_REFUSALS[status](-1 if position is None else position))
+
+
+def _waiting(batch: Sequence[_Entry]) -> list[_Entry]:
+    """Return the entries that somebody still waits for."""
+    return [e for e in batch if not e.answer.done()]
+
+
+def _bodies(group: Group) -> list[bytes]:
+    """Return the canonical bytes of a group that makes sense; raise ``ValueError`` otherwise.
+
+    Only facts touch: whoever waits until a touched key is folded waits for a fact.
+    """
+    if not group.events:
+        msg = "a group has at least one event"
+        raise ValueError(msg)
+    if any(event.touches and event.stream is None for event in group.events):
+        msg = "only a fact touches keys"
+        raise ValueError(msg)
+    return [encode(event) for event in group.events]
 
 
 def _arguments(batch: Sequence[_Entry]) -> tuple[list[object], ...]:
@@ -292,7 +326,9 @@ async def read_one(pool: asyncpg.Pool, position: int) -> Recorded | None:
 
 
 @contextlib.asynccontextmanager
-async def listening(pool: asyncpg.Pool, wake: asyncio.Event) -> AsyncIterator[None]:
+async def listening(
+    pool: asyncpg.Pool, wake: asyncio.Event
+) -> AsyncIterator[asyncpg.pool.PoolConnectionProxy]:
     """Set ``wake`` at each notification while the connection lives; never relied upon."""
 
     def on_notify(*_: object) -> None:
@@ -301,7 +337,7 @@ async def listening(pool: asyncpg.Pool, wake: asyncio.Event) -> AsyncIterator[No
     async with pool.acquire() as connection:
         await connection.add_listener("casewarden_log", on_notify)
         try:
-            yield
+            yield connection
         finally:
             with contextlib.suppress(Exception):
                 await connection.remove_listener("casewarden_log", on_notify)

@@ -4,21 +4,22 @@ Run by the owner of the databases (``casewarden migrate``, and ``casewarden up``
 needs the right to create roles and databases. Safe to run again, and by two at once.
 """
 
+from __future__ import annotations
+
 import hashlib
 import hmac
 from collections.abc import Iterable
 from importlib.resources import files
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
-from alembic import command
-from alembic.config import Config
-from sqlalchemy import Connection, pool
-from sqlalchemy.ext.asyncio import create_async_engine
 
 from services.kernel.database import Server, role_name
 from services.kernel.events import EventType, Kind, Service
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
 
 _LOCK = 7_233_001
 
@@ -69,6 +70,10 @@ async def _create_roles(owner: asyncpg.Connection, secret: bytes) -> None:
 
 
 async def _run_alembic(url: str) -> None:
+    # here, so that a process that serves does not carry what only migrating needs
+    from sqlalchemy import pool
+    from sqlalchemy.ext.asyncio import create_async_engine
+
     engine = create_async_engine(_sqlalchemy_url(url), poolclass=pool.NullPool)
     try:
         async with engine.connect() as connection:
@@ -83,6 +88,9 @@ def _sqlalchemy_url(url: str) -> str:
 
 
 def _upgrade(connection: Connection) -> None:
+    from alembic import command
+    from alembic.config import Config
+
     config = Config()
     config.set_main_option("script_location", str(files("services.kernel") / "migrations"))
     attributes: dict[str, Any] = config.attributes

@@ -5,8 +5,9 @@ Place in the flow: ``append -> projection``, and back to the reader by position 
 their positions; any number of processes may run one, the row lock on the position lets one fold
 at a time. It never appends inside a fold.
 
-A fold that meets a fact it does not know stops for good, its service answers 503, and
-``casewarden_projection_stopped`` says so: it never skips.
+A fold that meets a fact it does not know, or raises, or finds the log shorter than what it folded,
+stops for good, its service answers 503, and ``casewarden_projection_stopped`` says so: it never
+skips.
 """
 
 import asyncio
@@ -19,12 +20,19 @@ import structlog
 
 from services.kernel import telemetry
 from services.kernel.database import CONNECTION_ERRORS
-from services.kernel.errors import Unavailable
-from services.kernel.events import CorruptEvent, Recorded, Registry, UnknownEvent
+from services.kernel.errors import Problem, Unavailable
+from services.kernel.events import Recorded, Registry, UnknownEvent
 from services.kernel.log import listening, read_all, read_facts
 
 _BATCH: Final = 500
 _POLL_S: Final = 0.25
+_PAUSE_S: Final = 0.005
+_PASSING: Final = (
+    *CONNECTION_ERRORS,
+    asyncpg.DeadlockDetectedError,
+    asyncpg.SerializationError,
+    asyncpg.QueryCanceledError,
+)
 _logger = structlog.get_logger(__name__)
 
 Connection = asyncpg.Connection | asyncpg.pool.PoolConnectionProxy
@@ -39,6 +47,14 @@ class Projection(Protocol):
 
     async def fold(self, connection: Connection, batch: Sequence[Recorded]) -> None:
         """Apply ``batch``, in order, through ``connection``. The same batch gives the same rows."""
+
+
+def _passes(error: Exception) -> bool:
+    """Say whether ``error`` goes away by itself; any other one would meet the same event again.
+
+    A value that the protocol cannot carry is an ``InterfaceError`` too, and a ``ValueError``.
+    """
+    return isinstance(error, _PASSING) and not isinstance(error, ValueError)
 
 
 class Projector:
@@ -85,12 +101,18 @@ class Projector:
 
     async def reached(self, position: int, *, within_s: float = 5.0) -> None:
         """Return when every event up to ``position`` is folded; else raise :class:`Unavailable`."""
+        self.check()
         try:
             async with asyncio.timeout(within_s):
                 while self._seen < position:
                     self.check()
-                    await self.fold_once()
-        except (TimeoutError, *CONNECTION_ERRORS):
+                    if not await self.fold_once() and self._seen < position:
+                        await asyncio.sleep(_PAUSE_S)
+        except Problem:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever a fold raises stops it
+            if not _passes(error):
+                self._halt(error)
             raise Unavailable from None
 
     async def head(self) -> int:
@@ -101,10 +123,12 @@ class Projector:
     async def fold_once(self) -> int:
         """Fold the next batch; return how many events it had."""
         async with self._turn:
-            count, seen = await self._fold_batch()
-            if seen < self._seen:
-                _logger.warning("log_shorter_than_fold", seen=seen)
-            self._seen = seen
+            try:
+                count, self._seen = await self._fold_batch()
+            except BaseException:
+                # A server that crashed may have forgotten our last folds: look again.
+                self._seen = -1
+                raise
             return count
 
     async def _fold_batch(self) -> tuple[int, int]:
@@ -121,12 +145,13 @@ class Projector:
             head = await connection.fetchval("select coalesce(max(position), -1) from log.event")
             read = read_all if self._observations else read_facts
             batch = await read(connection, after, _BATCH)
+            if head < max(positions.values()):
+                msg = "the log is shorter than its projection"
+                raise UnknownEvent(msg)
             if batch:
                 await self._apply(connection, batch, positions)
             done = len(batch) < _BATCH
-            seen = max(head, after) if done else batch[-1].position
-            if head < after:
-                raise UnknownEvent("the log is shorter than its projection")
+            seen = head if done else batch[-1].position
             self._measure(names, batch[-1].position if batch else after, head, done=done)
         return len(batch), seen
 
@@ -146,7 +171,7 @@ class Projector:
         )
 
     def _upcast(self, recorded: Recorded) -> Recorded | None:
-        """Return the event in today's schema; ``None`` for what other services keep to themselves."""
+        """Return the event in today's schema; ``None`` for what other services keep private."""
         if not self._registry.concerns(recorded.event.type):
             return None
         return Recorded(recorded.position, self._registry.upcast(recorded.event), recorded.body)
@@ -163,10 +188,10 @@ class Projector:
             try:
                 if await self.fold_once() < _BATCH:
                     await self._pause(_POLL_S)
-            except (UnknownEvent, CorruptEvent) as error:
-                self._halt(error)
-                return
-            except CONNECTION_ERRORS as error:
+            except Exception as error:  # noqa: BLE001 - whatever a fold raises stops it
+                if not _passes(error):
+                    self._halt(error)
+                    return
                 _logger.warning("projection_waiting", error=type(error).__name__)
                 await asyncio.sleep(_POLL_S)
 
@@ -186,14 +211,21 @@ class Projector:
         """Wake the follower by NOTIFY while a connection lives; the poll needs none of it."""
         while True:
             with contextlib.suppress(*CONNECTION_ERRORS):
-                async with listening(self._pool, self._wake):
-                    while True:
-                        await asyncio.sleep(5)
+                async with listening(self._pool, self._wake) as connection:
+                    while not connection.is_closed():  # noqa: ASYNC110 - a lost one sets no event
+                        await asyncio.sleep(1)
             await asyncio.sleep(1)
 
     async def rebuild(self) -> int:
         """Empty the projections and fold the log from its beginning; return the events folded."""
         async with self._turn, self._pool.acquire() as connection, connection.transaction():
+            # First the rows that a fold elsewhere holds, so that nothing it writes is left behind.
+            await connection.execute(
+                f"select from {self._schema}.projection where name = any($1)"
+                " order by name for update",
+                [p.name for p in self._projections],
+            )
+            self._seen = -1
             for projection in self._projections:
                 for table in projection.tables:
                     await connection.execute(f"delete from {table}")  # noqa: S608 - own table names

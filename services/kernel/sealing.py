@@ -147,7 +147,8 @@ class KeyStore:
         """Bring ``refs`` into the cache; with ``create`` those that do not exist are made.
 
         A key that does not exist (destroyed, or of a compartment that is not this role's) is
-        simply absent afterwards: opening with it raises :class:`SealBroken`.
+        simply absent afterwards: opening with it raises :class:`SealBroken`. So does this, for a
+        key that is there and whose epoch key is not: that is an installation without its secrets.
         """
         missing = [ref for ref in dict.fromkeys(refs) if ref not in self._cache]
         if not missing:
@@ -202,11 +203,15 @@ class KeyStore:
         )
 
     def _unwrap(self, ref: KeyRef, epoch: int, wrapped: bytes) -> bytes:
-        return self._epochs.key(ref.compartment, epoch).decrypt(
-            wrapped[:_NONCE_BYTES],
-            wrapped[_NONCE_BYTES:],
-            f"{ref.subject}|{ref.compartment}".encode(),
-        )
+        try:
+            return self._epochs.key(ref.compartment, epoch).decrypt(
+                wrapped[:_NONCE_BYTES],
+                wrapped[_NONCE_BYTES:],
+                f"{ref.subject}|{ref.compartment}".encode(),
+            )
+        except InvalidTag:
+            msg = f"a key of {ref.compartment} does not open with epoch key {epoch}"
+            raise SealBroken(msg) from None
 
     def seal(self, ref: KeyRef, event_id: UUID, field: str, text: str) -> str:
         """Seal ``text``; the key must have been loaded with ``create``."""
@@ -222,15 +227,15 @@ class KeyStore:
         key = self._cache.get(ref)
         if key is None:
             raise SealBroken(f"no key for {ref.compartment}")
-        algorithm, _generation, text = sealed.split(".", 2)
+        algorithm, _, text = sealed.partition(".1.")
         if algorithm != _ALGORITHM:
-            raise SealBroken(f"unknown algorithm {algorithm}")
-        box = base64.b64decode(text)
+            raise SealBroken(field)
         try:
+            box = base64.b64decode(text, validate=True)
             return key.decrypt(
                 box[:_NONCE_BYTES], box[_NONCE_BYTES:], _bound(event_id, field, ref.compartment)
             ).decode()
-        except InvalidTag:
+        except (InvalidTag, ValueError):
             raise SealBroken(field) from None
 
     def open_sealed(self, sealed: Sealed) -> str:

@@ -44,5 +44,6 @@ class Settings:
             try:
                 values[spec.name] = spec.type(text) if callable(spec.type) else text
             except ValueError:
-                raise BadSetting(f"{name} is not a valid {spec.type}") from None
+                kind = getattr(spec.type, "__name__", spec.type)
+                raise BadSetting(f"{name} is not a valid {kind}") from None
         return cls(**values)  # type: ignore[arg-type] # one converter per field, checked above

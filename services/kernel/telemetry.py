@@ -111,10 +111,18 @@ METRIC_NAMES: Final = frozenset(
 )
 
 
+# Without the local variables that structlog shows by itself: they hold what is sealed elsewhere.
+_traceback: Final = structlog.processors.ExceptionRenderer(
+    structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+)
+
+
 def configure_logging(fmt: str, level: str = "INFO") -> None:
     """Send structlog to standard error: ``json`` lines, or ``console`` for people."""
     renderer: structlog.typing.Processor = (
-        structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+        structlog.dev.ConsoleRenderer(
+            colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+        )
         if fmt == "console"
         else structlog.processors.JSONRenderer()
     )
@@ -123,7 +131,7 @@ def configure_logging(fmt: str, level: str = "INFO") -> None:
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.dict_tracebacks if fmt == "json" else _pass,
+            _traceback if fmt == "json" else _pass,
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level]),

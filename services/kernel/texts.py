@@ -1,4 +1,4 @@
-"""Text as requests may carry it: one line, or prose; normalised, printable, bounded.
+"""Text and times as requests may carry them: normalised, printable, bounded.
 
 Annotated types for request models. What is refused is named by an error type, never repeated.
 PostgreSQL cannot store NUL and UTF-8 has no lone surrogates; direction overrides would let a name
@@ -6,9 +6,10 @@ show as another one.
 """
 
 import unicodedata
+from datetime import UTC, datetime
 from typing import Annotated, Final
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, StringConstraints
 from pydantic_core import PydanticCustomError
 
 MAX_LINE: Final = 200
@@ -18,6 +19,8 @@ _REFUSED: Final = frozenset({"Cc", "Cs", "Zl", "Zp"})
 #: embeddings, overrides and isolates of writing direction
 _DIRECTION: Final = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 _IN_PROSE: Final = frozenset("\n\t")
+_EARLIEST_YEAR: Final = 1900
+_LATEST_YEAR: Final = 2200
 
 
 def _check(text: str, allowed: frozenset[str]) -> str:
@@ -39,6 +42,12 @@ def _prose(text: str) -> str:
     return _check(text.replace("\r\n", "\n").replace("\r", "\n"), _IN_PROSE)
 
 
+def _moment(moment: datetime) -> datetime:
+    if not _EARLIEST_YEAR <= moment.year <= _LATEST_YEAR:
+        raise PydanticCustomError("moment_out_of_range", "no such year")
+    return moment.astimezone(UTC)
+
+
 def _within(limit: int) -> StringConstraints:
     return StringConstraints(strict=True, min_length=1, max_length=limit)
 
@@ -47,6 +56,8 @@ def _within(limit: int) -> StringConstraints:
 Line = Annotated[str, _within(MAX_LINE), AfterValidator(_line)]
 #: 1 to 20,000 characters, line feeds and tabs allowed, NFC
 Prose = Annotated[str, _within(MAX_PROSE), AfterValidator(_prose)]
+#: a moment with its offset, from 1900 to 2200, in UTC
+Moment = Annotated[AwareDatetime, AfterValidator(_moment)]
 
 
 class Body(BaseModel):

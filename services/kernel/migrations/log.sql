@@ -1,5 +1,7 @@
 -- The append-only log (design: one function alone writes; nobody updates, deletes or truncates).
 
+-- Every function pins its search_path and names pg_temp last: left out, it would come first, and a
+-- role could put a type or table of its own before ours.
 create schema log;
 revoke all on schema log from public;
 
@@ -34,7 +36,7 @@ create table log.once (key bytea primary key, position bigint not null);
 -- The last position that touched each guard key.
 create table log.guard (key bigint primary key, position bigint not null) with (fillfactor = 60);
 
-create function log.refuse() returns trigger language plpgsql set search_path = pg_catalog as $$
+create function log.refuse() returns trigger language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
     raise exception 'the log is append-only: % refused', tg_op using errcode = 'insufficient_privilege';
 end $$;
@@ -56,14 +58,27 @@ create trigger append_only before update or delete on log.once
 create trigger append_only_truncate before truncate on log.once
     for each statement execute function log.refuse();
 
+create trigger append_only before delete on log.guard
+    for each row execute function log.refuse();
+create trigger append_only_truncate before truncate on log.guard
+    for each statement execute function log.refuse();
+
 -- Partitions are made ahead of the head; called at start and by a timer, never inside an append.
+-- Roles may ask for a few of the one size; the owner for any. Row triggers are inherited by a
+-- partition, statement triggers are not.
 create function log.make_partitions(ahead int, size bigint) returns int
-language plpgsql security definer set search_path = pg_catalog as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
     head bigint;
     lower bigint;
     made int := 0;
 begin
+    if size is distinct from 5000000 or ahead is null or ahead not between 0 and 8 then
+        if session_user <> current_user then
+            raise exception 'partitions are 5000000 events each, at most 8 ahead'
+                using errcode = 'insufficient_privilege';
+        end if;
+    end if;
     perform pg_advisory_xact_lock(7233001, 2);
     select coalesce(max(position) + 1, 0) into head from log.event;
     for i in 0 .. ahead loop
@@ -73,6 +88,9 @@ begin
                 'create table log.event_%s partition of log.event for values from (%s) to (%s)',
                 lower, lower, lower + size);
             execute format('alter table log.event_%s alter column body set storage external', lower);
+            execute format(
+                'create trigger append_only_truncate before truncate on log.event_%s'
+                ' for each statement execute function log.refuse()', lower);
             made := made + 1;
         end if;
     end loop;
@@ -92,7 +110,8 @@ end $$;
 -- position of the newest event of the stream.
 --
 -- A group that refuses never touches its neighbours. What raises is a malformed call: an event type
--- that is not registered to the calling role, or a body whose header differs from the columns.
+-- that is not registered to the calling role, a body whose header differs from the columns, or a
+-- touch of a group without a fact (whoever reads facts would wait for it for ever).
 create function log.append(
     ids uuid[], types text[], bodies bytea[], grps int[], streams text[], versions int[],
     g_at bigint[], g_until timestamptz[],
@@ -100,7 +119,7 @@ create function log.append(
     out status int[], out at bigint[]
 )
 language plpgsql security definer
-set search_path = pg_catalog
+set search_path = pg_catalog, pg_temp
 set enable_seqscan = off
 set plan_cache_mode = force_generic_plan
 as $$
@@ -136,6 +155,13 @@ begin
             using errcode = 'insufficient_privilege';
     end if;
     facts := exists (select from unnest(streams) s where s is not null);
+    if exists (
+        select from unnest(t_grp) t(grp)
+        where not exists (select from unnest(grps, streams) e(grp, stream)
+                          where e.grp = t.grp and e.stream is not null)
+    ) then
+        raise exception 'only a fact touches keys' using errcode = 'invalid_parameter_value';
+    end if;
 
     perform set_config('synchronous_commit', 'on', true);
     perform pg_advisory_xact_lock(7233001, 1);

@@ -82,6 +82,7 @@ create table audit.alert (
     key text not null unique,
     rule text not null,
     status text not null,
+    told int not null,
     person_id uuid,
     organisation_id uuid,
     state bytea not null

@@ -1,0 +1,185 @@
+"""The whole of Casewarden in one process, or one service of it alone, as an ASGI application.
+
+Builds the services, mounts each under its prefix behind its own :class:`Boundary`, and answers
+``/healthz``. They share the log and nothing else; that they share a process isolates nothing from
+code execution. In the flow this is where a request enters, and nothing is decided here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib
+import json
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from services.installation import vocabulary
+from services.kernel import errors
+from services.kernel.database import CONNECTION_ERRORS
+from services.kernel.events import Service
+from services.kernel.http import Boundary, problem_response
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from fastapi import FastAPI
+    from starlette.types import Receive, Scope, Send
+
+    from services.kernel.runtime import Installation, Runtime
+    from services.kernel.settings import Settings
+
+_HEALTH_S: Final = 1.0
+_TRY: Final = {
+    "name": "Casewarden",
+    "try": {
+        "accounts of the demonstration": "casewarden demo --json",
+        "log in": "POST /authz/v1/login, then POST /authz/v1/login/verify",
+        "your cases": "GET /cases/v1/cases",
+        "who saw a learner": "GET /audit/v1/students/{id}/accesses",
+        "alerts": "GET /audit/v1/alerts?status=open",
+        "health": "GET /healthz",
+        "metrics": "GET /authz/metrics, /cases/metrics, /audit/metrics",
+        "a school day": "casewarden demo day",
+    },
+}
+
+
+class Built(Protocol):
+    """What a service's ``build`` returns: its application, and what runs beside it."""
+
+    @property
+    def app(self) -> FastAPI:
+        """The routes, from ``/v1`` on."""
+
+    @property
+    def runtime(self) -> Runtime:
+        """Its hold on the installation."""
+
+    async def start(self) -> None:
+        """Begin to follow the log; call it before serving."""
+
+    async def stop(self) -> None:
+        """Append what was accepted, then stop."""
+
+
+async def build_service(service: Service, installation: Installation, settings: Settings) -> Built:
+    """Open one service's runtime and wire it; only the module of that service is imported."""
+    module = importlib.import_module(f"services.{service}.app")
+    if service is Service.AUDIT:
+        built: Built = await module.build(installation, settings, vocabulary())
+    else:
+        built = await module.build(installation, settings)
+    return built
+
+
+class House:
+    """The services of this process, mounted: an ASGI application, started and stopped whole.
+
+    Guarantees: after :meth:`stop` every event of a request that was answered is durable. Does not
+    guarantee that clients still connected are answered: the server around it must drain first.
+    """
+
+    def __init__(self, services: Mapping[Service, Built]) -> None:
+        self._services = services
+        self._mounted = {
+            f"/{service}": Boundary(built.app, service) for service, built in services.items()
+        }
+
+    @classmethod
+    async def build(
+        cls, installation: Installation, settings: Settings, services: Sequence[Service]
+    ) -> House:
+        """Open and wire ``services``; what was opened is closed again when one cannot be."""
+        built: dict[Service, Built] = {}
+        try:
+            for service in services:
+                built[service] = await build_service(service, installation, settings)
+        except BaseException:
+            for one in built.values():
+                await one.runtime.stop()
+            raise
+        return cls(built)
+
+    async def start(self) -> None:
+        """Start every service: authz first, since the others fold what it says."""
+        for built in self._services.values():
+            await built.start()
+
+    async def stop(self) -> None:
+        """Stop every service, each after it has appended what it accepted."""
+        for built in self._services.values():
+            with contextlib.suppress(*CONNECTION_ERRORS):
+                await built.stop()
+
+    async def healthy(self) -> bool:
+        """Say whether every projection follows and the log takes events."""
+        try:
+            async with asyncio.timeout(_HEALTH_S):
+                answers = await asyncio.gather(
+                    *(_follows(built.runtime) for built in self._services.values())
+                )
+        except (TimeoutError, errors.Unavailable, *CONNECTION_ERRORS):
+            return False
+        return all(answers)
+
+    async def caught_up(self, within_s: float) -> None:
+        """Return when every service has folded the log as it is now; raise ``TimeoutError``."""
+        async with asyncio.timeout(within_s):
+            for built in self._services.values():
+                projector = built.runtime.projector
+                head = await projector.head()
+                await projector.reached(head, within_s=within_s)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request: a service's own, or one about the whole."""
+        if scope["type"] != "http":
+            return
+        prefix, inner = _split(scope)
+        service = self._mounted.get(prefix)
+        if service is not None:
+            await service(inner, receive, send)
+            return
+        await self._own(scope, receive, send)
+
+    async def _own(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path, method = scope["path"], scope["method"]
+        if method not in ("GET", "HEAD"):
+            kind: type[errors.Problem] = errors.NotFound
+            if path in ("/", "/healthz"):
+                kind = errors.MethodNotAllowed
+            await problem_response(kind(), "")(scope, receive, send)
+        elif path == "/healthz":
+            healthy = await self.healthy()
+            await _json({"status": "ok" if healthy else "unavailable"}, 200 if healthy else 503)(
+                scope, receive, send
+            )
+        elif path == "/":
+            await _json(_TRY)(scope, receive, send)
+        else:
+            await problem_response(errors.NotFound(), "")(scope, receive, send)
+
+
+def _split(scope: Scope) -> tuple[str, Scope]:
+    """Return the first segment of the path, and the scope as what is mounted there sees it."""
+    first, separator, _ = scope["path"][1:].partition("/")
+    prefix = f"/{first}"
+    if not separator:
+        return "", scope
+    return prefix, {**scope, "root_path": scope.get("root_path", "") + prefix}
+
+
+async def _follows(runtime: Runtime) -> bool:
+    writable = await runtime.pool.fetchval(
+        "select not pg_is_in_recovery() and current_setting('transaction_read_only') = 'off'"
+    )
+    runtime.projector.check()
+    await runtime.projector.reached(await runtime.projector.head(), within_s=_HEALTH_S)
+    return bool(writable)
+
+
+def _json(content: Mapping[str, Any], status: int = 200) -> Any:  # noqa: ANN401 - an ASGI response
+    from starlette.responses import Response
+
+    body = json.dumps(content, indent=2).encode() + b"\n"
+    headers = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
+    return Response(body, status, headers, media_type="application/json")

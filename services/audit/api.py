@@ -1,0 +1,134 @@
+"""The paths of the audit service: parse, ask one question, answer (contract, section audit).
+
+Every path answers 404 to whoever is not a security analyst or privacy officer. Who asks is
+settled before what is asked is read, so that 401 comes before 422.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated, Any, Final
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Query, Request
+from pydantic import ValidationError
+
+from services.audit import models
+from services.audit.grounds import Asker
+from services.audit.queries import EventQueries
+from services.audit.reviews import Reviews
+from services.audit.sessions import SessionQueries
+from services.authz.access import AccessTokens
+from services.kernel.errors import Malformed
+from services.kernel.http import call_of
+
+_PROBLEM: Final[dict[str, Any]] = {"content": {"application/problem+json": {}}}
+_PROBLEMS: Final[dict[int | str, dict[str, Any]]] = {
+    401: {"description": "No valid session", **_PROBLEM},
+    404: {"description": "Does not exist, or may not be seen", **_PROBLEM},
+    422: {"description": "Malformed, or a cursor of another question", **_PROBLEM},
+    503: {"description": "Cannot be recorded, so is not answered", **_PROBLEM},
+}
+_RESOLVE_PROBLEMS: Final = _PROBLEMS | {
+    403: {"description": "May be seen, but not judged by the caller", **_PROBLEM},
+    409: {"description": "Already resolved", **_PROBLEM},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What the paths ask."""
+
+    tokens: AccessTokens
+    now: Callable[[], datetime]
+    events: EventQueries
+    sessions: SessionQueries
+    reviews: Reviews
+
+
+def routes(answers: Answers) -> APIRouter:
+    """Return the paths over these answers."""
+    router = APIRouter(prefix="/v1", responses=_PROBLEMS)
+
+    async def asker_of(request: Request) -> Asker:
+        person_id, session_id, until = await answers.tokens.person(request, answers.now())
+        return Asker(person_id, session_id, until, call_of(request))
+
+    asking = Depends(asker_of)
+
+    @router.get("/events")
+    async def list_events(
+        query: Annotated[models.EventQuery, Query()], asker: Asker = asking
+    ) -> models.EventPage:
+        """List events, newest first, that pass every filter given."""
+        return await answers.events.events(asker, query)
+
+    @router.get("/events/{event_id}")
+    async def get_event(event_id: UUID, asker: Asker = asking) -> models.Event:
+        """Return one event."""
+        return await answers.events.event(asker, event_id)
+
+    @router.get("/students/{student_id}/accesses")
+    async def list_accesses(
+        student_id: UUID, window: Annotated[models.Window, Query()], asker: Asker = asking
+    ) -> models.EventPage:
+        """List who saw or changed a learner's records, what, when and by which clause."""
+        return await answers.events.accesses(asker, student_id, window)
+
+    @router.get("/people/{person_id}/activity")
+    async def list_activity(
+        person_id: UUID, window: Annotated[models.Window, Query()], asker: Asker = asking
+    ) -> models.EventPage:
+        """List what a person did, refusals included."""
+        return await answers.events.activity(asker, person_id, window)
+
+    @router.get("/sessions")
+    async def list_sessions(
+        query: Annotated[models.SessionQuery, Query()], asker: Asker = asking
+    ) -> models.SessionPage:
+        """List logins: from when until when, from where, and how they ended."""
+        return await answers.sessions.sessions(asker, query)
+
+    @router.get("/alerts")
+    async def list_alerts(
+        query: Annotated[models.AlertQuery, Query()], asker: Asker = asking
+    ) -> models.AlertPage:
+        """List alerts, the latest raised first."""
+        return await answers.reviews.alerts(asker, query)
+
+    @router.get("/alerts/{alert_id}")
+    async def get_alert(alert_id: UUID, asker: Asker = asking) -> models.AlertWithEvidence:
+        """Return an alert with the events behind it."""
+        return await answers.reviews.alert(asker, alert_id)
+
+    @router.post(
+        "/alerts/{alert_id}/resolve",
+        responses=_RESOLVE_PROBLEMS,
+        openapi_extra=_body(models.Resolution),
+    )
+    async def resolve_alert(
+        alert_id: UUID, request: Request, asker: Asker = asking
+    ) -> models.Alert:
+        """Say what an alert turned out to be; once, until detection adds something to it."""
+        return await answers.reviews.resolve(asker, alert_id, await _resolution(request))
+
+    return router
+
+
+async def _resolution(request: Request) -> models.Resolution:
+    """Read the body by hand: the framework would judge its form before who sent it."""
+    try:
+        return models.Resolution.model_validate_json(await request.body())
+    except ValidationError as error:
+        fields = (f"{'.'.join(map(str, e['loc']))[:40]}: {e['type']}" for e in error.errors()[:5])
+        raise Malformed("; ".join(fields)) from None
+
+
+def _body(model: type[models.Resolution]) -> dict[str, Any]:
+    schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
+    inlined = {**schema, "properties": {**schema["properties"]}}
+    definitions = inlined.pop("$defs", {})
+    for name, value in inlined["properties"].items():
+        if "$ref" in value:
+            inlined["properties"][name] = definitions[value["$ref"].rpartition("/")[2]]
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": inlined}}}}

@@ -1,0 +1,97 @@
+"""Wires the audit service: what it folds, what it answers, and what it raises by itself."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from fastapi import FastAPI
+
+from services.audit.alerts import Alerts
+from services.audit.api import Answers, routes
+from services.audit.asking import Asking
+from services.audit.detecting import Detection, forget_other_rules
+from services.audit.events import UNAUTHENTICATED, WholeLog
+from services.audit.origins import Places
+from services.audit.queries import EventQueries
+from services.audit.raising import Raising
+from services.audit.reviews import Reviews
+from services.audit.sessions import SessionQueries
+from services.audit.signals import Signals
+from services.audit.views import EventIndex, Sessions
+from services.authz import engine
+from services.authz.access import AccessTokens
+from services.authz.directory import Directory
+from services.kernel.cursors import Cursors
+from services.kernel.events import EventType, Service
+from services.kernel.http import install_errors
+from services.kernel.metrics import metrics_route
+from services.kernel.projection import Projection
+from services.kernel.refusals import RefusalWindows
+from services.kernel.runtime import Installation, Runtime, open_runtime
+from services.kernel.sealing import KeyStore
+from services.kernel.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """The service: its application, and what runs beside it."""
+
+    app: FastAPI
+    runtime: Runtime
+    raising: Raising
+    refusals: RefusalWindows
+
+    async def start(self) -> None:
+        """Begin to follow the log and to raise alerts; call it before serving."""
+        await forget_other_rules(self.runtime.pool)
+        self.runtime.start()
+        self.refusals.start()
+        self.raising.start()
+
+    async def stop(self) -> None:
+        """Append what was accepted, then stop."""
+        await self.raising.stop()
+        await self.refusals.stop()
+        await self.runtime.stop()
+
+
+async def build(
+    installation: Installation, settings: Settings, vocabulary: Sequence[EventType]
+) -> Audit:
+    """Open the runtime and wire the service; nothing runs until it is started.
+
+    ``vocabulary`` are the event types of every service of the installation: audit folds the whole
+    log, knows no other service's modules, and stops at a type that nobody told it of.
+    """
+    detection_secret = installation.secret("detection")
+
+    def projections(keys: KeyStore) -> Sequence[Projection]:
+        places = Places(keys)
+        detection = Detection(places, Signals(places, detection_secret))
+        return (Directory("audit"), EventIndex(), Sessions(), detection, Alerts())
+
+    runtime = await open_runtime(
+        installation, Service.AUDIT, WholeLog(vocabulary), projections, observations=True
+    )
+    refusals = RefusalWindows(runtime.log, runtime.origins, runtime.effects)
+    app = FastAPI(title="Casewarden audit", version="1", docs_url=None, redoc_url=None)
+    install_errors(app)
+    refusals.count_unauthenticated(app, UNAUTHENTICATED)
+    app.include_router(routes(_answers(runtime, settings)))
+    app.router.routes.append(metrics_route())
+    return Audit(app, runtime, Raising(runtime), refusals)
+
+
+def _answers(runtime: Runtime, settings: Settings) -> Answers:
+    asking = Asking(runtime, engine.load())
+    places = Places(runtime.keys)
+    cursors = Cursors(runtime.installation.secret("cursor"))
+    events = EventQueries(runtime.pool, asking, places, cursors)
+    idle = timedelta(seconds=settings.session_idle_seconds)
+    return Answers(
+        tokens=AccessTokens(runtime.pool, "audit"),
+        now=runtime.effects.now,
+        events=events,
+        sessions=SessionQueries(runtime.pool, asking, places, cursors, runtime.effects, idle=idle),
+        reviews=Reviews(runtime.pool, asking, events, runtime.keys, cursors),
+    )

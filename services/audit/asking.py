@@ -1,0 +1,140 @@
+"""The one path of every question: catch up, authorise, find, record the asking, answer.
+
+What is found is answered only after an ``audit.read`` that names it is durable (AC-USE-1, SG-12);
+what may not be asked, and what is not there or not theirs, is one answer and one kind of event.
+Whoever asks is in the answer's log before the answer, and everything that happened before the
+question is in the answer.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Generic, TypeVar
+from uuid import UUID
+
+import msgspec
+
+from services.audit import events as e
+from services.audit.grounds import Asker, Scope, Standing, scope_for, standing_of
+from services.authz.engine import Policy
+from services.kernel.errors import NotFound, Problem
+from services.kernel.events import Actor, Event, ObjectRef, Outcome
+from services.kernel.handling import Draft
+from services.kernel.log import Group
+from services.kernel.runtime import Runtime
+
+T = TypeVar("T")
+MOST_SHOWN: Final = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Found(Generic[T]):
+    """An answer and the ids it discloses, by kind; at most :data:`MOST_SHOWN` each."""
+
+    reply: T
+    shown: Mapping[str, Sequence[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What a question is about, as its event says it."""
+
+    #: the object of the policy: ``audit_event``, ``session`` or ``alert``
+    kind: str
+    action: str
+    filters: Sequence[str] = ()
+    about: ObjectRef | None = None
+    student_id: UUID | None = None
+
+
+class Asking:
+    """Answers questions for one service."""
+
+    def __init__(self, runtime: Runtime, policy: Policy) -> None:
+        self._runtime = runtime
+        self._policy = policy
+
+    async def ask(
+        self, asker: Asker, subject: Subject, find: Callable[[Scope], Awaitable[Found[T] | None]]
+    ) -> T:
+        """Return what ``find`` finds within the asker's scope; ``None`` of it is not found.
+
+        Raises :class:`NotFound` for who may not ask, :class:`Unavailable` when it cannot be
+        recorded or the log cannot be followed.
+        """
+
+        async def decide() -> Draft[T]:
+            standing = await self.standing(asker)
+            scope = self.scope(standing, "read", subject.kind)
+            found = await find(scope) if scope else None
+            if scope is None or found is None:
+                return await self.refusal(asker, standing, scope, subject, NotFound())
+            event = await self.event(asker, standing, scope, subject, shown=found.shown)
+            return self.draft(standing, event, found.reply)
+
+        return await self.run(decide)
+
+    async def run(self, decide: Callable[[], Awaitable[Draft[T]]]) -> T:
+        """Catch up with the log as it is now, then decide, record and answer."""
+        projector = self._runtime.projector
+        await projector.reached(await projector.head())
+        return await self._runtime.handling.run(decide)
+
+    async def standing(self, asker: Asker) -> Standing:
+        """Load who asks; raise :class:`Unauthenticated` when their session is over."""
+        return await standing_of(self._runtime.pool, asker, self._runtime.effects.now())
+
+    def scope(self, standing: Standing, action: str, kind: str) -> Scope | None:
+        """Return how far an action on a kind of object reaches for them."""
+        return scope_for(self._policy, standing, action, kind)
+
+    async def event(
+        self,
+        asker: Asker,
+        standing: Standing,
+        scope: Scope | None,
+        subject: Subject,
+        *,
+        shown: Mapping[str, Sequence[str]],
+    ) -> Event:
+        """Return the ``audit.read`` of a question."""
+        event_id = self._runtime.effects.new_id()
+        organisation = scope.organisation_id if scope else standing.organisation_id
+        return Event(
+            id=event_id,
+            type=e.READ,
+            recorded_at=self._runtime.effects.now(),
+            actor=Actor(person_id=asker.person_id, organisation_id=organisation),
+            origin=await self._runtime.origins.seal(event_id, asker.call, asker.session_id),
+            action=subject.action,
+            grounds=scope.grounds if scope else (),
+            policy_version=self._policy.version,
+            purpose=asker.call.purpose,
+            student_id=subject.student_id,
+            object=subject.about,
+            organisation_id=organisation,
+            shown=shown,
+            data=msgspec.to_builtins(e.Asked(filters=tuple(subject.filters))),
+        )
+
+    async def refusal(
+        self,
+        asker: Asker,
+        standing: Standing,
+        scope: Scope | None,
+        subject: Subject,
+        problem: Problem,
+    ) -> Draft[T]:
+        """Return a refusal, told once it is recorded."""
+        asked = await self.event(asker, standing, scope, subject, shown={})
+        refused = msgspec.structs.replace(asked, type=e.REFUSED, outcome=Outcome.DENIED, grounds=())
+        return self.draft(standing, refused, problem)
+
+    def draft(self, standing: Standing, event: Event, reply: T | Problem) -> Draft[T]:
+        """Return a draft guarded by every fact about who asks: fresh, or decided again."""
+        group = Group(
+            [event],
+            at=standing.at,
+            guards=standing.guards,
+            valid_until=standing.caller.valid_until,
+        )
+        return Draft(group, reply)

@@ -1,0 +1,155 @@
+"""The projection ``audit.detection``: signals folded by the rules, and what they found.
+
+The rules' memory is kept beside the position it belongs to and cached between batches; the hours
+of organisations are folded here as well, so that findings depend on the order of the log alone
+and a rebuild finds the same. A finding is only stored: appending is for whoever reads
+``audit.finding`` (:mod:`services.audit.raising`), never for a fold.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+from uuid import UUID
+
+import asyncpg
+import msgspec
+
+from services.audit.detection import rules
+from services.audit.detection.calendar import Hours
+from services.audit.detection.signals import Finding
+from services.audit.origins import Places
+from services.audit.signals import Signals, hours_of, organisation_of
+from services.authz import events as authz
+from services.kernel.events import Recorded, UnknownEvent
+from services.kernel.projection import Connection
+
+_STATES: Final = "rules"
+_WATCHED: Final = rules.TYPES | {authz.ORGANISATION_REGISTERED}
+_finding = msgspec.json.Encoder()
+
+
+class Detection:
+    """The projection ``audit.detection``."""
+
+    name = "audit.detection"
+    tables: Sequence[str] = ("audit.detection_state", "audit.detection_hours", "audit.finding")
+
+    def __init__(self, places: Places, signals: Signals) -> None:
+        self._places = places
+        self._signals = signals
+        self._memory: tuple[int, rules.States] | None = None
+
+    async def fold(self, connection: Connection, batch: Sequence[Recorded]) -> None:
+        """Fold the logins and organisations of ``batch``; everything else costs a comparison."""
+        watched = [r for r in batch if r.event.type in _WATCHED]
+        if not watched:
+            return
+        states, found = await self._states(connection), list[tuple[int, Finding]]()
+        hours = await _hours(connection, watched)
+        await self._places.load(r.event for r in watched)
+        for recorded in watched:
+            if recorded.event.type == authz.ORGANISATION_REGISTERED:
+                await _learn(connection, recorded, hours)
+                continue
+            signal = self._signals.of(recorded, hours)
+            states, findings = rules.fold_all(states, signal)
+            found += [(recorded.position, finding) for finding in findings]
+        await self._store(connection, watched[-1].position, states, found)
+
+    async def _states(self, connection: Connection) -> rules.States:
+        """Return the memory as of the stored position; a cache that is not of it is dropped."""
+        memory, self._memory = self._memory, None
+        stored = await connection.fetchval(
+            "select position from audit.detection_state where name = $1", _STATES
+        )
+        if stored is None:
+            return rules.initial()
+        if memory is not None and memory[0] == stored:
+            return memory[1]
+        data = await connection.fetchval(
+            "select state from audit.detection_state where name = $1", _STATES
+        )
+        try:
+            return rules.decode(data)
+        except rules.StateError as error:
+            raise UnknownEvent(str(error)) from error
+
+    async def _store(
+        self,
+        connection: Connection,
+        position: int,
+        states: rules.States,
+        found: Sequence[tuple[int, Finding]],
+    ) -> None:
+        await connection.execute(
+            "insert into audit.detection_state (name, position, state) values ($1, $2, $3)"
+            " on conflict (name) do update set position = excluded.position,"
+            " state = excluded.state",
+            _STATES,
+            position,
+            rules.encode(states),
+        )
+        for at, finding in found:
+            await connection.execute(
+                "insert into audit.finding (key, ordinal, position, finding) select $1,"
+                " coalesce(max(ordinal), 0) + 1, $2, $3 from audit.finding where key = $1",
+                finding.key,
+                at,
+                _finding.encode(finding),
+            )
+        self._memory = (position, states)
+
+
+async def _hours(connection: Connection, watched: Iterable[Recorded]) -> dict[UUID, Hours | None]:
+    """Return the hours of the organisations of these logins, as known before them."""
+    wanted = {organisation_of(r) for r in watched if r.event.type in rules.TYPES} - {None}
+    rows = await connection.fetch(
+        "select * from audit.detection_hours where organisation_id = any($1)", list(wanted)
+    )
+    return {
+        row["organisation_id"]: hours_of(row["kind"], row["time_zone"], row["holiday_subdivision"])
+        for row in rows
+    }
+
+
+async def _learn(
+    connection: Connection, recorded: Recorded, hours: dict[UUID, Hours | None]
+) -> None:
+    data = msgspec.convert(recorded.event.data, authz.OrganisationRegistered)
+    terms = (data.kind.value, data.time_zone, data.holiday_subdivision)
+    await connection.execute(
+        "insert into audit.detection_hours values ($1, $2, $3, $4) on conflict (organisation_id)"
+        " do update set kind = excluded.kind, time_zone = excluded.time_zone,"
+        " holiday_subdivision = excluded.holiday_subdivision",
+        data.organisation_id,
+        *terms,
+    )
+    hours[data.organisation_id] = hours_of(*terms)
+
+
+async def forget_other_rules(pool: asyncpg.Pool) -> None:
+    """Begin detection anew from position 0 when its memory is of other rules than these.
+
+    Call before the projector starts. What is found again is not raised again.
+    """
+    async with pool.acquire() as connection, connection.transaction():
+        await connection.execute(
+            "select from audit.projection where name = $1 for update", Detection.name
+        )
+        data = await connection.fetchval(
+            "select state from audit.detection_state where name = $1", _STATES
+        )
+        if data is None or _readable(data):
+            return
+        for table in Detection.tables:
+            await connection.execute(f"delete from {table}")  # noqa: S608 - own table names
+        await connection.execute(
+            "update audit.projection set position = -1 where name = $1", Detection.name
+        )
+
+
+def _readable(data: bytes) -> bool:
+    try:
+        rules.decode(data)
+    except rules.StateError:
+        return False
+    return True

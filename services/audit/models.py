@@ -1,0 +1,191 @@
+"""What the audit API takes and answers, as the contract spells it.
+
+An event is shown with exactly the contract's fields: that something was touched, by whom, on what
+grounds, and which ids were disclosed. Never its data, never content.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Literal
+from uuid import UUID
+
+from pydantic import AwareDatetime, BaseModel, Field
+
+from services.audit.asking import MOST_SHOWN
+from services.audit.events import Verdict
+from services.kernel.events import Outcome
+from services.kernel.texts import Body, Line, Prose
+
+
+class Paging(Body):
+    """Where a list begins and how much of it is wanted; an unknown parameter is refused."""
+
+    limit: Annotated[int, Field(ge=1, le=MOST_SHOWN)] = 50
+    cursor: Annotated[str, Field(min_length=1, max_length=1024)] | None = None
+
+    def question(self) -> dict[str, object]:
+        """Return the filters that were given, by parameter name."""
+        return self.model_dump(
+            mode="json", by_alias=True, exclude={"limit", "cursor"}, exclude_none=True
+        )
+
+
+class Window(Paging):
+    """A list within a time: ``from`` inclusive, ``to`` exclusive."""
+
+    since: Annotated[AwareDatetime | None, Field(alias="from")] = None
+    until: Annotated[AwareDatetime | None, Field(alias="to")] = None
+
+
+class EventQuery(Window):
+    """Which events. ``actor`` is a person's id or a client's; ``object`` an id, or ``type:id``."""
+
+    actor: Line | None = None
+    student: UUID | None = None
+    object: Line | None = None
+    type: Line | None = None
+    action: Line | None = None
+    outcome: Outcome | None = None
+
+
+class SessionQuery(Paging):
+    """Whose sessions."""
+
+    person: UUID | None = None
+
+
+class AlertQuery(Paging):
+    """Which alerts."""
+
+    status: Literal["open", "resolved"] | None = None
+    rule: Line | None = None
+    person: UUID | None = None
+
+
+class Resolution(Body):
+    """What an alert turned out to be. The note is sealed before it is stored (SG-18)."""
+
+    verdict: Verdict
+    note: Prose | None = None
+
+
+class Actor(BaseModel):
+    """Who acted, for which organisation."""
+
+    person_id: UUID | None
+    client_id: str | None
+    organisation_id: UUID | None
+
+
+class Origin(BaseModel):
+    """Where from (AC-USE-1). The first three are null once the period's key is destroyed."""
+
+    ip: str | None
+    device: str | None
+    user_agent: str | None
+    request_id: str | None
+    session_id: UUID | None
+
+
+class Ground(BaseModel):
+    """Which assignment and clause let which parts be shown or done."""
+
+    assignment_id: UUID
+    role: str
+    clause: str
+    parts: Sequence[str]
+
+
+class ObjectRef(BaseModel):
+    """What was acted upon."""
+
+    type: str
+    id: str
+
+
+class Event(BaseModel):
+    """An event as the contract shows it."""
+
+    position: int
+    id: UUID
+    type: str
+    occurred_at: AwareDatetime
+    effective_at: AwareDatetime | None
+    actor: Actor
+    origin: Origin
+    action: str
+    outcome: Outcome
+    grounds: Sequence[Ground]
+    policy_version: str | None
+    purpose: str | None
+    student_id: UUID | None
+    object: ObjectRef | None
+    shown: Mapping[str, Sequence[str]]
+
+
+class EventPage(BaseModel):
+    """A page of events, newest first."""
+
+    items: Sequence[Event]
+    next_cursor: str | None
+
+
+class Session(BaseModel):
+    """A login: from when until when, from where. ``ended_at`` of a lapsed one is when it lapsed."""
+
+    id: UUID
+    person_id: UUID
+    organisation_id: UUID | None
+    started_at: AwareDatetime
+    last_seen_at: AwareDatetime
+    ended_at: AwareDatetime | None
+    duration_s: int
+    end_reason: str | None
+    live: bool
+    ip: str | None
+    device: str | None
+
+
+class SessionPage(BaseModel):
+    """A page of sessions, the latest begun first."""
+
+    items: Sequence[Session]
+    next_cursor: str | None
+
+
+class Resolved(BaseModel):
+    """How an alert was judged, by whom and when; the note is null once its key is destroyed."""
+
+    verdict: Verdict
+    note: str | None
+    resolved_by: UUID | None
+    resolved_at: AwareDatetime
+
+
+class Alert(BaseModel):
+    """Something that should be looked at (SG-9, SG-10)."""
+
+    id: UUID
+    rule: str
+    severity: Literal["low", "medium", "high"]
+    title: str
+    status: Literal["open", "resolved"]
+    person_id: UUID | None
+    organisation_id: UUID | None
+    occurred_at: AwareDatetime
+    raised_at: AwareDatetime
+    details: Mapping[str, str | int]
+    resolution: Resolved | None
+
+
+class AlertPage(BaseModel):
+    """A page of alerts, the latest raised first."""
+
+    items: Sequence[Alert]
+    next_cursor: str | None
+
+
+class AlertWithEvidence(Alert):
+    """An alert and the events behind it that its reader may see; ``evidence_more`` are left out."""
+
+    evidence: Sequence[Event]
+    evidence_more: int

@@ -1,0 +1,200 @@
+"""Questions about events: which, of whom, about which learner; each answered from the index.
+
+Each ``find`` is what :class:`services.audit.asking.Asking` runs once it knows the asker's scope:
+it reads the index, then the events themselves by position, and renders them as the contract shows
+them. Newest first, by position, so that a walk with cursors meets every event once however many
+are appended meanwhile.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final
+from uuid import UUID
+
+import asyncpg
+
+from services.audit import models
+from services.audit.asking import Asking, Found, Subject
+from services.audit.grounds import Asker, Scope
+from services.audit.origins import Places
+from services.audit.pages import Walk, walk
+from services.audit.selection import of_events
+from services.kernel.cursors import Cursors
+from services.kernel.events import Event, ObjectRef, Recorded, decode
+
+_ALL: Final = "audit.event e"
+_OF_STUDENT: Final = "audit.event_student s join audit.event e using (position)"
+_KNOWN: Final = (
+    "select exists (select from audit.person where id = $1) and ($2::uuid[] is null"
+    " or exists (select from audit.assignment where person_id = $1 and organisation_id = any($2)))"
+)
+_ONE: Final = (
+    "select l.position, l.body from log.event_id i join log.event l using (position)"
+    " where i.id = $1"
+)
+
+
+class EventQueries:
+    """Answers about events."""
+
+    def __init__(
+        self, pool: asyncpg.Pool, asking: Asking, places: Places, cursors: Cursors
+    ) -> None:
+        self._pool = pool
+        self._asking = asking
+        self._places = places
+        self._cursors = cursors
+
+    async def events(self, asker: Asker, query: models.EventQuery) -> models.EventPage:
+        """Return the events that pass every filter."""
+        subject = Subject(
+            "audit_event",
+            "search" if query.question() else "list",
+            filters=sorted(query.question()),
+            about=_about(query),
+            student_id=query.student,
+        )
+        return await self._asking.ask(asker, subject, self._page(asker, query, "events"))
+
+    async def accesses(
+        self, asker: Asker, student: UUID, window: models.Window
+    ) -> models.EventPage:
+        """Return what touched or showed a learner's records, refusals included (BR-3)."""
+        query = models.EventQuery(student=student, **_fields(window))
+        subject = Subject(
+            "audit_event",
+            "list",
+            filters=sorted(window.question()),
+            about=ObjectRef("student", str(student)),
+            student_id=student,
+        )
+        return await self._asking.ask(asker, subject, self._page(asker, query, "accesses"))
+
+    async def activity(self, asker: Asker, person: UUID, window: models.Window) -> models.EventPage:
+        """Return what a person did; who is unknown, or of another organisation, is not found."""
+        query = models.EventQuery(actor=str(person), **_fields(window))
+        page = self._page(asker, query, "activity")
+
+        async def find(scope: Scope) -> Found[models.EventPage] | None:
+            known = await self._pool.fetchval(_KNOWN, person, _ids(scope))
+            return await page(scope) if known else None
+
+        subject = Subject(
+            "audit_event",
+            "list",
+            filters=sorted(window.question()),
+            about=ObjectRef("person", str(person)),
+        )
+        return await self._asking.ask(asker, subject, find)
+
+    async def event(self, asker: Asker, event_id: UUID) -> models.Event:
+        """Return one event."""
+
+        async def find(scope: Scope) -> Found[models.Event] | None:
+            row = await self._pool.fetchrow(_ONE, event_id)
+            recorded = decode(row["position"], row["body"]) if row else None
+            if recorded is None or not scope.covers(recorded.event):
+                return None
+            (shown,) = await self.render([recorded])
+            return Found(shown, {"events": [str(event_id)]})
+
+        subject = Subject("audit_event", "read", about=ObjectRef("audit_event", str(event_id)))
+        return await self._asking.ask(asker, subject, find)
+
+    def _page(
+        self, asker: Asker, query: models.EventQuery, route: str
+    ) -> Callable[[Scope], Awaitable[Found[models.EventPage]]]:
+        steps = walk(self._cursors, asker, route, query)
+
+        async def find(scope: Scope) -> Found[models.EventPage]:
+            rows, cursor = steps.page(await self._select(query, scope, steps))
+            recorded = [decode(row["position"], row["body"]) for row in rows]
+            reply = models.EventPage(items=await self.render(recorded), next_cursor=cursor)
+            return Found(reply, {"events": [str(r.event.id) for r in recorded]})
+
+        return find
+
+    async def _select(
+        self, query: models.EventQuery, scope: Scope, steps: Walk
+    ) -> list[asyncpg.Record]:
+        selection = of_events(query, scope, steps.before)
+        selection.given("s.student_id = {0}", query.student)
+        source = _ALL if query.student is None else _OF_STUDENT
+        rows: list[asyncpg.Record] = await self._pool.fetch(
+            f"with hit as materialized (select position from {source} where {selection}"  # noqa: S608 - literals; values are parameters
+            f" order by position desc limit {steps.limit + 1:d})"
+            " select position, body from hit join log.event using (position)"
+            " order by position desc",
+            *selection.parameters,
+        )
+        return rows
+
+    async def by_ids(self, ids: Sequence[UUID], scope: Scope) -> list[Recorded]:
+        """Return the events with these ids that the scope covers, in the order of the log."""
+        rows = await self._pool.fetch(
+            "select l.position, l.body from log.event_id i join log.event l using (position)"
+            " where i.id = any($1) order by l.position",
+            list(ids),
+        )
+        found = [decode(row["position"], row["body"]) for row in rows]
+        return [recorded for recorded in found if scope.covers(recorded.event)]
+
+    async def render(self, recorded: Sequence[Recorded]) -> list[models.Event]:
+        """Return events as the contract shows them, with where they came from."""
+        await self._places.load(r.event for r in recorded)
+        return [self._shown(r.position, r.event) for r in recorded]
+
+    def _shown(self, position: int, event: Event) -> models.Event:
+        place, actor, origin = self._places.of(event), event.actor, event.origin
+        return models.Event(
+            position=position,
+            id=event.id,
+            type=event.type,
+            occurred_at=event.recorded_at,
+            effective_at=event.effective_at,
+            actor=models.Actor(
+                person_id=actor.person_id,
+                client_id=actor.client_id,
+                organisation_id=actor.organisation_id,
+            ),
+            origin=models.Origin(
+                ip=place.ip,
+                device=place.device,
+                user_agent=place.user_agent,
+                request_id=origin.request_id,
+                session_id=origin.session_id,
+            ),
+            action=event.action,
+            outcome=event.outcome,
+            grounds=[
+                models.Ground(
+                    assignment_id=g.assignment_id, role=g.role, clause=g.clause, parts=g.parts
+                )
+                for g in event.grounds
+            ],
+            policy_version=event.policy_version,
+            purpose=event.purpose,
+            student_id=event.student_id,
+            object=models.ObjectRef(type=event.object.type, id=event.object.id)
+            if event.object
+            else None,
+            shown=event.shown,
+        )
+
+
+def _about(query: models.EventQuery) -> ObjectRef | None:
+    """Return what a search asks about, when that is one thing."""
+    if query.object is not None:
+        kind, colon, id_ = query.object.partition(":")
+        return ObjectRef(kind, id_) if colon else ObjectRef("object", query.object)
+    if query.actor is not None:
+        return ObjectRef("person", query.actor)
+    return ObjectRef("student", str(query.student)) if query.student else None
+
+
+def _fields(window: models.Window) -> dict[str, object]:
+    given = window.model_dump(by_alias=True, exclude_none=True)
+    return dict(given)
+
+
+def _ids(scope: Scope) -> list[UUID] | None:
+    return None if scope.organisations is None else sorted(scope.organisations)

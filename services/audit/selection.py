@@ -1,0 +1,72 @@
+"""Conditions of a query, gathered one by one, with their parameters numbered.
+
+Nothing a caller sent ever becomes SQL text: clauses are literals with ``{}`` where a parameter's
+placeholder goes.
+"""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from services.audit.grounds import Scope
+from services.audit.models import EventQuery
+
+
+class Selection:
+    """The ``where`` of a query and its parameters."""
+
+    def __init__(self) -> None:
+        self._clauses: list[str] = ["true"]
+        self.parameters: list[object] = []
+
+    def add(self, clause: str, value: object) -> None:
+        """Require ``clause``; ``{0}`` in it stands for ``value``."""
+        self.parameters.append(value)
+        self._clauses.append(clause.format(f"${len(self.parameters)}"))
+
+    def given(self, clause: str, value: object | None) -> None:
+        """Require ``clause`` when the caller asked for it."""
+        if value is not None:
+            self.add(clause, value)
+
+    def __str__(self) -> str:
+        return " and ".join(self._clauses)
+
+
+def within(selection: Selection, scope: Scope, columns: Sequence[str]) -> None:
+    """Keep what any of ``columns`` puts in one of the scope's organisations."""
+    if scope.organisations is not None:
+        either = " or ".join(f"{column} = any({{0}})" for column in columns)
+        selection.add(f"({either})", sorted(scope.organisations))
+
+
+def of_events(query: EventQuery, scope: Scope, before: int | None) -> Selection:
+    """Return the conditions of a query for events, ``e`` being ``audit.event``."""
+    selection = Selection()
+    selection.given("e.position < {0}", before)
+    _actor(selection, query.actor)
+    _object(selection, query.object)
+    selection.given("e.type = {0}", query.type)
+    selection.given("e.action = {0}", query.action)
+    selection.given("e.outcome = {0}", query.outcome)
+    selection.given("e.recorded_at >= {0}", query.since)
+    selection.given("e.recorded_at < {0}", query.until)
+    within(selection, scope, ("e.actor_organisation_id", "e.organisation_id"))
+    return selection
+
+
+def _actor(selection: Selection, actor: str | None) -> None:
+    if actor is None:
+        return
+    try:
+        selection.add("e.actor_id = {0}", UUID(actor))
+    except ValueError:
+        selection.add("e.client_id = {0}", actor)
+
+
+def _object(selection: Selection, object_: str | None) -> None:
+    if object_ is None:
+        return
+    kind, colon, id_ = object_.partition(":")
+    selection.add("e.object_id = {0}", id_ if colon else object_)
+    if colon:
+        selection.add("e.object_type = {0}", kind)

@@ -1,0 +1,111 @@
+"""Questions about sessions: who was logged in, from when until when, from where (AC-USE-1).
+
+A session that was never ended in the log may have lapsed all the same, at its absolute limit or
+by idleness (SG-19); it is shown as over from that moment. Activity is any event of the session.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+import asyncpg
+
+from services.audit import models
+from services.audit.asking import Asking, Found, Subject
+from services.audit.grounds import Asker, Scope
+from services.audit.origins import Place, Places
+from services.audit.pages import Walk, walk
+from services.audit.selection import Selection, within
+from services.kernel.cursors import Cursors
+from services.kernel.effects import Effects
+from services.kernel.events import ObjectRef, decode
+
+
+class SessionQueries:
+    """Answers about sessions. ``idle`` is how long a session lives without activity."""
+
+    def __init__(
+        self,
+        pool: asyncpg.Pool,
+        asking: Asking,
+        places: Places,
+        cursors: Cursors,
+        effects: Effects,
+        *,
+        idle: timedelta,
+    ) -> None:
+        self._pool = pool
+        self._asking = asking
+        self._places = places
+        self._cursors = cursors
+        self._effects = effects
+        self._idle = idle
+
+    async def sessions(self, asker: Asker, query: models.SessionQuery) -> models.SessionPage:
+        """Return sessions, the latest begun first."""
+        steps = walk(self._cursors, asker, "sessions", query)
+
+        async def find(scope: Scope) -> Found[models.SessionPage]:
+            rows, cursor = steps.page(await self._select(query, scope, steps))
+            reply = models.SessionPage(items=await self._render(rows), next_cursor=cursor)
+            return Found(reply, {"sessions": [str(row["id"]) for row in rows]})
+
+        person = query.person
+        subject = Subject(
+            "session",
+            "search" if person else "list",
+            filters=sorted(query.question()),
+            about=ObjectRef("person", str(person)) if person else None,
+        )
+        return await self._asking.ask(asker, subject, find)
+
+    async def _select(
+        self, query: models.SessionQuery, scope: Scope, steps: Walk
+    ) -> list[asyncpg.Record]:
+        selection = Selection()
+        selection.given("s.position < {0}", steps.before)
+        selection.given("s.person_id = {0}", query.person)
+        within(selection, scope, ("s.organisation_id",))
+        rows: list[asyncpg.Record] = await self._pool.fetch(
+            "select s.*, l.body, (select e.recorded_at from audit.event e"  # noqa: S608 - literals; values are parameters
+            " where e.session_id = s.id order by e.position desc limit 1) as seen_at"
+            " from audit.login_session s join log.event l using (position)"
+            f" where {selection} order by s.position desc limit {steps.limit + 1:d}",
+            *selection.parameters,
+        )
+        return rows
+
+    async def _render(self, rows: Sequence[asyncpg.Record]) -> list[models.Session]:
+        events = [decode(row["position"], row["body"]).event for row in rows]
+        await self._places.load(events)
+        now = self._effects.now()
+        return [
+            self._session(row, self._places.of(event), now)
+            for row, event in zip(rows, events, strict=True)
+        ]
+
+    def _session(self, row: asyncpg.Record, place: Place, now: datetime) -> models.Session:
+        seen_at = max(row["seen_at"] or row["started_at"], row["started_at"])
+        ended_at, reason = self._end(row, seen_at, now)
+        until = ended_at or seen_at
+        return models.Session(
+            id=row["id"],
+            person_id=row["person_id"],
+            organisation_id=row["organisation_id"],
+            started_at=row["started_at"],
+            last_seen_at=seen_at,
+            ended_at=ended_at,
+            duration_s=max(0, int((until - row["started_at"]).total_seconds())),
+            end_reason=reason,
+            live=ended_at is None,
+            ip=place.ip,
+            device=place.device,
+        )
+
+    def _end(
+        self, row: asyncpg.Record, seen_at: datetime, now: datetime
+    ) -> tuple[datetime | None, str | None]:
+        if row["ended_at"] is not None:
+            return row["ended_at"], row["end_reason"]
+        lapses = [(row["expires_at"], "absolute"), (seen_at + self._idle, "idle")]
+        at, reason = min(lapses)
+        return (at, reason) if at <= now else (None, None)

@@ -1,0 +1,127 @@
+"""Routes about oneself: profile, password, activity, logout (AC-SEE-22, AC-DO-13)."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Annotated, Any, Final
+from uuid import UUID
+
+from fastapi import APIRouter, Query, Request, Response
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from services.authz.api_login import Secret
+from services.authz.me import Change, Me
+from services.authz.sessions import Sessions
+from services.authz.visits import Gate, Visiting, authenticated
+from services.kernel.texts import Body, Line
+
+_EMAIL: Final = r"^[^@\s]{1,64}@[^@\s]{1,135}$"
+_PHONE: Final = r"^[0-9+() ./x-]*$"
+_PAGE: Final = 50
+_MOST: Final = 200
+
+
+class OwnAssignment(BaseModel):
+    """A role one holds now."""
+
+    model_config = ConfigDict(serialize_by_alias=True, validate_by_name=True)
+
+    id: UUID
+    role: str
+    organisation_id: UUID
+    organisation: str | None
+    starts_at: datetime = Field(alias="from")
+    until: datetime | None
+
+
+class OwnProfile(BaseModel):
+    """Oneself as one sees it; ``version`` is the ``ETag`` without its quotes."""
+
+    person_id: UUID
+    given_name: str
+    family_name: str
+    email: str
+    phone: str
+    assignments: list[OwnAssignment]
+    version: str
+
+
+class Correction(Body):
+    """What to correct; what is left out stays."""
+
+    given_name: Line | None = None
+    family_name: Line | None = None
+    email: Annotated[Line, StringConstraints(pattern=_EMAIL)] | None = None
+    phone: Annotated[str, StringConstraints(max_length=50, pattern=_PHONE)] | None = None
+
+
+class PasswordChange(Body):
+    """The password that is, and the one that is to be."""
+
+    current_password: Secret
+    new_password: Secret
+
+
+class OwnActivity(BaseModel):
+    """One thing that happened to one's account."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    type: str
+    occurred_at: datetime
+    action: str
+    outcome: str
+    session_id: UUID | None
+    ip: str | None
+    device: str | None
+    detail: Mapping[str, Any]
+
+
+class ActivityPage(BaseModel):
+    """One's activity, newest first."""
+
+    items: list[OwnActivity]
+    next_cursor: str | None
+
+
+def me_router(gate: Gate, me: Me, sessions: Sessions) -> APIRouter:
+    """Return the routes about oneself."""
+    router = APIRouter(tags=["me"], route_class=authenticated(gate))
+
+    @router.get("/v1/me")
+    async def profile(visit: Visiting, response: Response) -> OwnProfile:
+        """Show one's own profile (AC-SEE-22)."""
+        seen = await me.profile(visit)
+        response.headers["etag"] = seen.tag
+        return OwnProfile.model_validate(seen.profile)
+
+    @router.patch("/v1/me")
+    async def correct(
+        visit: Visiting, request: Request, response: Response, body: Correction
+    ) -> OwnProfile:
+        """Correct one's own details (AC-DO-13)."""
+        seen = await me.correct(visit, request, Change(**body.model_dump()))
+        response.headers["etag"] = seen.tag
+        return OwnProfile.model_validate(seen.profile)
+
+    @router.get("/v1/me/activity")
+    async def activity(
+        visit: Visiting,
+        limit: Annotated[int, Query(ge=1, le=_MOST)] = _PAGE,
+        cursor: Annotated[str | None, Query(max_length=1024)] = None,
+    ) -> ActivityPage:
+        """Show one's own logins and the facts of one's account; records are audit's to answer."""
+        page = await me.activity(visit, limit, cursor)
+        items = [OwnActivity.model_validate(item) for item in page.items]
+        return ActivityPage(items=items, next_cursor=page.next_cursor)
+
+    @router.post("/v1/me/password", status_code=204)
+    async def password(visit: Visiting, body: PasswordChange) -> None:
+        """Change one's password; one's other sessions end (SG-4, SG-21)."""
+        await me.password(visit, body.current_password, body.new_password)
+
+    @router.post("/v1/logout", status_code=204)
+    async def logout(visit: Visiting) -> None:
+        """End this session, everywhere, now (SG-3)."""
+        await sessions.logout(visit)
+
+    return router

@@ -1,0 +1,209 @@
+"""Routes about organisations, their catchments and their staff lists. Parse, one call, answer."""
+
+from datetime import datetime
+from typing import Annotated, Final
+from uuid import UUID
+from zoneinfo import available_timezones
+
+from fastapi import APIRouter, Query, Request, Response
+from pydantic import AfterValidator, BaseModel, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from services.authz.desk import Desk
+from services.authz.directory import Organisation
+from services.authz.events import OrganisationKind, Role
+from services.authz.organisations import Organisations, Register, Serve
+from services.authz.snapshot import Catchment
+from services.authz.staff_views import Staff, StaffMember, version_of
+from services.authz.visits import Gate, Visit, Visiting, authenticated
+from services.kernel.cursors import Cursors
+from services.kernel.texts import Body, Line, Moment
+
+MAX_PAGE: Final = 100
+_ORGANISATIONS: Final = "organisations"
+
+
+def _known_zone(name: str) -> str:
+    if name not in available_timezones():
+        raise PydanticCustomError("time_zone_unknown", "no such time zone")
+    return name
+
+
+Limit = Annotated[int, Query(ge=1, le=MAX_PAGE)]
+Cursor = Annotated[str | None, Query(max_length=1024)]
+TimeZone = Annotated[Line, AfterValidator(_known_zone)]
+
+
+class NewOrganisation(Body):
+    """An organisation as an administrator registers it."""
+
+    kind: OrganisationKind
+    name: Line
+    time_zone: TimeZone
+    holiday_subdivision: Line | None = None
+    phone: Line | None = None
+    address: Line | None = None
+    region: Line | None = None
+
+
+class NewCatchment(Body):
+    """A school that the provider is to serve, from a moment (now) until a moment (open)."""
+
+    school_id: UUID
+    from_: Moment | None = Field(None, alias="from")
+    until: Moment | None = None
+
+    @model_validator(mode="after")
+    def _ends_after_it_begins(self) -> "NewCatchment":
+        if self.from_ and self.until and self.until <= self.from_:
+            raise PydanticCustomError("ends_first", "ends before it begins")
+        return self
+
+
+class OrganisationOut(BaseModel):
+    """An organisation."""
+
+    id: UUID
+    kind: OrganisationKind
+    name: str
+    time_zone: str
+    holiday_subdivision: str | None
+    phone: str | None
+    address: str | None
+    region: str | None
+
+
+class CatchmentOut(BaseModel):
+    """A provider serves a school."""
+
+    provider_id: UUID
+    school_id: UUID
+    from_: datetime = Field(serialization_alias="from")
+    until: datetime | None
+
+
+class StaffOut(BaseModel):
+    """Somebody with access to an organisation; ``version`` is its tag without the quotes."""
+
+    person_id: UUID
+    name: str
+    role: Role
+    assignment_id: UUID
+    from_: datetime = Field(serialization_alias="from")
+    until: datetime | None
+    suspended: bool
+    version: str
+
+
+class OrganisationList(BaseModel):
+    """A page of organisations."""
+
+    items: list[OrganisationOut]
+    next_cursor: str | None
+
+
+class StaffList(BaseModel):
+    """A page of a staff list."""
+
+    items: list[StaffOut]
+    next_cursor: str | None
+
+
+class _Pages:
+    """Cursors that hold the id after which the next page begins."""
+
+    def __init__(self, cursors: Cursors) -> None:
+        self._cursors = cursors
+
+    def after(self, visit: Visit, text: str, cursor: str | None) -> UUID | None:
+        if cursor is None:
+            return None
+        return self._cursors.open(visit.person_id, text, cursor, UUID)
+
+    def next(self, visit: Visit, text: str, after: UUID | None) -> str | None:
+        return None if after is None else self._cursors.seal(visit.person_id, text, after)
+
+
+def organisation_router(gate: Gate, desk: Desk) -> APIRouter:
+    """Return the routes under ``/v1/organisations``."""
+    router = APIRouter(prefix="/v1/organisations", route_class=authenticated(gate))
+    organisations, staff = Organisations(desk), Staff(desk)
+    pages = _Pages(Cursors(desk.runtime.installation.secret("cursor")))
+
+    @router.get("")
+    async def list_organisations(
+        visit: Visiting, limit: Limit = 50, cursor: Cursor = None
+    ) -> OrganisationList:
+        after = pages.after(visit, _ORGANISATIONS, cursor)
+        page = await organisations.page(visit, after, limit)
+        return OrganisationList(
+            items=[_organisation(one) for one in page.items],
+            next_cursor=pages.next(visit, _ORGANISATIONS, page.after),
+        )
+
+    @router.post("", status_code=201)
+    async def register_organisation(
+        visit: Visiting, request: Request, body: NewOrganisation, response: Response
+    ) -> OrganisationOut:
+        attempt = await desk.idempotency.attempt(request, visit.person_id)
+        command = Register(**body.model_dump())
+        made = await organisations.register(visit, attempt, command)
+        response.headers["etag"] = version_of(desk, visit, made)
+        return _organisation(made)
+
+    @router.get("/{organisation_id}")
+    async def show_organisation(
+        visit: Visiting, organisation_id: UUID, response: Response
+    ) -> OrganisationOut:
+        found = await organisations.one(visit, organisation_id)
+        response.headers["etag"] = version_of(desk, visit, found)
+        return _organisation(found)
+
+    @router.post("/{provider_id}/catchment", status_code=201)
+    async def serve_school(
+        visit: Visiting, request: Request, provider_id: UUID, body: NewCatchment
+    ) -> CatchmentOut:
+        attempt = await desk.idempotency.attempt(request, visit.person_id)
+        command = Serve(provider_id, body.school_id, body.from_, body.until)
+        return _catchment(await organisations.serve(visit, attempt, command))
+
+    @router.get("/{organisation_id}/staff")
+    async def list_staff(
+        visit: Visiting, organisation_id: UUID, limit: Limit = 50, cursor: Cursor = None
+    ) -> StaffList:
+        text = f"staff {organisation_id}"
+        after = pages.after(visit, text, cursor)
+        page = await staff.page(visit, organisation_id, after, limit)
+        return StaffList(
+            items=[_member(one) for one in page.items],
+            next_cursor=pages.next(visit, text, page.after),
+        )
+
+    return router
+
+
+def _organisation(one: Organisation) -> OrganisationOut:
+    return OrganisationOut(**{name: getattr(one, name) for name in OrganisationOut.model_fields})
+
+
+def _catchment(one: Catchment) -> CatchmentOut:
+    return CatchmentOut(
+        provider_id=one.provider_id,
+        school_id=one.school_id,
+        from_=one.starts_at,
+        until=one.ends_at,
+    )
+
+
+def _member(one: StaffMember) -> StaffOut:
+    assignment = one.assignment
+    return StaffOut(
+        person_id=assignment.person_id,
+        name=one.name,
+        role=assignment.role,
+        assignment_id=assignment.assignment_id,
+        from_=assignment.starts_at,
+        until=assignment.ends_at,
+        suspended=one.suspended,
+        version=one.version.strip('"'),
+    )

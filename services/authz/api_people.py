@@ -1,0 +1,240 @@
+"""Routes about people: registered, granted, revoked, suspended. Parse, one call, answer."""
+
+from datetime import datetime
+from typing import Annotated, Literal
+from uuid import UUID
+
+from fastapi import APIRouter, Query, Request, Response
+from pydantic import BaseModel, Field, StringConstraints
+
+from services.authz.desk import Desk
+from services.authz.events import Profile, Role
+from services.authz.grants import Decide, Grant, Granted, Grants
+from services.authz.people import People, Register
+from services.authz.staff_views import AssignmentView, PersonView, Staff, version_of
+from services.authz.visits import Gate, Visiting, authenticated
+from services.kernel.etags import not_modified
+from services.kernel.texts import Body, Line, Moment, Prose
+
+Email = Annotated[Line, StringConstraints(pattern=r"^[^@\s]+@[^@\s]+$")]
+
+
+class NewPerson(Body):
+    """A person as they are registered for an organisation."""
+
+    username: Line
+    given_name: Line
+    family_name: Line
+    email: Email
+    phone: Line | None = None
+    organisation_id: UUID
+
+
+class NewAssignment(Body):
+    """A role to be held at an organisation, on a leader's decision where one is needed."""
+
+    role: Role
+    organisation_id: UUID
+    from_: Moment | None = Field(None, alias="from")
+    until: Moment | None = None
+    decision_id: UUID | None = None
+
+
+class NewAccessDecision(Body):
+    """A leader's decision that somebody is to have, or to lose, a role (AC-DO-3)."""
+
+    person_id: UUID
+    role: Role
+    organisation_id: UUID
+    expires_at: Moment
+    action: Literal["grant", "revoke"] = "grant"
+
+
+class Suspension(Body):
+    """Why somebody is shut out."""
+
+    reason: Prose
+
+
+class InvitationOut(BaseModel):
+    """A one-time invitation; shown to who registers, kept by nobody."""
+
+    token: str
+    expires_at: datetime
+
+
+class RegisteredOut(BaseModel):
+    """A new person."""
+
+    id: UUID
+    organisation_id: UUID
+    invitation: InvitationOut
+
+
+class AssignmentOut(BaseModel):
+    """An assignment."""
+
+    id: UUID
+    person_id: UUID
+    role: Role
+    organisation_id: UUID
+    from_: datetime = Field(serialization_alias="from")
+    until: datetime | None
+
+
+class VersionedAssignmentOut(AssignmentOut):
+    """An assignment; ``version`` is its tag without the quotes."""
+
+    version: str
+
+
+class PersonOut(BaseModel):
+    """A person, as far as the reader sees them."""
+
+    id: UUID
+    given_name: str
+    family_name: str
+    email: str
+    phone: str
+    suspended: bool
+    assignments: list[VersionedAssignmentOut]
+    version: str
+
+
+class DecisionOut(BaseModel):
+    """A recorded decision."""
+
+    id: UUID
+    person_id: UUID
+    role: Role
+    organisation_id: UUID
+    expires_at: datetime
+    action: str
+
+
+class StandingOut(BaseModel):
+    """Whether somebody is shut out."""
+
+    id: UUID
+    suspended: bool
+
+
+def people_router(gate: Gate, desk: Desk) -> APIRouter:
+    """Return the routes under ``/v1/people``, and of access decisions."""
+    router = APIRouter(prefix="/v1", route_class=authenticated(gate))
+    people, staff, grants = People(desk), Staff(desk), Grants(desk)
+    attempt_of = desk.idempotency.attempt
+
+    @router.post("/people", status_code=201)
+    async def register_person(visit: Visiting, request: Request, body: NewPerson) -> RegisteredOut:
+        attempt = await attempt_of(request, visit.person_id)
+        command = Register(body.username, _profile(body), body.organisation_id)
+        made = await people.register(visit, attempt, command)
+        invitation = InvitationOut(token=made.invitation, expires_at=made.expires_at)
+        return RegisteredOut(
+            id=made.person_id, organisation_id=made.organisation_id, invitation=invitation
+        )
+
+    @router.get("/people/{person_id}", response_model=PersonOut)
+    async def show_person(
+        visit: Visiting, request: Request, person_id: UUID, response: Response
+    ) -> PersonOut | Response:
+        found = await staff.person(visit, person_id)
+        version = version_of(desk, visit, found)
+        if not_modified(request, version):
+            return Response(status_code=304, headers={"etag": version})
+        response.headers["etag"] = version
+        tags = [version_of(desk, visit, one) for one in found.assignments]
+        return _person(found, version, tags)
+
+    @router.post("/people/{person_id}/assignments", status_code=201)
+    async def grant_assignment(
+        visit: Visiting,
+        request: Request,
+        person_id: UUID,
+        body: NewAssignment,
+        response: Response,
+    ) -> VersionedAssignmentOut:
+        attempt = await attempt_of(request, visit.person_id)
+        command = Grant(
+            person_id, body.role, body.organisation_id, body.from_, body.until, body.decision_id
+        )
+        granted = await grants.grant(visit, attempt, command)
+        response.headers["etag"] = granted.etag
+        return _assignment(granted)
+
+    @router.delete("/people/{person_id}/assignments/{assignment_id}", status_code=204)
+    async def revoke_assignment(
+        visit: Visiting,
+        request: Request,
+        person_id: UUID,
+        assignment_id: UUID,
+        decision_id: Annotated[UUID | None, Query()] = None,
+    ) -> None:
+        await grants.revoke(visit, person_id, assignment_id, request, decision_id)
+
+    @router.post("/access-decisions", status_code=201)
+    async def record_decision(
+        visit: Visiting, request: Request, body: NewAccessDecision
+    ) -> DecisionOut:
+        attempt = await attempt_of(request, visit.person_id)
+        fields = body.model_dump(exclude={"action"})
+        made = await grants.decide(visit, attempt, Decide(**fields, change=body.action))
+        return DecisionOut(id=made, **fields, action=body.action)
+
+    @router.post("/people/{person_id}/suspend")
+    async def suspend_person(
+        visit: Visiting, request: Request, person_id: UUID, body: Suspension
+    ) -> StandingOut:
+        attempt = await attempt_of(request, visit.person_id)
+        done = await people.suspend(visit, attempt, person_id, body.reason)
+        return StandingOut(id=done, suspended=True)
+
+    @router.post("/people/{person_id}/reinstate")
+    async def reinstate_person(visit: Visiting, request: Request, person_id: UUID) -> StandingOut:
+        attempt = await attempt_of(request, visit.person_id)
+        done = await people.reinstate(visit, attempt, person_id)
+        return StandingOut(id=done, suspended=False)
+
+    return router
+
+
+def _profile(body: NewPerson) -> Profile:
+    return Profile(
+        given_name=body.given_name,
+        family_name=body.family_name,
+        email=body.email,
+        phone=body.phone or "",
+    )
+
+
+def _assignment(granted: Granted) -> VersionedAssignmentOut:
+    return _versioned(granted.assignment, granted.etag)
+
+
+def _versioned(view: AssignmentView, version: str) -> VersionedAssignmentOut:
+    return VersionedAssignmentOut(
+        id=view.assignment_id,
+        person_id=view.person_id,
+        role=view.role,
+        organisation_id=view.organisation_id,
+        from_=view.starts_at,
+        until=view.ends_at,
+        version=version.strip('"'),
+    )
+
+
+def _person(found: PersonView, version: str, tags: list[str]) -> PersonOut:
+    profile = found.profile
+    return PersonOut(
+        id=found.id,
+        given_name=profile.given_name,
+        family_name=profile.family_name,
+        email=profile.email,
+        phone=profile.phone,
+        suspended=found.suspended,
+        assignments=[
+            _versioned(view, tag) for view, tag in zip(found.assignments, tags, strict=True)
+        ],
+        version=version.strip('"'),
+    )

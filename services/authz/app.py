@@ -1,0 +1,170 @@
+"""Wiring of authz: what depends on what, which routes there are, what runs beside them.
+
+The sub-application is mounted, and a mounted application's lifespan does not run: whoever mounts
+it calls :meth:`Authz.start` and :meth:`Authz.stop`.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from typing import Final
+
+import structlog
+from fastapi import FastAPI
+
+from services.authz import engine
+from services.authz import events as e
+from services.authz.access import AccessTokens
+from services.authz.administration import Administration
+from services.authz.api_login import client_router, login_router, render_oauth
+from services.authz.api_me import me_router
+from services.authz.api_organisations import organisation_router
+from services.authz.api_people import people_router
+from services.authz.clients import Clients, OAuthProblem
+from services.authz.desk import Desk
+from services.authz.directory import Directory
+from services.authz.enrolment import Enrolment
+from services.authz.login import Failures, Login
+from services.authz.login_views import LoginView
+from services.authz.me import Me
+from services.authz.passwords import Passwords
+from services.authz.recording import Recorder
+from services.authz.sessions import Limits, Sessions
+from services.authz.signing_keys import SigningKeys
+from services.authz.throttle import Throttle
+from services.authz.tokens import Tokens
+from services.authz.usernames import Usernames
+from services.authz.visits import Gate
+from services.kernel.database import CONNECTION_ERRORS
+from services.kernel.errors import Problem
+from services.kernel.events import Registry, Service
+from services.kernel.http import install_errors
+from services.kernel.metrics import metrics_route
+from services.kernel.refusals import RefusalWindows
+from services.kernel.runtime import Installation, Runtime, open_runtime
+from services.kernel.settings import Settings
+
+_SWEEP_S: Final = 15.0
+_HOUSEKEEPING_S: Final = 600.0
+_logger = structlog.get_logger(__name__)
+
+
+class Authz:
+    """The service: its application, its runtime, and what runs beside the requests."""
+
+    def __init__(self, runtime: Runtime, settings: Settings) -> None:
+        self.runtime = runtime
+        self.settings = settings
+        self.limits = Limits(settings)
+        effects, secret = runtime.effects, runtime.installation.secret
+        self.policy = engine.load()
+        self.recorder = Recorder(effects, runtime.origins)
+        self.windows = RefusalWindows(runtime.log, runtime.origins, effects)
+        self.usernames = Usernames(secret("username"))
+        self.passwords = Passwords(effects)
+        self.throttle = Throttle(runtime.pool, secret("throttle"), effects)
+        self.signing_keys = SigningKeys(runtime)
+        self.access_life = timedelta(seconds=settings.access_token_seconds)
+        self.tokens = Tokens(self.signing_keys, effects, self.access_life)
+        self.failures = Failures(runtime, self.recorder, self.windows)
+        self.sessions = Sessions(runtime, self.recorder, self.tokens, self.limits)
+        self.access = AccessTokens(runtime.pool, "authz")
+        self.gate = Gate(runtime, self.access)
+        self.app = self._application()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def _application(self) -> FastAPI:
+        app = FastAPI(title="Casewarden authz", docs_url=None, redoc_url=None)
+        install_errors(app)
+        self.windows.count_unauthenticated(app, e.UNAUTHENTICATED)
+        app.add_exception_handler(OAuthProblem, render_oauth)
+        login = Login(
+            runtime=self.runtime,
+            recorder=self.recorder,
+            usernames=self.usernames,
+            passwords=self.passwords,
+            throttle=self.throttle,
+            failures=self.failures,
+            tokens=self.tokens,
+            limits=self.limits,
+        )
+        enrolment = Enrolment(
+            runtime=self.runtime,
+            recorder=self.recorder,
+            login=login,
+            passwords=self.passwords,
+            throttle=self.throttle,
+            failures=self.failures,
+            limits=self.limits,
+        )
+        clients = Clients(
+            runtime=self.runtime,
+            recorder=self.recorder,
+            usernames=self.usernames,
+            throttle=self.throttle,
+            failures=self.failures,
+            tokens=self.tokens,
+        )
+        me = Me(
+            runtime=self.runtime,
+            recorder=self.recorder,
+            policy=self.policy,
+            login=login,
+            enrolment=enrolment,
+            passwords=self.passwords,
+            throttle=self.throttle,
+            failures=self.failures,
+            limits=self.limits,
+        )
+        app.include_router(login_router(login, self.sessions, self.tokens, enrolment))
+        app.include_router(client_router(clients, self.signing_keys))
+        app.include_router(me_router(self.gate, me, self.sessions))
+        desk = Desk(self.runtime, self.policy, self.recorder, self.limits)
+        app.include_router(organisation_router(self.gate, desk))
+        app.include_router(people_router(self.gate, desk))
+        app.router.routes.append(metrics_route())
+        return app
+
+    async def start(self) -> None:
+        """Begin to serve: fold what is in the log, make the first signing key, sweep."""
+        self.runtime.start()
+        await self.signing_keys.ensure()
+        self.windows.start()
+        self._tasks = [
+            asyncio.create_task(_every(_SWEEP_S, self.sessions.sweep), name="sessions"),
+            asyncio.create_task(_every(_HOUSEKEEPING_S, self._housekeeping), name="housekeeping"),
+        ]
+
+    async def stop(self) -> None:
+        """Append what was accepted and counted, then stop."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.windows.stop()
+        await self.runtime.stop()
+        self.passwords.close()
+
+    async def _housekeeping(self) -> None:
+        await self.throttle.sweep()
+        await self.signing_keys.turn(self.access_life)
+
+
+async def build(installation: Installation, settings: Settings) -> Authz:
+    """Open authz's runtime and wire it; nothing runs until :meth:`Authz.start`."""
+    runtime = await open_runtime(
+        installation,
+        Service.AUTHZ,
+        Registry(e.TYPES),
+        lambda _keys: [Directory("authz"), LoginView(), Administration()],
+    )
+    return Authz(runtime, settings)
+
+
+async def _every(seconds: float, work: Callable[[], Awaitable[object]]) -> None:
+    """Do ``work`` again and again; what fails for now is tried again later."""
+    while True:
+        await asyncio.sleep(seconds)
+        try:
+            await work()
+        except (Problem, *CONNECTION_ERRORS) as error:
+            _logger.warning("background_work_failed", error=type(error).__name__)

@@ -1,0 +1,43 @@
+"""Who is calling authz about themselves: the person, their session, and the position of both."""
+
+from typing import Final, NamedTuple
+
+from services.authz.directory import CALLER_COLUMNS, Caller, caller_joins, caller_of
+from services.authz.login_views import AT, Session, session_columns, session_of
+from services.authz.visits import Visit
+from services.kernel.errors import Unauthenticated
+from services.kernel.events import Actor
+from services.kernel.runtime import Runtime
+
+_CALLER: Final = (
+    f"select {AT}, {CALLER_COLUMNS}, {session_columns('l')}"
+    f" from (values (1)) one {caller_joins('authz', '$1', '$2')}"
+    " left join authz.login_session l on l.id = s.id"
+)
+
+
+class Called(NamedTuple):
+    """A caller, the session they call in, and the position both were read at."""
+
+    caller: Caller
+    session: Session
+    at: int
+
+    @property
+    def actor(self) -> Actor:
+        """The person, for the organisation of their first assignment in force."""
+        current = self.caller.assignments
+        return Actor(
+            person_id=self.caller.person.id,
+            organisation_id=current[0].organisation_id if current else None,
+        )
+
+
+async def called(runtime: Runtime, visit: Visit) -> Called:
+    """Return who is calling; raise :class:`Unauthenticated` without a live session."""
+    now = runtime.effects.now()
+    row = await runtime.pool.fetchrow(_CALLER, visit.person_id, visit.session_id)
+    caller = caller_of(row, visit.session_id, visit.expires_at, now) if row else None
+    if row is None or caller is None:
+        raise Unauthenticated
+    return Called(caller, session_of(row), row["at"])

@@ -1,0 +1,231 @@
+"""The desk: one request of administration from its snapshot to the log.
+
+Place in the flow: ``snapshot -> decision -> draft -> append``. A :class:`Hearing` knows
+what is asked, gathers the guards of every fact it looks at, and drafts either the facts of the
+decision or its refusal; both rest on the same guards.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, TypeVar
+from uuid import UUID
+
+import msgspec
+
+from services.authz import events as e
+from services.authz.directory import Organisation, Person
+from services.authz.engine import Policy
+from services.authz.recording import Recorder
+from services.authz.relations import REFUSED, Decision, Standing
+from services.authz.sessions import Limits
+from services.authz.snapshot import Snapshot, snapshot
+from services.authz.visits import Visit
+from services.kernel.errors import Problem
+from services.kernel.events import Actor, Event, ObjectRef, Outcome
+from services.kernel.handling import Draft
+from services.kernel.idempotency import Attempt, Idempotency, Made
+from services.kernel.log import Duplicate, Group
+from services.kernel.runtime import Runtime
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a request asks: the action of the contract, and upon what."""
+
+    action: str
+    object: ObjectRef
+
+
+@dataclass(slots=True)
+class Hearing:
+    """One request being decided: its facts, its standing, and the guards gathered so far."""
+
+    visit: Visit
+    asked: Asked
+    facts: Snapshot
+    standing: Standing
+    recorder: Recorder
+    guards: list[str]
+    valid_until: datetime
+    once: list[bytes] = field(default_factory=list)
+
+    async def organisation(self, organisation_id: UUID) -> Organisation | None:
+        """Load and guard an organisation."""
+        self.guards.append(e.organisation_key(organisation_id))
+        return await self.facts.organisation(organisation_id)
+
+    async def person(self, person_id: UUID) -> Person | None:
+        """Load and guard a person."""
+        self.guards.append(e.person_key(person_id))
+        return await self.facts.person(person_id)
+
+    async def sees_organisation(self, organisation_id: UUID) -> Organisation | None:
+        """Return an organisation that the caller belongs to, or sees as an administrator."""
+        organisation = await self.organisation(organisation_id)
+        if organisation is None:
+            return None
+        towards = self.standing.towards((organisation.id,))
+        return organisation if self.standing.may("read", "organisation", towards).allowed else None
+
+    async def knows(self, person_id: UUID) -> Person | None:
+        """Return a person the caller knows of: themselves, or staff, at any time, of theirs.
+
+        Also who was registered for an organisation whose staff the caller sees. Everybody else is
+        as unknown as somebody who does not exist.
+        """
+        person = await self.person(person_id)
+        if person is None or person.id == self.visit.person_id:
+            return person
+        places = {a.organisation_id for a in person.assignments}
+        home = await self.facts.home(person.id)
+        towards = self.standing.towards(places | ({home} if home else set()))
+        for object_ in ("staff", "person"):
+            if self.standing.may("read", object_, towards).allowed:
+                return person
+        return None
+
+    def actor(self, decision: Decision) -> Actor:
+        """Return who acts: for the organisation of the assignment the decision rests on."""
+        return Actor(person_id=self.visit.person_id, organisation_id=decision.organisation_id)
+
+    async def event(
+        self,
+        type_: str,
+        decision: Decision,
+        *,
+        data: Mapping[str, Any] | None = None,
+        stream: tuple[str, int] | None = None,
+        touches: Sequence[str] = (),
+        effective_at: datetime | None = None,
+        event_id: UUID | None = None,
+        shown: Mapping[str, Sequence[str]] | None = None,
+        organisation_id: UUID | None = None,
+    ) -> Event:
+        """Return an event of this request, resting on ``decision``.
+
+        ``organisation_id`` is what it concerns, when that is not whom the caller acts for.
+        """
+        event = await self.recorder.event(
+            type_,
+            self.visit.call,
+            action=self.asked.action,
+            actor=self.actor(decision),
+            session_id=self.visit.session_id,
+            event_id=event_id,
+            stream=stream,
+            outcome=Outcome.ALLOWED if decision.allowed else Outcome.DENIED,
+            effective_at=effective_at,
+            grounds=decision.grounds,
+            policy_version=self.standing.policy.version,
+            object_=self.asked.object,
+            shown=shown,
+            touches=touches,
+            data=data,
+        )
+        place = organisation_id or decision.organisation_id
+        return msgspec.structs.replace(event, organisation_id=place)
+
+    def draft(
+        self, events: Sequence[Event], reply: T | Problem, made: Made | None = None
+    ) -> Draft[T]:
+        """Return the draft of ``events``, resting on everything looked at so far."""
+        group = Group(
+            events,
+            at=self.facts.at,
+            guards=tuple(dict.fromkeys(self.guards)),
+            valid_until=self.valid_until,
+            once=tuple(self.once),
+        )
+        return Draft(group, reply, made or {})
+
+    async def refuse(self, problem: Problem) -> Draft[Any]:
+        """Return the draft of a refusal: recorded before it is told, missing or hidden alike."""
+        self.once.clear()
+        event = await self.event(e.REFUSED, REFUSED, data={"code": problem.code})
+        return self.draft([event], problem)
+
+    async def disclose(
+        self,
+        decision: Decision,
+        reply: T,
+        shown: Mapping[str, Sequence[str]],
+        people: Collection[UUID] = (),
+        organisation_id: UUID | None = None,
+    ) -> Draft[T]:
+        """Return the draft of an answer that shows ``shown``, profiles of ``people`` included."""
+        self.guards.extend(e.person_key(person_id) for person_id in people)
+        event = await self.event(e.READ, decision, shown=shown, organisation_id=organisation_id)
+        return self.draft([event], reply)
+
+
+Decide = Callable[[Hearing], Awaitable[Draft[T]]]
+
+
+class Desk:
+    """Hears requests of administration and runs them against the log."""
+
+    def __init__(
+        self, runtime: Runtime, policy: Policy, recorder: Recorder, limits: Limits
+    ) -> None:
+        self.runtime = runtime
+        self.policy = policy
+        self.limits = limits
+        self.idempotency = Idempotency(runtime)
+        self.etag_secret = runtime.installation.secret("etag")
+        self._recorder = recorder
+
+    @asynccontextmanager
+    async def hearing(self, visit: Visit, asked: Asked) -> AsyncIterator[Hearing]:
+        """Open a hearing on one snapshot; raise ``Unauthenticated`` without a live session."""
+        now = self.runtime.effects.now()
+        async with snapshot(self.runtime.pool, visit, now) as facts:
+            caller = facts.caller
+            kinds = await facts.kinds({a.organisation_id for a in caller.assignments})
+            yield Hearing(
+                visit=visit,
+                asked=asked,
+                facts=facts,
+                standing=Standing(caller, kinds, self.policy),
+                recorder=self._recorder,
+                guards=list(caller.guards),
+                valid_until=caller.valid_until,
+            )
+
+    async def hear(self, visit: Visit, asked: Asked, decide: Decide[T]) -> T:
+        """Decide and append, again whenever a fact moved; return the reply or raise it."""
+        return await self.runtime.handling.run(lambda: self._once(visit, asked, decide))
+
+    async def hear_once(
+        self,
+        visit: Visit,
+        asked: Asked,
+        attempt: Attempt | None,
+        decide: Decide[T],
+        repeat: Callable[[Hearing, Made], Awaitable[Draft[T]]],
+    ) -> T:
+        """Hear a POST: at most once per Idempotency-Key, and per once-key of its drafts.
+
+        Who comes second to a once-key (a user name, a decision that serves once) is heard again,
+        and meets what the first one made.
+        """
+
+        async def run() -> T:
+            return await self.idempotency.run(
+                attempt,
+                lambda: self._once(visit, asked, decide),
+                lambda made: self._once(visit, asked, lambda hearing: repeat(hearing, made)),
+            )
+
+        try:
+            return await run()
+        except Duplicate as held:
+            await self.runtime.projector.reached(held.position)
+            return await run()
+
+    async def _once(self, visit: Visit, asked: Asked, decide: Decide[T]) -> Draft[T]:
+        async with self.hearing(visit, asked) as hearing:
+            return await decide(hearing)

@@ -1,0 +1,211 @@
+"""Enrolment: a one-time invitation becomes a password, a second factor and recovery codes (SG-2).
+
+Nothing takes effect before the second factor is confirmed: until then password and secret wait,
+sealed, beside the projections. Confirming sets all of it together, uses the invitation up for
+good, and ends every session the person had. The same path serves a forced reset (SG-21).
+"""
+
+import base64
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from functools import partial
+from http import HTTPStatus
+from typing import NamedTuple
+from uuid import UUID
+
+import msgspec
+
+from services.authz import events as e
+from services.authz import totp
+from services.authz.credentials import CredentialSealer
+from services.authz.directory import Person
+from services.authz.login import Failures, Login
+from services.authz.login_views import Account, live_sessions
+from services.authz.passwords import Passwords, own_details
+from services.authz.recording import Recorder, data_of, person_object
+from services.authz.sessions import Limits, endings
+from services.authz.throttle import Throttle
+from services.authz.tokens import digest
+from services.kernel.effects import Effects
+from services.kernel.errors import Problem
+from services.kernel.events import Actor, Event
+from services.kernel.handling import Draft
+from services.kernel.http import Call
+from services.kernel.log import Duplicate, Group
+from services.kernel.runtime import Runtime
+
+INVITATION_LIFE = timedelta(days=7)
+_INVITATION_BYTES = 32
+
+
+class BadInvitation(Problem):
+    """The invitation does not exist, is used, or is too old; which is not said."""
+
+    status, code = HTTPStatus.UNAUTHORIZED, "bad_invitation"
+    title = "The invitation cannot be used"
+
+
+class BadCode(Problem):
+    """The code is not the one the secret gives now."""
+
+    status, code = HTTPStatus.UNPROCESSABLE_ENTITY, "bad_code"
+    title = "The code is wrong"
+
+
+class Enrolling(NamedTuple):
+    """What an authenticator app needs."""
+
+    totp_secret: str
+    otpauth_uri: str
+
+
+def new_invitation(effects: Effects) -> str:
+    """Return a fresh invitation: 256 random bits, to be given to the person alone."""
+    return base64.urlsafe_b64encode(effects.token(_INVITATION_BYTES)).decode().rstrip("=")
+
+
+def invitation_payload(person_id: UUID, invitation: str, now: datetime) -> e.InvitationIssued:
+    """Return the payload of the fact that ``invitation`` was issued; it holds a digest only.
+
+    The fact belongs to the person's stream, touches their key, and replaces earlier invitations.
+    """
+    return e.InvitationIssued(
+        person_id=person_id, token_digest=digest(invitation), expires_at=now + INVITATION_LIFE
+    )
+
+
+class Enrolment:
+    """The two steps of enrolling; see the module."""
+
+    def __init__(
+        self,
+        *,
+        runtime: Runtime,
+        recorder: Recorder,
+        login: Login,
+        passwords: Passwords,
+        throttle: Throttle,
+        failures: Failures,
+        limits: Limits,
+    ) -> None:
+        self._runtime = runtime
+        self._effects = runtime.effects
+        self._recorder = recorder
+        self._login = login
+        self._passwords = passwords
+        self._throttle = throttle
+        self._failures = failures
+        self._limits = limits
+
+    async def begin(self, invitation: str, password: str, call: Call) -> Enrolling:
+        """Take the password and return a fresh secret; raise a ``PasswordRefused`` or 401."""
+        admission = await self._login.admit(digest(invitation), call)
+        account = await self._invited(invitation, call)
+        await self._throttle.take_back(admission)
+        username, profile = await self.details(account)
+        await self._passwords.check(password, own_details(profile, username))
+        kept = await self._passwords.hash(password)
+        secret = totp.new_secret(self._effects.token(totp.secret_bytes()))
+        pending, ref = self._effects.new_id(), account.username.ref
+        await self._runtime.keys.load([ref], create=True)
+        seal = partial(self._runtime.keys.seal, ref, pending)
+        await self._runtime.pool.execute(
+            "insert into authz.enrolment values ($1, $2, $3, $4, $5) on conflict"
+            " (invitation_digest) do update set id = excluded.id, password = excluded.password,"
+            " secret = excluded.secret, begun_at = excluded.begun_at",
+            digest(invitation),
+            pending,
+            seal("password", kept),
+            seal("secret", secret),
+            self._effects.now(),
+        )
+        return Enrolling(secret, totp.uri(secret, username))
+
+    async def confirm(self, invitation: str, code: str, call: Call) -> list[str]:
+        """Enrol when ``code`` fits the secret; return the recovery codes, shown once."""
+        admission = await self._login.admit(digest(invitation), call)
+        try:
+            codes = await self._runtime.handling.run(
+                partial(self._confirmed, invitation, code, call)
+            )
+        except Duplicate:
+            raise BadInvitation from None
+        await self._throttle.take_back(admission)
+        await self._runtime.pool.execute(
+            "delete from authz.enrolment where invitation_digest = $1", digest(invitation)
+        )
+        return codes
+
+    async def details(self, account: Account) -> tuple[str, e.Profile]:
+        """Return a person's user name and profile, opened."""
+        keys, profile = self._runtime.keys, account.person.sealed_profile()
+        await keys.load([profile.ref, account.username.ref])
+        opened = msgspec.json.decode(keys.open_sealed(profile), type=e.Profile)
+        return keys.open_sealed(account.username), opened
+
+    async def _invited(self, invitation: str, call: Call) -> Account:
+        used = digest(invitation)
+        account = await self._login.account("a.invitation_digest", used)
+        live = account is not None and not account.person.suspended
+        if account is None or not live or not await self._in_time(used):
+            await self._failures.failed(call, "", "invitation", "unknown_or_expired")
+            raise BadInvitation
+        return account
+
+    async def _in_time(self, used: str) -> bool:
+        until = await self._runtime.pool.fetchval(
+            "select invitation_expires_at from authz.account where invitation_digest = $1", used
+        )
+        return until is not None and self._effects.now() < until
+
+    async def _confirmed(self, invitation: str, code: str, call: Call) -> Draft[list[str]]:
+        account = await self._invited(invitation, call)
+        row = await self._runtime.pool.fetchrow(
+            "select id, password, secret from authz.enrolment where invitation_digest = $1",
+            digest(invitation),
+        )
+        if row is None:
+            raise BadInvitation
+        ref, person = account.username.ref, account.person
+        kept = self._runtime.keys.open(ref, row["id"], "password", row["password"])
+        secret = self._runtime.keys.open(ref, row["id"], "secret", row["secret"])
+        step = totp.matching_step(secret, code, self._effects.now(), -1)
+        if step is None:
+            await self._failures.failed(call, "", "enrolment", "mismatch", person.id)
+            raise BadCode
+        codes = totp.new_recovery_codes(self._effects.token(totp.recovery_bytes()))
+        events = await self._events(person, call, kept=kept, secret=secret, step=step, codes=codes)
+        ended = endings(
+            self._effects,
+            await live_sessions(self._runtime.pool, person.id),
+            "reset",
+            self._limits,
+            Actor(person_id=person.id),
+        )
+        once = (f"invitation:{digest(invitation)}".encode(), totp.step_once(person.id, step))
+        guards = (e.person_key(person.id), e.login_key(person.id))
+        return Draft(Group([*events, *ended], account.at, guards, once=once), codes)
+
+    async def _events(
+        self, person: Person, call: Call, *, kept: str, secret: str, step: int, codes: Sequence[str]
+    ) -> list[Event]:
+        sealed = CredentialSealer(self._runtime.keys, self._effects, person.id)
+        payloads = (
+            sealed.password(kept),
+            sealed.totp(secret, step),
+            sealed.recovery([totp.recovery_hash(code) for code in codes]),
+        )
+        return [
+            await self._recorder.event(
+                type_,
+                call,
+                action="update",
+                actor=Actor(person_id=person.id),
+                event_id=event_id,
+                stream=(f"person:{person.id}", person.version + offset),
+                object_=person_object(person.id),
+                touches=(e.person_key(person.id), e.login_key(person.id)),
+                data=data_of(payload),
+            )
+            for offset, (type_, event_id, payload) in enumerate(payloads, 1)
+        ]

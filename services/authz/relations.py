@@ -1,0 +1,148 @@
+"""What somebody's assignment has to do with an organisation, a role or a person, as named facts.
+
+Pure. A fact holds of *one* assignment of the caller; a decision is the union of the decisions per
+assignment, and names the assignment and the clause it rests on. What no row allows is refused.
+"""
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
+from uuid import UUID
+
+from services.authz.directory import Assignment, Caller, Organisation, Person
+from services.authz.engine import Policy
+from services.authz.events import OrganisationKind, Role
+from services.kernel.events import Ground
+
+_BACK_OFFICE: Final = frozenset(
+    {Role.TECHNICAL_SUPPORT, Role.SECURITY_ANALYST, Role.PRIVACY_OFFICER, Role.ADMINISTRATOR}
+)
+#: the role of those who decide about access in a kind of organisation: its leader or lead
+LEAD: Final[Mapping[OrganisationKind, Role]] = {
+    OrganisationKind.SCHOOL: Role.SCHOOL_LEADER,
+    OrganisationKind.ASP: Role.ASP_WORKFLOW_LEAD,
+    OrganisationKind.ISP: Role.ISP_WORKFLOW_LEAD,
+}
+_OWN_ROLES: Final[Mapping[OrganisationKind, frozenset[Role]]] = {
+    OrganisationKind.SCHOOL: frozenset(
+        {Role.SCHOOL_LEADER, Role.PRIMARY_CONTACT, Role.SCHOOL_OFFICE}
+    ),
+    OrganisationKind.ASP: frozenset({Role.ASP_WORKFLOW_LEAD, Role.ASP_CASE_MANAGER}),
+    OrganisationKind.ISP: frozenset({Role.ISP_WORKFLOW_LEAD}),
+    OrganisationKind.MINISTRY: _BACK_OFFICE
+    | {
+        Role.CENTRAL_INVESTIGATION,
+        Role.NATIONAL_CONTRACTS,
+        Role.REGIONAL_CONTRACT_MANAGER,
+        Role.REGIONAL_OFFICE,
+        Role.PROSECUTIONS,
+    },
+}
+
+Kinds = Mapping[UUID, OrganisationKind]
+FactsOf = Callable[[Assignment], Iterable[str]]
+
+
+def fits(role: Role, kind: OrganisationKind) -> bool:
+    """Say whether a role can be held at a kind of organisation; back-office ones at any."""
+    return role in _OWN_ROLES[kind] or role in _BACK_OFFICE
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Whether something is allowed, and what it rests on."""
+
+    allowed: bool
+    grounds: tuple[Ground, ...] = ()
+    organisation_id: UUID | None = None
+
+
+REFUSED: Final = Decision(allowed=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A caller with the kinds of the organisations they work at, before the policy."""
+
+    caller: Caller
+    kinds: Kinds
+    policy: Policy
+
+    def may(self, action: str, object_: str, facts_of: FactsOf) -> Decision:
+        """Decide by the first assignment of the caller that a row of the policy allows."""
+        for assignment in self.caller.assignments:
+            known = self.policy.facts
+            bits = 0
+            for name in facts_of(assignment):
+                bits |= known.get(name, 0)
+            clause = self.policy.clause(assignment.role, action, object_, bits)
+            if clause is not None:
+                ground = Ground(assignment.id, assignment.role.value, clause)
+                return Decision(
+                    allowed=True, grounds=(ground,), organisation_id=assignment.organisation_id
+                )
+        return REFUSED
+
+    def towards(self, organisation_ids: Collection[UUID]) -> FactsOf:
+        """Return the facts of standing towards organisations, any one of which is enough."""
+        return lambda a: [
+            *self._everywhere(a),
+            *(["own_organisation"] if a.organisation_id in organisation_ids else []),
+        ]
+
+    def at_the_ministry(self, assignment: Assignment) -> list[str]:
+        """Return the facts of acting upon what is the Ministry's own: organisations, catchments."""
+        everywhere = self._everywhere(assignment)
+        return [*everywhere, "own_organisation"] if everywhere else []
+
+    def _everywhere(self, assignment: Assignment) -> list[str]:
+        """At the Ministry the back office sees all organisations; elsewhere its own."""
+        ministry = self.kinds.get(assignment.organisation_id) is OrganisationKind.MINISTRY
+        return ["everywhere"] if ministry else []
+
+    def over(self, organisation: Organisation, extra: Collection[str] = ()) -> FactsOf:
+        """Return the facts of acting upon an organisation, ``extra`` ones within reach included.
+
+        Within reach is one's own organisation and, from the Ministry, every one: who administers
+        a school of theirs has no say elsewhere.
+        """
+
+        def facts(assignment: Assignment) -> list[str]:
+            near = self.towards((organisation.id,))(assignment)
+            return [*near, *extra] if near else []
+
+        return facts
+
+    def changing(
+        self, organisation: Organisation, role: Role, person: Person, *, leaderless: bool
+    ) -> FactsOf:
+        """Return the facts of giving ``person`` a role, taking it away, or deciding on that."""
+        extra = role_facts(role, organisation.kind, leaderless=leaderless)
+        if person.id != self.caller.person.id:
+            extra.append("not_self")
+        return self.over(organisation, extra)
+
+    def about(self, person: Person, places: Collection[UUID], kinds: Kinds) -> FactsOf:
+        """Return the facts of suspending or reinstating ``person``, who works at ``places``.
+
+        One's own are those who work at that organisation only; who also works elsewhere is not
+        one leader's to shut out.
+        """
+        extra = [] if person.id == self.caller.person.id else ["not_self"]
+        if any(kinds.get(place) is OrganisationKind.MINISTRY for place in places):
+            extra.append("ministry_staff")
+
+        def facts(assignment: Assignment) -> list[str]:
+            own = set(places) == {assignment.organisation_id}
+            near = [*self._everywhere(assignment), *(["own_organisation"] if own else [])]
+            return [*near, *extra] if near else []
+
+        return facts
+
+
+def role_facts(role: Role, kind: OrganisationKind, *, leaderless: bool) -> list[str]:
+    """Return what kind of role it is; ``leaderless``: nobody leads the organisation now."""
+    facts = [f"{kind.value}_role"] if role in _OWN_ROLES[kind] else []
+    if leaderless and LEAD.get(kind) is role:
+        facts.append("first_lead")
+    return facts

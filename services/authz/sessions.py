@@ -1,0 +1,225 @@
+"""Sessions: refreshed, ended, and swept up when nobody ends them (SG-19, AC-USE-1).
+
+A session is the stream ``session:<id>``. Every refresh rotates the refresh token and is the next
+version of that stream, so that of two uses of one token the second, whenever it comes, meets a
+token that is no longer the newest: it ends the session, as a stolen token would. An end touches
+the session's guard key, which stops every answer in every process at once.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Final
+from uuid import UUID
+
+import structlog
+
+from services.authz import events as e
+from services.authz.callers import called
+from services.authz.directory import decode_person
+from services.authz.login_views import AT, Session, session_columns, session_of
+from services.authz.recording import Recorder, data_of, session_object
+from services.authz.tokens import Tokens, digest
+from services.authz.visits import Visit
+from services.kernel.database import CONNECTION_ERRORS
+from services.kernel.effects import Effects
+from services.kernel.errors import Problem, Unauthenticated
+from services.kernel.events import Actor, Event, Origin
+from services.kernel.handling import Draft
+from services.kernel.http import Call
+from services.kernel.log import Group, Refused
+from services.kernel.runtime import Runtime
+from services.kernel.settings import Settings
+
+_SWEEP: Final = 200
+_logger = structlog.get_logger(__name__)
+
+
+class Limits:
+    """How long a session may idle, and how long it may last."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.idle = timedelta(seconds=settings.session_idle_seconds)
+        self.absolute = timedelta(seconds=settings.session_absolute_seconds)
+
+    def ends_at(self, session: Session) -> datetime:
+        """Return when a session ends by itself unless it is refreshed."""
+        return min(session.refreshed_at + self.idle, session.expires_at)
+
+    def expired(self, session: Session, now: datetime) -> str | None:
+        """Return why a session is over at ``now``: ``absolute``, ``idle``, or not at all."""
+        if session.expires_at <= now:
+            return "absolute"
+        return "idle" if session.refreshed_at + self.idle <= now else None
+
+
+def session_stream(session_id: UUID) -> str:
+    """Return the stream of a session."""
+    return f"session:{session_id}"
+
+
+def ended_event(
+    effects: Effects,
+    session: Session,
+    reason: str,
+    at: datetime,
+    *,
+    actor: Actor | None = None,
+    origin: Origin | None = None,
+    event_id: UUID | None = None,
+) -> Event:
+    """Return the end of ``session`` at ``at``, which is its true end, not when it was noticed.
+
+    For whoever ends sessions: suspension, a reset, a sweep. Appended with the stream's next
+    version, so a refresh at the same time makes the log say conflict, not both.
+    """
+    seconds = max(0, int((at - session.started_at).total_seconds()))
+    payload = e.SessionEnded(
+        session_id=session.id, person_id=session.person_id, reason=reason, duration_s=seconds
+    )
+    return Event(
+        id=event_id or effects.new_id(),
+        type=e.SESSION_ENDED,
+        stream=session_stream(session.id),
+        version=session.version + 1,
+        recorded_at=effects.now(),
+        effective_at=at,
+        actor=actor or Actor(person_id=session.person_id, organisation_id=session.organisation_id),
+        origin=origin or Origin(session_id=session.id),
+        action="logout",
+        object=session_object(session.id),
+        organisation_id=session.organisation_id,
+        touches=(e.session_key(session.id),),
+        data=data_of(payload),
+    )
+
+
+class Sessions:
+    """Refresh, logout, and the sweep."""
+
+    def __init__(
+        self, runtime: Runtime, recorder: Recorder, tokens: Tokens, limits: Limits
+    ) -> None:
+        self._runtime = runtime
+        self._effects = runtime.effects
+        self._recorder = recorder
+        self._tokens = tokens
+        self._limits = limits
+
+    async def refresh(self, token: str, call: Call) -> tuple[Session, str]:
+        """Rotate a refresh token; return its session and the new token.
+
+        Raises :class:`Unauthenticated` when the token is unknown, and, after the session's end is
+        durable, when it was used before, came too late, or its person is suspended.
+        """
+        used = digest(token)
+
+        async def decide() -> Draft[tuple[Session, str]]:
+            row = await self._runtime.pool.fetchrow(
+                f"select {AT}, {session_columns('s')}, r.version as token_version, p.state"  # noqa: S608 - no input
+                " from authz.refresh_token r join authz.login_session s on s.id = r.session_id"
+                " join authz.person p on p.id = s.person_id"
+                " where r.digest = $1 and s.ended_at is null",
+                used,
+            )
+            if row is None:
+                raise Unauthenticated
+            session, now = session_of(row), self._effects.now()
+            reason = self._limits.expired(session, now)
+            if row["token_version"] != session.version:
+                reason = "reuse"
+            elif decode_person(row["state"]).suspended:
+                reason = "suspended"
+            if reason is not None:
+                return Draft(
+                    Group([await self._ended(session, reason, now, call)]), Unauthenticated()
+                )
+            return await self._rotated(session, row["at"], call)
+
+        return await self._runtime.handling.run(decide)
+
+    async def _rotated(self, session: Session, at: int, call: Call) -> Draft[tuple[Session, str]]:
+        fresh = self._tokens.refresh()
+        payload = e.SessionRefreshed(
+            session_id=session.id, person_id=session.person_id, refresh_digest=digest(fresh)
+        )
+        event = await self._recorder.event(
+            e.SESSION_REFRESHED,
+            call,
+            action="refresh",
+            actor=Actor(person_id=session.person_id, organisation_id=session.organisation_id),
+            session_id=session.id,
+            stream=(session_stream(session.id), session.version + 1),
+            object_=session_object(session.id),
+            data=data_of(payload),
+        )
+        guards = (e.person_key(session.person_id), e.session_key(session.id))
+        group = Group([event], at, guards, valid_until=self._limits.ends_at(session))
+        return Draft(group, (session, fresh))
+
+    async def _ended(self, session: Session, reason: str, now: datetime, call: Call) -> Event:
+        at = min(now, self._limits.ends_at(session))
+        event_id = self._effects.new_id()
+        origin = await self._runtime.origins.seal(event_id, call, session.id)
+        return ended_event(self._effects, session, reason, at, origin=origin, event_id=event_id)
+
+    async def logout(self, visit: Visit) -> None:
+        """End the session of ``visit``; raise :class:`Unauthenticated` when it has ended."""
+
+        async def decide() -> Draft[None]:
+            caller = await called(self._runtime, visit)
+            now = self._effects.now()
+            event = await self._ended(caller.session, "logout", now, visit.call)
+            return Draft(Group([event], caller.at, caller.caller.guards), None)
+
+        await self._runtime.handling.run(decide)
+
+    async def sweep(self) -> int:
+        """End up to two hundred sessions that are over; return how many this process ended.
+
+        Several processes may sweep: of two ends of one session the log takes one.
+        """
+        now = self._effects.now()
+        rows = await self._runtime.pool.fetch(
+            f"select {session_columns('s')}, a.suspended from authz.login_session s"  # noqa: S608 - no input
+            " join authz.account a using (person_id) where s.ended_at is null"
+            " and (s.refreshed_at <= $1 or s.expires_at <= $2 or a.suspended) limit $3",
+            now - self._limits.idle,
+            now,
+            _SWEEP,
+        )
+        ended = 0
+        for row in rows:
+            session = session_of(row)
+            reason = self._limits.expired(session, now) or "suspended"
+            ended += await self._end(session, reason, min(now, self._limits.ends_at(session)))
+        if ended:
+            self._runtime.projector.nudge()
+        return ended
+
+    async def _end(self, session: Session, reason: str, at: datetime) -> bool:
+        event = ended_event(self._effects, session, reason, at)
+        try:
+            await self._runtime.log.append(Group([event]))
+        except Refused:
+            return False
+        except (Problem, *CONNECTION_ERRORS) as error:
+            _logger.warning("session_not_ended", error=type(error).__name__)
+            return False
+        return True
+
+
+def endings(
+    effects: Effects, sessions: Sequence[Session], reason: str, limits: Limits, actor: Actor
+) -> list[Event]:
+    """Return the ends, now, of a person's live sessions, by somebody else's act."""
+    now = effects.now()
+    return [
+        ended_event(
+            effects,
+            session,
+            limits.expired(session, now) or reason,
+            min(now, limits.ends_at(session)),
+            actor=actor,
+        )
+        for session in sessions
+    ]

@@ -1,0 +1,190 @@
+"""The keys that access tokens are signed with: made, rotated, retired, and published.
+
+Public keys are facts of the stream ``signing-keys``, which every service folds; its versions let
+one process win when two make a key at once. Private keys are kept beside the projections, sealed
+under ``credential``, so that a retired one can be deleted, which the log could not.
+
+A new key signs nothing until it is a few seconds old (unless it is the only one), so that every
+service has folded it before it meets a token of it.
+"""
+
+import base64
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+from uuid import NAMESPACE_URL, UUID, uuid5
+
+import asyncpg
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+from services.authz import events as e
+from services.authz.recording import data_of
+from services.kernel.effects import Effects
+from services.kernel.errors import Unavailable
+from services.kernel.events import Event
+from services.kernel.log import Group, VersionConflict
+from services.kernel.runtime import Runtime
+from services.kernel.sealing import Compartment, KeyRef
+
+STREAM: Final = "signing-keys"
+ROTATE_AFTER: Final = timedelta(days=30)
+_SETTLES: Final = timedelta(seconds=5)
+_JWKS_FOR: Final = timedelta(seconds=5)
+_REF: Final = KeyRef(uuid5(NAMESPACE_URL, "casewarden:signing-keys"), Compartment.CREDENTIAL)
+
+
+def made_at(kid: str) -> datetime:
+    """Return when a key was made: its ``kid`` is a UUIDv7."""
+    return datetime.fromtimestamp((UUID(kid).int >> 80) / 1000, UTC)
+
+
+class SigningKeys:
+    """The installation's signing keys, seen from one process of authz."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._private: dict[str, Ed25519PrivateKey] = {}
+        self._jwks: tuple[datetime, dict[str, list[dict[str, str]]]] | None = None
+
+    @property
+    def _effects(self) -> Effects:
+        return self._runtime.effects
+
+    @property
+    def _pool(self) -> asyncpg.Pool:
+        return self._runtime.pool
+
+    async def ensure(self) -> None:
+        """Make the first key, if no process has: exactly one, however many start at once."""
+        await self._runtime.projector.reached(await self._runtime.projector.head())
+        await self._add(only_first=True)
+
+    async def rotate(self) -> None:
+        """Add a key. The former ones go on being accepted until retired."""
+        await self._add(only_first=False)
+
+    async def _add(self, *, only_first: bool) -> None:
+        while True:
+            version, live = await self._state()
+            if live and only_first:
+                return
+            kid, event = await self._make(version)
+            if await self._append(event):
+                return
+            await self._forget(kid)
+
+    async def retire(self, kid: str) -> None:
+        """Stop accepting tokens of a key, and delete its private half."""
+        while True:
+            version, live = await self._state()
+            if kid not in live:
+                break
+            data = data_of(e.SigningKeyRetired(kid=kid))
+            if await self._append(self._event(e.SIGNING_KEY_RETIRED, version, data, "revoke")):
+                break
+        await self._forget(kid)
+
+    async def _append(self, event: Event) -> bool:
+        """Append and fold ``event``; say no when another process wrote that version first."""
+        try:
+            position = await self._runtime.log.append(Group([event]))
+        except VersionConflict as moved:
+            await self._runtime.projector.reached(moved.position)
+            return False
+        await self._runtime.projector.reached(position)
+        return True
+
+    async def turn(self, token_life: timedelta) -> None:
+        """Rotate a key that is old; retire those that nothing valid is signed with any more."""
+        _, live = await self._state()
+        now = self._effects.now()
+        newest = max(live, default=None)
+        if newest is None or made_at(newest) + ROTATE_AFTER <= now:
+            await self.rotate()
+        elif made_at(newest) + 2 * (token_life + _SETTLES) <= now:
+            for kid in live:
+                if kid != newest:
+                    await self.retire(kid)
+
+    async def current(self) -> tuple[str, Ed25519PrivateKey]:
+        """Return the key to sign with, and its name; raise :class:`Unavailable` without one."""
+        _, live = await self._state()
+        settled = [k for k in live if made_at(k) + _SETTLES <= self._effects.now()]
+        kid = max(settled, default=None) or min(live, default=None)
+        if kid is None:
+            raise Unavailable
+        if kid not in self._private:
+            row = await self._pool.fetchrow(
+                "select event_id, sealed from authz.signing_secret where kid = $1", kid
+            )
+            if row is None:
+                raise Unavailable
+            await self._runtime.keys.load([_REF])
+            text = self._runtime.keys.open(_REF, row["event_id"], "private_key", row["sealed"])
+            self._private = {
+                kid: Ed25519PrivateKey.from_private_bytes(base64.b64decode(text)),
+            }
+        return kid, self._private[kid]
+
+    async def public(self, kid: str) -> Ed25519PublicKey | None:
+        """Return the public key called ``kid`` that is not retired."""
+        raw = await self._pool.fetchval(
+            "select public_key from authz.signing_key where kid = $1 and retired_at is null", kid
+        )
+        return None if raw is None else Ed25519PublicKey.from_public_bytes(raw)
+
+    async def jwks(self) -> dict[str, list[dict[str, str]]]:
+        """Return the public keys as a JWK set (RFC 7517, RFC 8037), at most five seconds old."""
+        now = self._effects.now()
+        if self._jwks is None or self._jwks[0] + _JWKS_FOR <= now:
+            rows = await self._pool.fetch(
+                "select kid, public_key from authz.signing_key where retired_at is null"
+                " order by kid"
+            )
+            self._jwks = (now, {"keys": [_jwk(r["kid"], r["public_key"]) for r in rows]})
+        return self._jwks[1]
+
+    async def _state(self) -> tuple[int, list[str]]:
+        """Return the stream's version and the keys that are not retired."""
+        row = await self._pool.fetchrow(
+            "select count(*) + count(retired_at) as version,"
+            " coalesce(array_agg(kid) filter (where retired_at is null), '{}') as live"
+            " from authz.signing_key"
+        )
+        assert row is not None  # noqa: S101 - an aggregate always has a row
+        return row["version"], list(row["live"])
+
+    async def _make(self, version: int) -> tuple[str, Event]:
+        kid, private = str(self._effects.new_id()), self._effects.token(32)
+        public = Ed25519PrivateKey.from_private_bytes(private).public_key().public_bytes_raw()
+        payload = e.SigningKeyAdded(kid=kid, public_key=base64.b64encode(public).decode())
+        event = self._event(e.SIGNING_KEY_ADDED, version, data_of(payload), "create")
+        await self._runtime.keys.load([_REF], create=True)
+        sealed = self._runtime.keys.seal(
+            _REF, event.id, "private_key", base64.b64encode(private).decode()
+        )
+        await self._pool.execute(
+            "insert into authz.signing_secret values ($1, $2, $3)", kid, event.id, sealed
+        )
+        return kid, event
+
+    def _event(self, type_: str, version: int, data: Mapping[str, Any], action: str) -> Event:
+        return Event(
+            id=self._effects.new_id(),
+            type=type_,
+            stream=STREAM,
+            version=version + 1,
+            recorded_at=self._effects.now(),
+            action=action,
+            touches=(STREAM,),
+            data=data,
+        )
+
+    async def _forget(self, kid: str) -> None:
+        self._private.pop(kid, None)
+        await self._pool.execute("delete from authz.signing_secret where kid = $1", kid)
+
+
+def _jwk(kid: str, public: bytes) -> dict[str, str]:
+    x = base64.urlsafe_b64encode(public).decode().rstrip("=")
+    return {"kty": "OKP", "crv": "Ed25519", "use": "sig", "alg": "EdDSA", "kid": kid, "x": x}

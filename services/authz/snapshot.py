@@ -1,0 +1,192 @@
+"""Facts as administration loads them: several questions, one snapshot, one position.
+
+A repeatable-read transaction sees the projections at one moment, the position they stand at
+included: what is asked through a :class:`Snapshot` can be guarded by its ``at``. It decides nothing
+and writes nothing.
+"""
+
+import contextlib
+from collections.abc import AsyncIterator, Collection
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+import asyncpg
+import msgspec
+
+from services.authz.administration import AccessDecision
+from services.authz.directory import (
+    CALLER_COLUMNS,
+    Assignment,
+    Caller,
+    Organisation,
+    Person,
+    caller_joins,
+    caller_of,
+    decode_organisation,
+    decode_person,
+)
+from services.authz.events import OrganisationKind, Role
+from services.authz.login_views import Session, live_sessions
+from services.authz.visits import Visit
+from services.kernel.errors import Unauthenticated
+from services.kernel.projection import Connection
+
+_CALLER: Final = (
+    f"select (select min(position) from authz.projection) as at, {CALLER_COLUMNS}"  # noqa: S608 - no input
+    f" from (select) one{caller_joins('authz', '$1', '$2')}"
+)
+
+
+class Staffed(msgspec.Struct, frozen=True):
+    """Somebody in one of their assignments."""
+
+    person: Person
+    assignment: Assignment
+
+
+class Catchment(msgspec.Struct, frozen=True):
+    """A provider serves a school from a moment until a moment."""
+
+    school_id: UUID
+    provider_id: UUID
+    starts_at: datetime
+    ends_at: datetime | None
+
+    def overlaps(self, other: "Catchment") -> bool:
+        """Say whether there is a moment in both."""
+        return (self.ends_at is None or other.starts_at < self.ends_at) and (
+            other.ends_at is None or self.starts_at < other.ends_at
+        )
+
+
+class Snapshot:
+    """What is true at one position of the log; made by :func:`snapshot`."""
+
+    def __init__(self, connection: Connection, at: int, now: datetime, caller: Caller) -> None:
+        self._connection = connection
+        self.at = at
+        self.now = now
+        self.caller = caller
+
+    async def organisation(self, organisation_id: UUID) -> Organisation | None:
+        """Return an organisation."""
+        state = await self._connection.fetchval(
+            "select state from authz.organisation where id = $1", organisation_id
+        )
+        return None if state is None else decode_organisation(state)
+
+    async def organisations(
+        self, ids: Collection[UUID] | None, after: UUID | None, limit: int
+    ) -> list[Organisation]:
+        """Return organisations in the order of their ids, those of ``ids`` only unless ``None``."""
+        rows = await self._connection.fetch(
+            "select state from authz.organisation where ($1::uuid[] is null or id = any($1))"
+            " and ($2::uuid is null or id > $2) order by id limit $3",
+            None if ids is None else list(ids),
+            after,
+            limit,
+        )
+        return [decode_organisation(row["state"]) for row in rows]
+
+    async def kinds(self, ids: Collection[UUID]) -> dict[UUID, OrganisationKind]:
+        """Return the kind of each organisation."""
+        rows = await self._connection.fetch(
+            "select id, kind from authz.organisation where id = any($1)", list(ids)
+        )
+        return {row["id"]: OrganisationKind(row["kind"]) for row in rows}
+
+    async def person(self, person_id: UUID) -> Person | None:
+        """Return a person, suspended or not."""
+        state = await self._connection.fetchval(
+            "select state from authz.person where id = $1", person_id
+        )
+        return None if state is None else decode_person(state)
+
+    async def home(self, person_id: UUID) -> UUID | None:
+        """Return the organisation a person was registered for."""
+        home: UUID | None = await self._connection.fetchval(
+            "select organisation_id from authz.person_home where person_id = $1", person_id
+        )
+        return home
+
+    async def staff(
+        self, organisation_id: UUID, after: UUID | None, limit: int
+    ) -> tuple[list[Staffed], UUID | None]:
+        """Return the assignments at an organisation that are not over, in the order of their ids.
+
+        With them, the id after which there are more.
+        """
+        rows = await self._connection.fetch(
+            "select a.id, p.state from authz.assignment a join authz.person p on p.id = a.person_id"
+            " where a.organisation_id = $1 and (a.ends_at is null or a.ends_at > $2)"
+            " and ($3::uuid is null or a.id > $3) order by a.id limit $4",
+            organisation_id,
+            self.now,
+            after,
+            limit + 1,
+        )
+        page = [(row["id"], decode_person(row["state"])) for row in rows[:limit]]
+        found = [Staffed(p, a) for id_, p in page for a in p.assignments if a.id == id_]
+        # Of two processes' clocks one may be behind: what is revoked is over on any clock.
+        present = [s for s in found if not s.assignment.revoked]
+        return present, page[-1][0] if len(rows) > limit else None
+
+    async def holders(self, organisation_id: UUID, role: Role) -> int:
+        """Return how many hold a role at an organisation now."""
+        count: int = await self._connection.fetchval(
+            "select count(*) from authz.assignment where organisation_id = $1 and role = $2"
+            " and starts_at <= $3 and (ends_at is null or ends_at > $3)",
+            organisation_id,
+            role.value,
+            self.now,
+        )
+        return count
+
+    async def decision(self, decision_id: UUID) -> AccessDecision | None:
+        """Return a leader's access decision."""
+        row = await self._connection.fetchrow(
+            "select * from authz.access_decision where id = $1", decision_id
+        )
+        return None if row is None else msgspec.convert(dict(row), AccessDecision)
+
+    async def sessions(self, person_id: UUID) -> list[Session]:
+        """Return a person's sessions that have not ended."""
+        return await live_sessions(self._connection, person_id)
+
+    async def username_taken(self, digest: str) -> bool:
+        """Say whether an account has the user name of ``digest``."""
+        taken: bool = await self._connection.fetchval(
+            "select exists (select from authz.account where username_digest = $1)", digest
+        )
+        return taken
+
+    async def catchments(self, school_id: UUID, provider_id: UUID) -> list[Catchment]:
+        """Return every catchment that names the school or the provider."""
+        rows = await self._connection.fetch(
+            "select * from authz.catchment where school_id = $1 or provider_id = $2",
+            school_id,
+            provider_id,
+        )
+        return [Catchment(*(row[f] for f in Catchment.__struct_fields__)) for row in rows]
+
+    async def stream_version(self, stream: str) -> int:
+        """Return the newest version of a stream, 0 when there is none."""
+        version: int = await self._connection.fetchval(
+            "select coalesce(max(version), 0) from log.fact where stream = $1", stream
+        )
+        return version
+
+
+@contextlib.asynccontextmanager
+async def snapshot(pool: asyncpg.Pool, visit: Visit, now: datetime) -> AsyncIterator[Snapshot]:
+    """Open a snapshot for a visit; raise :class:`Unauthenticated` when no live session is there."""
+    async with (
+        pool.acquire() as connection,
+        connection.transaction(isolation="repeatable_read", readonly=True),
+    ):
+        row = await connection.fetchrow(_CALLER, visit.person_id, visit.session_id)
+        caller = None if row is None else caller_of(row, visit.session_id, visit.expires_at, now)
+        if row is None or caller is None:
+            raise Unauthenticated
+        yield Snapshot(connection, row["at"], now, caller)

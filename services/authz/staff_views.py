@@ -1,0 +1,189 @@
+"""Staff as others see them: the staff list of an organisation, and one person (AC-SEE-7, 11).
+
+Queries only. Profiles are opened here, after the decision and for what is shown alone; each shown
+profile's key is among the guards.
+"""
+
+from datetime import datetime
+from uuid import UUID
+
+import msgspec
+
+from services.authz.desk import Asked, Desk, Hearing
+from services.authz.directory import Assignment, Person
+from services.authz.events import Profile, Role
+from services.authz.snapshot import Staffed
+from services.authz.visits import Visit
+from services.kernel.errors import NotFound
+from services.kernel.etags import etag
+from services.kernel.events import ObjectRef
+from services.kernel.handling import Draft
+from services.kernel.sealing import SealBroken
+
+
+class AssignmentView(msgspec.Struct, frozen=True, kw_only=True):
+    """An assignment as those see it who see the staff list; ``version`` covers exactly this."""
+
+    assignment_id: UUID
+    person_id: UUID
+    role: Role
+    organisation_id: UUID
+    starts_at: datetime
+    ends_at: datetime | None
+
+
+class StaffMember(msgspec.Struct, frozen=True, kw_only=True):
+    """Somebody in a staff list; ``name`` is empty once their key is destroyed."""
+
+    name: str
+    suspended: bool
+    assignment: AssignmentView
+    version: str
+
+
+class StaffPage(msgspec.Struct, frozen=True):
+    """Staff, and the assignment after which there are more."""
+
+    items: list[StaffMember]
+    after: UUID | None
+
+
+class PersonView(msgspec.Struct, frozen=True, kw_only=True):
+    """A person, with those of their assignments that the reader sees."""
+
+    id: UUID
+    profile: Profile
+    suspended: bool
+    assignments: list[AssignmentView]
+
+
+def view_of(person_id: UUID, assignment: Assignment) -> AssignmentView:
+    """Return an assignment as it is shown."""
+    return AssignmentView(
+        assignment_id=assignment.id,
+        person_id=person_id,
+        role=assignment.role,
+        organisation_id=assignment.organisation_id,
+        starts_at=assignment.starts_at,
+        ends_at=assignment.ends_at,
+    )
+
+
+def version_of(desk: Desk, visit: Visit, view: msgspec.Struct) -> str:
+    """Return the entity tag of what is shown to this caller, with its quotes."""
+    return etag(desk.etag_secret, visit.person_id, msgspec.json.encode(view, order="sorted"))
+
+
+def over(assignment: Assignment, now: datetime) -> bool:
+    """Say whether an assignment has ended for good."""
+    return assignment.revoked or (assignment.ends_at is not None and assignment.ends_at <= now)
+
+
+class Staff:
+    """Queries about staff."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    async def page(
+        self, visit: Visit, organisation_id: UUID, after: UUID | None, limit: int
+    ) -> StaffPage:
+        """Return who has access at an organisation, now or from a later day on.
+
+        Raises :class:`NotFound` unless the caller is its leader or office (AC-SEE-7), its lead or
+        case manager (AC-SEE-11), or an administrator.
+        """
+
+        async def decide(hearing: Hearing) -> Draft[StaffPage]:
+            towards = hearing.standing.towards((organisation_id,))
+            decision = hearing.standing.may("read", "staff", towards)
+            organisation = await hearing.organisation(organisation_id)
+            if organisation is None or not decision.allowed:
+                return await hearing.refuse(NotFound())
+            staff, more = await hearing.facts.staff(organisation_id, after, limit)
+            ends = [s.assignment.ends_at for s in staff if s.assignment.ends_at is not None]
+            hearing.valid_until = min(hearing.valid_until, *ends)
+            page = StaffPage(await self._members(visit, staff), more)
+            return await hearing.disclose(
+                decision,
+                page,
+                {
+                    "staff": sorted({str(s.person.id) for s in staff}),
+                    "assignment": [str(s.assignment.id) for s in staff],
+                },
+                {s.person.id for s in staff},
+                organisation_id,
+            )
+
+        asked = Asked("list", ObjectRef("staff", str(organisation_id)))
+        return await self._desk.hear(visit, asked, decide)
+
+    async def person(self, visit: Visit, person_id: UUID) -> PersonView:
+        """Return a person on a staff list the caller sees; else raise :class:`NotFound`.
+
+        Who was registered for an organisation of the caller's and works nowhere yet is shown too.
+        Assignments elsewhere are not.
+        """
+
+        async def decide(hearing: Hearing) -> Draft[PersonView]:
+            person = await hearing.person(person_id)
+            if person is None:
+                return await hearing.refuse(NotFound())
+            return await self.show(hearing, person)
+
+        asked = Asked("read", ObjectRef("person", str(person_id)))
+        return await self._desk.hear(visit, asked, decide)
+
+    async def show(self, hearing: Hearing, person: Person) -> Draft[PersonView]:
+        """Draft the disclosure of ``person``, as far as the caller sees them."""
+        standing, now = hearing.standing, hearing.facts.now
+        current = [a for a in person.assignments if not over(a, now)]
+        places = {a.organisation_id for a in current}
+        if not person.assignments:
+            places |= {home} if (home := await hearing.facts.home(person.id)) else set()
+        decision = standing.may("read", "staff", standing.towards(places))
+        if not decision.allowed:
+            decision = standing.may("read", "person", standing.towards(places))
+        if not decision.allowed and person.id == hearing.visit.person_id:
+            decision = standing.may("read", "profile", lambda _: ("self",))
+        if not decision.allowed:
+            return await hearing.refuse(NotFound())
+        seen = [a for a in current if self._sees(hearing, person, a)]
+        ends = [a.ends_at for a in current if a.ends_at is not None]
+        hearing.valid_until = min(hearing.valid_until, *ends)
+        await self._desk.runtime.keys.load([person.sealed_profile().ref])
+        view = PersonView(
+            id=person.id,
+            profile=self.profile(person),
+            suspended=person.suspended,
+            assignments=[view_of(person.id, a) for a in seen],
+        )
+        shown = {"profile": [str(person.id)], "assignment": [str(a.id) for a in seen]}
+        return await hearing.disclose(decision, view, shown, (person.id,))
+
+    def _sees(self, hearing: Hearing, person: Person, assignment: Assignment) -> bool:
+        """Say whether the caller sees this assignment: of themselves, or on a list they see."""
+        towards = hearing.standing.towards((assignment.organisation_id,))
+        itself = person.id == hearing.visit.person_id
+        return itself or hearing.standing.may("read", "staff", towards).allowed
+
+    async def _members(self, visit: Visit, staff: list[Staffed]) -> list[StaffMember]:
+        await self._desk.runtime.keys.load(s.person.sealed_profile().ref for s in staff)
+        views = [(s, view_of(s.person.id, s.assignment)) for s in staff]
+        return [
+            StaffMember(
+                name=self.profile(s.person).name,
+                suspended=s.person.suspended,
+                assignment=view,
+                version=version_of(self._desk, visit, view),
+            )
+            for s, view in views
+        ]
+
+    def profile(self, person: Person) -> Profile:
+        """Return the profile of a person whose key is loaded; an empty one once it is destroyed."""
+        try:
+            opened = self._desk.runtime.keys.open_sealed(person.sealed_profile())
+        except SealBroken:
+            return Profile(given_name="", family_name="", email="")
+        return msgspec.json.decode(opened, type=Profile)

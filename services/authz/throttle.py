@@ -1,0 +1,146 @@
+"""How often somebody may try: counters by account and by address, shared by all processes.
+
+Nobody can be shut out for good. Attempts on an account from addresses it never logged in from
+share one counter: after five failures in fifteen minutes they wait, longer each time, up to
+fifteen minutes. An address the account did log in from has a counter of its own, which strangers
+cannot reach. Thirty failures in fifteen minutes from one address stop it until the window ends,
+except for the accounts that know it.
+
+An attempt counts as a failure when it is *admitted* and is taken back when it succeeds, so that a
+thousand at once are as bounded as a thousand in turn. Keys are keyed digests: neither a user name
+nor an address is stored. Losing these tables costs counters, nothing else. What it cannot do: keep
+a known address usable against somebody who sits behind that same address.
+"""
+
+import hashlib
+import hmac
+import math
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+import asyncpg
+
+from services.kernel.effects import Effects
+from services.kernel.errors import TooManyRequests
+from services.kernel.projection import Connection
+from services.kernel.refusals import network_of
+
+WINDOW: Final = timedelta(minutes=15)
+_KNOWN_FOR: Final = timedelta(days=90)
+_ADMIT: Final = """
+insert into authz.throttle as t (key, failures, started_at, last_at, blocked_until)
+values ($1, 1, $2, $2, null)
+on conflict (key) do update set (failures, started_at, last_at, blocked_until) = (
+    select n.failures, case when n.failures = 1 then $2 else t.started_at end, $2,
+        case when n.failures >= $3::int then $2::timestamptz + least($6::interval,
+            $4::interval * power(2, least(n.failures - $3::int, 16))) end
+    from (select case when coalesce(t.blocked_until + $5::interval, t.started_at + $6::interval)
+        <= $2 then 1 else t.failures + 1 end as failures) n
+)
+where t.blocked_until is null or t.blocked_until <= $2
+returning failures
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """After ``failures`` in the window, wait ``pause``, doubled each time, up to the window.
+
+    ``linger`` is how long after the last pause the count is remembered.
+    """
+
+    failures: int
+    pause: timedelta
+    linger: timedelta
+
+
+ACCOUNT: Final = Limit(5, timedelta(seconds=30), WINDOW)
+ADDRESS: Final = Limit(30, WINDOW, timedelta(0))
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """An attempt that may go on, and the counters it is counted in until it succeeds."""
+
+    counted: tuple[tuple[bytes, Limit], ...]
+    pair: bytes
+
+
+class Throttle:
+    """Admits attempts; see the module."""
+
+    def __init__(self, pool: asyncpg.Pool, secret: bytes, effects: Effects) -> None:
+        self._pool = pool
+        self._secret = secret
+        self._effects = effects
+
+    def _key(self, *names: str) -> bytes:
+        return hmac.new(self._secret, "\0".join(names).encode(), hashlib.sha256).digest()
+
+    async def admit(self, account: str, ip: str) -> Admission:
+        """Count one attempt on ``account`` (a digest); raise :class:`TooManyRequests` instead.
+
+        The error says after how many seconds to try again.
+        """
+        address = network_of(ip)
+        pair = self._key("pair", account, address)
+        now = self._effects.now()
+        async with self._pool.acquire() as connection, connection.transaction():
+            known = await connection.fetchval(
+                "select exists (select from authz.known_address where key = $1 and last_at > $2)",
+                pair,
+                now - _KNOWN_FOR,
+            )
+            if known:
+                counted: tuple[tuple[bytes, Limit], ...] = ((pair, ACCOUNT),)
+            else:
+                strangers = self._key("account", account)
+                counted = ((self._key("address", address), ADDRESS), (strangers, ACCOUNT))
+            waits = [await _count(connection, key, limit, now) for key, limit in counted]
+        blocked = [wait for wait in waits if wait]
+        if blocked:
+            raise TooManyRequests(retry_after_s=max(blocked))
+        return Admission(counted, pair)
+
+    async def take_back(self, admission: Admission) -> None:
+        """Say that an admitted attempt was no failure: it leaves no pause, and what was counted."""
+        for key, limit in admission.counted:
+            await self._pool.execute(
+                "update authz.throttle set failures = greatest(failures - 1, 0), blocked_until ="
+                " case when failures > $2 then $3::timestamptz end where key = $1",
+                key,
+                limit.failures,
+                self._effects.now(),
+            )
+
+    async def know(self, admission: Admission) -> None:
+        """Remember that the account logged in from this address, whose own counter begins anew."""
+        await self._pool.execute("delete from authz.throttle where key = $1", admission.pair)
+        await self._pool.execute(
+            "insert into authz.known_address values ($1, $2) on conflict (key) do update"
+            " set last_at = excluded.last_at",
+            admission.pair,
+            self._effects.now(),
+        )
+
+    async def sweep(self) -> None:
+        """Forget counters and addresses that no longer matter."""
+        now = self._effects.now()
+        await self._pool.execute("delete from authz.throttle where last_at < $1", now - 4 * WINDOW)
+        await self._pool.execute(
+            "delete from authz.known_address where last_at < $1", now - _KNOWN_FOR
+        )
+
+
+async def _count(connection: Connection, key: bytes, limit: Limit, now: datetime) -> int:
+    """Count an attempt; return 0, or how many seconds it has to wait instead."""
+    counted = await connection.fetchval(
+        _ADMIT, key, now, limit.failures, limit.pause, limit.linger, WINDOW
+    )
+    if counted is not None:
+        return 0
+    until = await connection.fetchval(
+        "select blocked_until from authz.throttle where key = $1", key
+    )
+    return 1 if until is None else max(1, math.ceil((until - now).total_seconds()))

@@ -1,0 +1,173 @@
+"""``/v1/cases``: cases and their items over HTTP."""
+
+from http import HTTPStatus
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Query, Request, Response
+
+from services.cases import casework, items, models
+from services.cases.events import RecordKind
+from services.cases.explaining import explain
+from services.cases.front import Front, json_response
+from services.cases.lists import MAX_LIMIT
+from services.cases.parts import wanted_parts
+from services.cases.reading import document_of, read_item
+from services.cases.record import Status
+from services.kernel.errors import Malformed
+
+_KIND = RecordKind.CASE
+Parts = Annotated[str | None, Query(max_length=400, description="Comma-separated part names")]
+
+
+def router(front: Front) -> APIRouter:
+    """Return the routes."""
+    routes = APIRouter(prefix="/v1/cases", tags=["cases"])
+    _reading(routes, front)
+    _casework(routes, front)
+    _items(routes, front)
+    return routes
+
+
+def _reading(routes: APIRouter, front: Front) -> None:
+    @routes.get("")
+    async def list_cases(
+        request: Request,
+        status: Status | None = None,
+        student_id: UUID | None = None,
+        limit: Annotated[int, Query(ge=1, le=MAX_LIMIT)] = 50,
+        cursor: Annotated[str | None, Query(max_length=1024)] = None,
+    ) -> Response:
+        """Return the cases the caller sees, newest first."""
+        asked = await front.asked(request, "list")
+        body = await front.run(
+            asked,
+            lambda: front.lists.records(
+                asked, _KIND, status=status, student_id=student_id, limit=limit, cursor=cursor
+            ),
+        )
+        return json_response(body)
+
+    @routes.get("/{case_id}")
+    async def read(request: Request, case_id: UUID, parts: Parts = None) -> Response:
+        """Return a case: exactly the parts asked for (all, when not said) that one may see."""
+        return await front.read(request, _KIND, case_id, wanted_parts(parts))
+
+    @routes.get("/{case_id}/why")
+    async def why(request: Request, case_id: UUID, part: str) -> Response:
+        """Explain on which assignment and clause a part that one sees rests."""
+        (name,) = wanted_parts(part) or {""}
+        asked = await front.asked(request, "read")
+        body = await front.run(asked, lambda: explain(front.desk, asked, _KIND, case_id, name))
+        return json_response(body)
+
+    @routes.get("/{case_id}/items/{item_id}")
+    async def read_one(request: Request, case_id: UUID, item_id: UUID) -> Response:
+        """Return one item."""
+        asked = await front.asked(request, "read")
+        body, version = await front.run(
+            asked, lambda: read_item(front.desk, asked, case_id, item_id)
+        )
+        return json_response(body, version)
+
+    @routes.get("/{case_id}/items/{item_id}/content")
+    async def content(request: Request, case_id: UUID, item_id: UUID) -> Response:
+        """Return the content of a document as plain text."""
+        asked = await front.asked(request, "read")
+        text, version = await front.run(
+            asked, lambda: document_of(front.desk, asked, case_id, item_id)
+        )
+        return Response(text, headers={"etag": version}, media_type="text/plain; charset=utf-8")
+
+
+def _casework(routes: APIRouter, front: Front) -> None:
+    @routes.put("/{case_id}/primary-contact")
+    async def primary_contact(request: Request, case_id: UUID, body: models.ToPerson) -> Response:
+        """Name the school's primary contact (AC-DO-1, AC-DO-3)."""
+        command = casework.name_primary_contact(body.person_id)
+        return await front.change(request, _KIND, case_id, "update", command)
+
+    @routes.post("/{case_id}/team")
+    async def name_team_member(request: Request, case_id: UUID, body: models.ToPerson) -> Response:
+        """Put a case manager of the provider on the team (AC-DO-6)."""
+        command = casework.name_team_member(body.person_id)
+        return await front.change(request, _KIND, case_id, "update", command)
+
+    @routes.delete("/{case_id}/team")
+    async def remove_team_member(
+        request: Request, case_id: UUID, body: models.ToPerson
+    ) -> Response:
+        """Take somebody off the team."""
+        command = casework.remove_team_member(body.person_id)
+        return await front.change(request, _KIND, case_id, "update", command)
+
+    @routes.put("/{case_id}/plan")
+    async def write_plan(request: Request, case_id: UUID, body: models.Plan) -> Response:
+        """Add a version of the support plan."""
+        command = casework.write_plan(body.goals, body.actions, body.status, body.labels)
+        return await front.change(request, _KIND, case_id, "update", command)
+
+    @routes.put("/{case_id}/prosecution-notice")
+    async def notify(request: Request, case_id: UUID) -> Response:
+        """Notify the case for potential prosecution (AC-DO-12)."""
+        command = casework.notify_prosecution(notified=True)
+        return await front.change(request, _KIND, case_id, "update", command)
+
+    @routes.delete("/{case_id}/prosecution-notice")
+    async def withdraw_notice(request: Request, case_id: UUID) -> Response:
+        """Withdraw the notice."""
+        command = casework.notify_prosecution(notified=False)
+        return await front.change(request, _KIND, case_id, "update", command)
+
+    @routes.post("/{case_id}/move")
+    async def move(request: Request, case_id: UUID, body: models.ToOrganisation) -> Response:
+        """Move the case to another ASP (AC-DO-7)."""
+        command = casework.move(body.organisation_id)
+        return await front.change(request, _KIND, case_id, "move", command)
+
+    @routes.post("/{case_id}/assign")
+    async def assign(request: Request, case_id: UUID, body: models.ToPerson) -> Response:
+        """Give the case to another case manager (AC-DO-5)."""
+        command = casework.assign(body.person_id)
+        return await front.change(request, _KIND, case_id, "assign", command)
+
+    @routes.post("/{case_id}/close")
+    async def close(request: Request, case_id: UUID, body: models.Outcome) -> Response:
+        """Close the case with its outcome (AC-DO-6)."""
+        command = casework.close(body.outcome)
+        return await front.change(request, _KIND, case_id, "close", command)
+
+    @routes.delete("/{case_id}")
+    async def withdraw(request: Request, case_id: UUID, body: models.Reason) -> Response:
+        """Withdraw a case that was opened in error (AC-DO-14)."""
+        command = casework.withdraw(body.reason)
+        return await front.change(request, _KIND, case_id, "withdraw", command)
+
+
+def _items(routes: APIRouter, front: Front) -> None:
+    @routes.post("/{case_id}/items", status_code=HTTPStatus.CREATED)
+    async def add(request: Request, case_id: UUID, body: models.NewItem) -> Response:
+        """Add an item; what is shared or labelled needs the right to share or label."""
+        command = items.add(items.NewItem(**body.model_dump()))
+        return await front.change(
+            request, _KIND, case_id, "create", command, status=HTTPStatus.CREATED
+        )
+
+    @routes.patch("/{case_id}/items/{item_id}")
+    async def edit(
+        request: Request, case_id: UUID, item_id: UUID, body: models.ItemEdit
+    ) -> Response:
+        """Change an item's text, summary, labels or whether the school sees it."""
+        changes = body.model_dump(exclude_none=True)
+        if not changes:
+            raise Malformed("nothing to change")
+        command = items.edit(item_id, items.ItemEdit(**changes))
+        return await front.change(request, _KIND, case_id, "update", command)
+
+    @routes.delete("/{case_id}/items/{item_id}")
+    async def delete(
+        request: Request, case_id: UUID, item_id: UUID, body: models.Reason
+    ) -> Response:
+        """Take off an item that one wrote, with a reason."""
+        command = items.delete(item_id, body.reason)
+        return await front.change(request, _KIND, case_id, "delete", command)

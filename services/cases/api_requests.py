@@ -1,0 +1,108 @@
+"""``/v1/requests``: requests for support over HTTP."""
+
+from http import HTTPStatus
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Query, Request, Response
+
+from services.cases import models, requests
+from services.cases.drafting import draft_request, drafted_again
+from services.cases.events import RecordKind
+from services.cases.front import Front, json_response
+from services.cases.lists import MAX_LIMIT
+from services.cases.record import Status
+from services.kernel.errors import Malformed
+
+_KIND = RecordKind.REQUEST
+
+
+def router(front: Front) -> APIRouter:
+    """Return the routes."""
+    routes = APIRouter(prefix="/v1/requests", tags=["requests"])
+
+    @routes.post("", status_code=HTTPStatus.CREATED)
+    async def create(request: Request, body: models.NewRequest) -> Response:
+        """Begin a request for support about a learner of one's school (AC-DO-1 to 3)."""
+        asked = await front.asked(request, "create")
+        answer, version = await front.once(
+            request,
+            asked,
+            lambda: draft_request(front.desk, front.lists, asked, body),
+            lambda made: drafted_again(front.desk, asked, made),
+        )
+        return json_response(answer, version, HTTPStatus.CREATED)
+
+    @routes.get("")
+    async def list_requests(
+        request: Request,
+        status: Status | None = None,
+        student_id: UUID | None = None,
+        limit: Annotated[int, Query(ge=1, le=MAX_LIMIT)] = 50,
+        cursor: Annotated[str | None, Query(max_length=1024)] = None,
+    ) -> Response:
+        """Return the requests the caller sees, newest first."""
+        asked = await front.asked(request, "list")
+        body = await front.run(
+            asked,
+            lambda: front.lists.records(
+                asked, _KIND, status=status, student_id=student_id, limit=limit, cursor=cursor
+            ),
+        )
+        return json_response(body)
+
+    @routes.get("/{request_id}")
+    async def read(request: Request, request_id: UUID) -> Response:
+        """Return a request, the parts the caller may see."""
+        return await front.read(request, _KIND, request_id)
+
+    @routes.patch("/{request_id}")
+    async def edit(request: Request, request_id: UUID, body: models.RequestEdit) -> Response:
+        """Replace fields of the referral."""
+        changes = body.model_dump(exclude_none=True)
+        if not changes:
+            raise Malformed("nothing to change")
+        return await front.change(request, _KIND, request_id, "update", requests.edit(changes))
+
+    @routes.delete("/{request_id}")
+    async def delete(request: Request, request_id: UUID) -> Response:
+        """Throw a draft away."""
+        return await front.change(request, _KIND, request_id, "delete", requests.delete())
+
+    @routes.post("/{request_id}/submit")
+    async def submit(request: Request, request_id: UUID) -> Response:
+        """Send a draft to the Central Investigation Team."""
+        return await front.change(request, _KIND, request_id, "submit", requests.submit())
+
+    @routes.post("/{request_id}/accept")
+    async def accept(request: Request, request_id: UUID) -> Response:
+        """Accept a submitted request (AC-DO-7)."""
+        return await front.change(request, _KIND, request_id, "accept", requests.accept())
+
+    @routes.post("/{request_id}/decline")
+    async def decline(request: Request, request_id: UUID, body: models.Reason) -> Response:
+        """Decline a submitted request, with a reason (AC-DO-7)."""
+        command = requests.decline(body.reason)
+        return await front.change(request, _KIND, request_id, "decline", command)
+
+    @routes.post("/{request_id}/allocate")
+    async def allocate(request: Request, request_id: UUID, body: models.ToOrganisation) -> Response:
+        """Give a request to a provider whose catchment holds the school (AC-DO-5, AC-DO-7)."""
+        command = requests.allocate(body.organisation_id)
+        return await front.change(request, _KIND, request_id, "allocate", command)
+
+    @routes.post("/{request_id}/assign")
+    async def assign(request: Request, request_id: UUID, body: models.ToPerson) -> Response:
+        """Give a request to a case manager; answers the ``case_id`` it opens (AC-DO-5)."""
+        command = requests.assign(body.person_id)
+        return await front.change(request, _KIND, request_id, "assign", command)
+
+    @routes.post("/{request_id}/withdraw")
+    async def withdraw(
+        request: Request, request_id: UUID, body: models.OptionalReason | None = None
+    ) -> Response:
+        """Take a request back."""
+        command = requests.withdraw(body.reason if body else None)
+        return await front.change(request, _KIND, request_id, "withdraw", command)
+
+    return routes

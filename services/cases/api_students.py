@@ -1,0 +1,30 @@
+"""``/v1/students``: finding learners over HTTP (AC-SEE-23)."""
+
+from uuid import UUID
+
+from fastapi import APIRouter, Request, Response
+
+from services.cases import models
+from services.cases.front import Front, json_response
+
+
+def router(front: Front) -> APIRouter:
+    """Return the routes."""
+    routes = APIRouter(prefix="/v1/students", tags=["students"])
+
+    @routes.post("/search")
+    async def search(request: Request, body: models.StudentQuery) -> Response:
+        """Find learners now at one's school by name or number; a POST, so that no URL names one."""
+        asked = await front.asked(request, "search")
+        return json_response(
+            await front.run(asked, lambda: front.lists.students(asked, body.query))
+        )
+
+    @routes.get("/{student_id}")
+    async def read(request: Request, student_id: UUID) -> Response:
+        """Return what one may see of a learner, at one's school or through a record."""
+        asked = await front.asked(request, "read")
+        body, version = await front.run(asked, lambda: front.lists.student(asked, student_id))
+        return json_response(body, version)
+
+    return routes

@@ -1,0 +1,70 @@
+"""Wiring of cases: what depends on what, which routes there are, what runs beside them.
+
+The application is mounted, and a mounted application's lifespan does not run: whoever mounts it
+calls :meth:`Cases.start` and :meth:`Cases.stop`.
+"""
+
+from fastapi import FastAPI
+
+from services.authz import engine
+from services.authz import events as authz
+from services.authz.access import AccessTokens
+from services.authz.directory import Directory
+from services.cases import api_cases, api_requests, api_students
+from services.cases import events as e
+from services.cases.desk import Desk
+from services.cases.front import Front
+from services.cases.lists import Lists
+from services.cases.sight import Judge
+from services.cases.views import Records
+from services.kernel.cursors import Cursors
+from services.kernel.events import Registry, Service
+from services.kernel.http import install_errors
+from services.kernel.idempotency import Idempotency
+from services.kernel.metrics import metrics_route
+from services.kernel.refusals import RefusalWindows
+from services.kernel.runtime import Installation, Runtime, open_runtime
+from services.kernel.settings import Settings
+
+
+class Cases:
+    """The service: its application, its runtime, and what runs beside the requests."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self.runtime = runtime
+        self.windows = RefusalWindows(runtime.log, runtime.origins, runtime.effects)
+        secret = runtime.installation.secret
+        desk = Desk(runtime, Judge(engine.load()))
+        lists = Lists(desk, Cursors(secret("cursor")), secret("search"))
+        self.front = Front(desk, lists, AccessTokens(runtime.pool, "cases"), Idempotency(runtime))
+        self.app = self._application()
+
+    def _application(self) -> FastAPI:
+        app = FastAPI(title="Casewarden cases", version="1", docs_url=None, redoc_url=None)
+        install_errors(app)
+        self.windows.count_unauthenticated(app, e.UNAUTHENTICATED)
+        for module in (api_requests, api_cases, api_students):
+            app.include_router(module.router(self.front))
+        app.router.routes.append(metrics_route())
+        return app
+
+    async def start(self) -> None:
+        """Begin to follow the log and to count what is refused."""
+        self.runtime.start()
+        self.windows.start()
+
+    async def stop(self) -> None:
+        """Append what was accepted and counted, then stop."""
+        await self.windows.stop()
+        await self.runtime.stop()
+
+
+async def build(installation: Installation, settings: Settings) -> Cases:  # noqa: ARG001 - one signature for all services
+    """Open the runtime of cases and wire it; nothing runs until :meth:`Cases.start`."""
+    runtime = await open_runtime(
+        installation,
+        Service.CASES,
+        Registry((*authz.TYPES, *e.TYPES)),
+        lambda _keys: [Directory("cases"), Records()],
+    )
+    return Cases(runtime)

@@ -1,0 +1,153 @@
+"""What may be done on a case: people, plan, notices, its end (AC-DO-1, 3, 5, 6, 7, 12, 14)."""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+import msgspec
+
+from services.authz.events import Role
+from services.cases import events as e
+from services.cases.desk import Change, Command
+from services.cases.events import Label, PlanStatus
+from services.cases.record import Status
+from services.cases.requests import require_holder, require_provider, require_status
+from services.kernel.errors import Conflict, Forbidden, NotFound
+
+
+def name_primary_contact(person_id: UUID) -> Command:
+    """Name the school's primary contact; nobody names themselves."""
+
+    async def command(change: Change) -> None:
+        change.permit("name_primary_contact", "case")
+        if person_id == change.loaded.caller.person.id:
+            raise Forbidden
+        change.require_match()
+        require_status(change, Status.ACTIVE)
+        school_id = change.record.school_id
+        contact = await require_holder(change, school_id, person_id, Role.PRIMARY_CONTACT)
+        change.write(e.PrimaryContactNamed(primary_contact=contact))
+
+    return command
+
+
+def assign(person_id: UUID) -> Command:
+    """Give the case to another case manager of the provider."""
+
+    async def command(change: Change) -> None:
+        change.permit("assign", "case")
+        require_status(change, Status.ACTIVE)
+        provider_id = change.record.provider_id
+        assert provider_id is not None  # noqa: S101 - a case has a provider
+        manager = await require_holder(change, provider_id, person_id, Role.ASP_CASE_MANAGER)
+        if manager == change.record.case_manager:
+            raise Conflict
+        change.write(e.CaseAssigned(case_manager=manager))
+
+    return command
+
+
+def name_team_member(person_id: UUID) -> Command:
+    """Put a case manager of the same provider on the team."""
+
+    async def command(change: Change) -> None:
+        change.permit("name_team", "case")
+        require_status(change, Status.ACTIVE)
+        provider_id = change.record.provider_id
+        assert provider_id is not None  # noqa: S101 - a case has a provider
+        member = await require_holder(change, provider_id, person_id, Role.ASP_CASE_MANAGER)
+        if member in change.record.team:
+            raise Conflict
+        change.write(e.TeamMemberNamed(member=member))
+
+    return command
+
+
+def remove_team_member(person_id: UUID) -> Command:
+    """Take somebody off the team."""
+
+    async def command(change: Change) -> None:
+        change.permit("name_team", "case")
+        if all(member.person_id != person_id for member in change.record.team):
+            raise NotFound
+        change.require_match()
+        require_status(change, Status.ACTIVE)
+        change.write(e.TeamMemberRemoved(person_id=person_id))
+
+    return command
+
+
+def write_plan(goals: str, actions: str, status: PlanStatus, labels: Sequence[Label]) -> Command:
+    """Add a version of the support plan; earlier versions stay."""
+
+    async def command(change: Change) -> None:
+        author = change.permit("update", "plan")
+        if labels:
+            change.permit("label", "item")
+        change.require_match()
+        require_status(change, Status.ACTIVE)
+        pen = change.pen()
+        text = msgspec.json.encode({"goals": goals, "actions": actions}).decode()
+        plan_id = change.desk.runtime.effects.new_id()
+        change.made["plan_id"] = plan_id
+        payload = e.PlanWritten(
+            plan_id=plan_id,
+            status=status,
+            content=await pen.box("content", text, sensitive=bool(labels)),
+            author=author,
+            labels=tuple(labels),
+        )
+        change.write(payload, pen)
+
+    return command
+
+
+def notify_prosecution(*, notified: bool) -> Command:
+    """Notify the case for potential prosecution, or withdraw the notice."""
+
+    async def command(change: Change) -> None:
+        change.permit("notify_prosecution", "case")
+        change.require_match()
+        require_status(change, Status.ACTIVE)
+        if change.record.notified is notified:
+            raise Conflict
+        change.write(e.ProsecutionNotified() if notified else e.ProsecutionNoticeWithdrawn())
+
+    return command
+
+
+def move(organisation_id: UUID) -> Command:
+    """Move the case to another ASP whose catchment holds the school (AC-DO-7)."""
+
+    async def command(change: Change) -> None:
+        by = change.permit("move", "case")
+        await require_provider(change, organisation_id, asp_only=True)
+        require_status(change, Status.ACTIVE)
+        if organisation_id == change.record.provider_id:
+            raise Conflict
+        change.write(e.CaseMoved(provider_id=organisation_id, by=by))
+
+    return command
+
+
+def close(outcome: str) -> Command:
+    """End work on the case, with its outcome."""
+
+    async def command(change: Change) -> None:
+        change.permit("close", "case")
+        require_status(change, Status.ACTIVE)
+        pen = change.pen()
+        change.write(e.CaseClosed(outcome=await pen.box("outcome", outcome)), pen)
+
+    return command
+
+
+def withdraw(reason: str) -> Command:
+    """Withdraw a case that was opened in error: closed to all but audit (AC-DO-14)."""
+
+    async def command(change: Change) -> None:
+        change.permit("withdraw", "case")
+        change.require_match()
+        pen = change.pen()
+        change.write(e.CaseWithdrawn(reason=await pen.box("reason", reason)), pen)
+
+    return command

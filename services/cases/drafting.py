@@ -1,0 +1,116 @@
+"""Beginning a request for support about a learner."""
+
+from uuid import UUID
+
+import msgspec
+
+from services.authz.directory import Assignment
+from services.cases import desk as desks
+from services.cases import events as e
+from services.cases.desk import Asked, Desk, Pen, staff_of
+from services.cases.events import RecordKind
+from services.cases.lists import Lists
+from services.cases.loading import Asking
+from services.cases.models import NewRequest
+from services.cases.numbers import request_number
+from services.cases.record import Student, stream_of
+from services.cases.rendering import canonical
+from services.kernel.errors import Forbidden, NotFound, Problem
+from services.kernel.events import Event, Ground, ObjectRef
+from services.kernel.handling import Draft
+from services.kernel.idempotency import Made
+
+Reply = tuple[bytes, str]
+
+
+async def draft_request(desk: Desk, lists: Lists, asked: Asked, new: NewRequest) -> Draft[Reply]:
+    """Draft a new request, or the refusal: unknown learners and hidden ones are one answer."""
+    asking = await desk.loader.asking(asked.claims, desk.now())
+    student, sees = await lists.known(asking, new.student_id)
+    permitted = _permitted(desk, asking.caller.assignments, student)
+    if student is None or permitted is None:
+        problem: Problem = Forbidden() if sees else NotFound()
+        object_ = ObjectRef("student", str(new.student_id))
+        refused = await desk.refuse_plain(asked, asking, object_, problem)
+        return Draft(refused.group, problem)
+    assignment, clause = permitted
+    ground = Ground(assignment.id, assignment.role, clause, ())
+    event, body = await _drafted(desk, asked, asking, student, assignment, ground, new)
+    guards = [*asking.caller.guards, e.student_key(student.id)]
+    made = {"id": UUID(event.object.id)} if event.object else {}
+    return Draft(desk.group(asking, [event], guards), (body, ""), made)
+
+
+def _permitted(
+    desk: Desk, held: tuple[Assignment, ...], student: Student | None
+) -> tuple[Assignment, str] | None:
+    policy = desk.judge.policy
+    bit = policy.facts["now_at_my_school"]
+    for assignment in held:
+        if student is None or student.school_id != assignment.organisation_id:
+            continue
+        clause = policy.clause(assignment.role, "create", "request", bit)
+        if clause is not None:
+            return assignment, clause
+    return None
+
+
+async def _drafted(
+    desk: Desk,
+    asked: Asked,
+    asking: Asking,
+    student: Student,
+    assignment: Assignment,
+    ground: Ground,
+    new: NewRequest,
+) -> tuple[Event, bytes]:
+    effects = desk.runtime.effects
+    request_id, number = effects.new_id(), request_number(effects)
+    pen = Pen(desk, student.id)
+    referral = msgspec.json.encode(
+        {
+            "reason": new.reason,
+            "absences": new.absences or "",
+            "steps_taken": new.steps_taken or "",
+        }
+    ).decode()
+    payload = e.RequestDrafted(
+        request_id=request_id,
+        number=number,
+        student_id=student.id,
+        school_id=assignment.organisation_id,
+        made_by=staff_of(assignment, asking.caller.person.id),
+        referral=await pen.box("referral", referral),
+    )
+    event = await desk.event(
+        asked,
+        asking,
+        e.REQUEST_DRAFTED,
+        grounds=(ground,),
+        student_id=student.id,
+        object_=ObjectRef(RecordKind.REQUEST, str(request_id)),
+        data=msgspec.to_builtins(payload),
+        event_id=pen.event_id,
+    )
+    fact = msgspec.structs.replace(
+        event,
+        stream=stream_of(request_id, RecordKind.REQUEST),
+        version=1,
+        touches=(e.record_key(request_id), e.student_key(student.id)),
+    )
+    body = canonical({"id": request_id, "number": number, "status": "draft"})
+    return fact, body
+
+
+async def drafted_again(desk: Desk, asked: Asked, made: Made) -> Draft[Reply]:
+    """Draft the answer to a repeated POST: the request as it is seen now."""
+    return await desks.read_record(
+        desk,
+        asked,
+        RecordKind.REQUEST,
+        made["id"],
+        frozenset({"overview"}),
+        lambda view: canonical(
+            {"id": view.record.id, "number": view.record.number, "status": view.record.status}
+        ),
+    )

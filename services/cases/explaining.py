@@ -1,0 +1,47 @@
+"""Why a caller sees a part: the assignment and the clause it rests on, and no more than that."""
+
+from uuid import UUID
+
+from services.cases import events as e
+from services.cases.desk import Asked, Desk
+from services.cases.events import RecordKind
+from services.cases.rendering import canonical
+from services.cases.sight import grounds_of
+from services.kernel.errors import NotFound
+from services.kernel.events import ObjectRef
+from services.kernel.handling import Draft
+
+
+async def explain(
+    desk: Desk, asked: Asked, kind: RecordKind, record_id: UUID, part: str
+) -> Draft[bytes]:
+    """Draft the explanation of a part that is seen; anything else answers as missing."""
+    loaded = await desk.load(asked, kind, record_id)
+    object_ = ObjectRef(kind, str(record_id))
+    sight = desk.see(loaded)
+    if sight is None or part not in sight.parts:
+        return await desk.refuse(asked, loaded, object_, NotFound())
+    basis = sight.parts[part]
+    event = await desk.event(
+        asked,
+        loaded.asking,
+        e.READ,
+        grounds=grounds_of({part: basis}),
+        student_id=sight.record.student_id,
+        object_=object_,
+    )
+    body = {
+        "part": part,
+        "allowed": True,
+        "because": [
+            {
+                "clause": basis.clause,
+                "role": basis.assignment.role,
+                "assignment_id": basis.assignment.id,
+                "organisation_id": basis.assignment.organisation_id,
+            }
+        ],
+        "policy_version": desk.judge.policy.version,
+        "valid_until": loaded.caller.valid_until,
+    }
+    return Draft(desk.group(loaded.asking, [event], loaded.guards), canonical(body))

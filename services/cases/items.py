@@ -1,0 +1,150 @@
+"""What may be done to the items of a case: add, edit, share, label, delete, read one.
+
+An item whose labels come or go is sealed anew in the other compartment (SG-6). Labels are set by
+provider roles only, and a label beats a share (SE).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from services.cases import events as e
+from services.cases.desk import Change, Command, Pen
+from services.cases.events import Box, ItemKind, Label
+from services.cases.record import Item, Status
+from services.cases.requests import require_status
+from services.kernel.errors import Forbidden, NotFound
+
+
+@dataclass(frozen=True, slots=True)
+class NewItem:
+    """An item as somebody wants to add it."""
+
+    kind: ItemKind
+    text: str
+    labels: Sequence[Label] = ()
+    shared_with_school: bool = False
+    summary: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ItemEdit:
+    """What somebody wants to change of an item; ``None`` leaves a thing as it is."""
+
+    text: str | None = None
+    summary: str | None = None
+    labels: Sequence[Label] | None = None
+    shared_with_school: bool | None = None
+
+
+def add(new: NewItem) -> Command:
+    """Add an item."""
+
+    async def command(change: Change) -> None:
+        author = change.permit("create", f"item.{new.kind}")
+        if new.shared_with_school:
+            change.permit("share", "item")
+        if new.labels or new.summary:
+            change.permit("label", "item")
+        require_status(change, Status.ACTIVE)
+        pen = change.pen()
+        item_id = change.desk.runtime.effects.new_id()
+        change.made["item_id"] = item_id
+        payload = e.ItemAdded(
+            item_id=item_id,
+            kind=new.kind,
+            author=author,
+            text=await pen.box("text", new.text, sensitive=bool(new.labels)),
+            shared_with_school=new.shared_with_school,
+            labels=_ordered(new.labels),
+            labelled_by=author.assignment_id if new.labels else None,
+            summary=await pen.box("summary", new.summary) if new.summary else None,
+        )
+        change.write(payload, pen)
+
+    return command
+
+
+def edit(item_id: UUID, wanted: ItemEdit) -> Command:
+    """Change an item's text, summary, sharing or labels."""
+
+    async def command(change: Change) -> None:
+        item = require_item(change, item_id)
+        editor = change.permit("update", "item")
+        _permit_sharing(change, item, wanted)
+        labels = _permit_labels(change, item, wanted)
+        change.require_match(change.item_version(item))
+        require_status(change, Status.ACTIVE)
+        pen = change.pen()
+        sensitive = bool(item.labels if labels is None else labels)
+        payload = e.ItemEdited(
+            item_id=item_id,
+            text=await _resealed(change, item, wanted, pen, sensitive=sensitive),
+            summary=await pen.box("summary", wanted.summary) if wanted.summary else None,
+            shared_with_school=wanted.shared_with_school,
+            labels=labels,
+            labelled_by=editor.assignment_id if labels else None,
+        )
+        change.write(payload, pen)
+
+    return command
+
+
+def _permit_sharing(change: Change, item: Item, wanted: ItemEdit) -> None:
+    if wanted.shared_with_school not in (None, item.shared):
+        change.permit("share", "item")
+
+
+def _permit_labels(change: Change, item: Item, wanted: ItemEdit) -> tuple[Label, ...] | None:
+    """Return the new labels when they change; removing needs to have set them, or be the lead."""
+    if wanted.labels is None or set(wanted.labels) == set(item.labels):
+        return None
+    if set(item.labels) - set(wanted.labels):
+        mine = {a.assignment.id for a in change.sight.standings}
+        change.permit("unlabel", "item", *(("labelled_by_me",) if item.labelled_by in mine else ()))
+    if set(wanted.labels) - set(item.labels):
+        change.permit("label", "item")
+    return _ordered(wanted.labels)
+
+
+async def _resealed(
+    change: Change, item: Item, wanted: ItemEdit, pen: Pen, *, sensitive: bool
+) -> Box | None:
+    """Return the text sealed anew when it changed, or has to move to the other compartment."""
+    moves = sensitive != bool(item.labels)
+    if wanted.text is None and not moves:
+        return None
+    record = change.record
+    text = wanted.text or change.desk.renderer.open(record.student_id, item.text)
+    if text is None:
+        raise NotFound
+    return await pen.box("text", text, sensitive=sensitive)
+
+
+def delete(item_id: UUID, reason: str) -> Command:
+    """Take off an item that one wrote oneself, with a reason."""
+
+    async def command(change: Change) -> None:
+        item = require_item(change, item_id)
+        mine = any(s.assignment.id == item.author.assignment_id for s in change.sight.standings)
+        if not mine:
+            raise Forbidden
+        change.permit("delete", "item", "authored")
+        change.require_match(change.item_version(item))
+        require_status(change, Status.ACTIVE)
+        pen = change.pen()
+        change.write(e.ItemDeleted(item_id=item_id, reason=await pen.box("reason", reason)), pen)
+
+    return command
+
+
+def require_item(change: Change, item_id: UUID) -> Item:
+    """Return an item that the caller sees; raise :class:`NotFound` for all others."""
+    item = change.record.item(item_id)
+    if item is None or change.sight.item(item) is None:
+        raise NotFound
+    return item
+
+
+def _ordered(labels: Sequence[Label]) -> tuple[Label, ...]:
+    return tuple(sorted(set(labels)))

@@ -1,0 +1,91 @@
+"""What requests to the cases service may say. An unknown field is an error."""
+
+from uuid import UUID
+
+from pydantic import Field
+
+from services.cases.events import ItemKind, Label, PlanStatus
+from services.kernel.texts import Body, Line, Prose
+
+_LABELS = Field(default=(), max_length=14)
+
+
+class NewRequest(Body):
+    """A request for support about a learner of the caller's school."""
+
+    student_id: UUID
+    reason: Prose
+    absences: Prose | None = None
+    steps_taken: Prose | None = None
+
+
+class RequestEdit(Body):
+    """Fields of the referral to replace."""
+
+    reason: Prose | None = None
+    absences: Prose | None = None
+    steps_taken: Prose | None = None
+
+
+class Reason(Body):
+    """Why."""
+
+    reason: Prose
+
+
+class OptionalReason(Body):
+    """Why, if the caller says."""
+
+    reason: Prose | None = None
+
+
+class ToOrganisation(Body):
+    """To which organisation."""
+
+    organisation_id: UUID
+
+
+class ToPerson(Body):
+    """Which person."""
+
+    person_id: UUID
+
+
+class Outcome(Body):
+    """How a case ended."""
+
+    outcome: Prose
+
+
+class NewItem(Body):
+    """An item to add to a case."""
+
+    kind: ItemKind
+    text: Prose
+    labels: tuple[Label, ...] = _LABELS
+    shared_with_school: bool = False
+    summary: Prose | None = None
+
+
+class ItemEdit(Body):
+    """What to change of an item; what is absent stays."""
+
+    text: Prose | None = None
+    labels: tuple[Label, ...] | None = Field(default=None, max_length=14)
+    shared_with_school: bool | None = None
+    summary: Prose | None = None
+
+
+class Plan(Body):
+    """A version of the support plan."""
+
+    goals: Prose
+    actions: Prose
+    status: PlanStatus = PlanStatus.DRAFT
+    labels: tuple[Label, ...] = _LABELS
+
+
+class StudentQuery(Body):
+    """Words of a learner's name, or their student number."""
+
+    query: Line

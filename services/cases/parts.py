@@ -1,0 +1,32 @@
+"""The parts of a record, as ``domain.md`` names them."""
+
+from typing import Final
+
+from services.kernel.errors import Malformed
+
+PARTS: Final = (
+    "overview",
+    "student_basic",
+    "demographics",
+    "family",
+    "contacts",
+    "referral",
+    "plan",
+    "items",
+    "agency_requests",
+    "support_requests",
+    "disclosures",
+    "attendance",
+    "team",
+    "history",
+)
+
+
+def wanted_parts(text: str | None) -> frozenset[str] | None:
+    """Return the parts named in ``text``, ``None`` for all; raise :class:`Malformed` otherwise."""
+    if text is None:
+        return None
+    names = frozenset(name.strip() for name in text.split(","))
+    if not names <= set(PARTS):
+        raise Malformed("parts: unknown part")
+    return names

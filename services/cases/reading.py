@@ -1,0 +1,55 @@
+"""Reading one item of a case, or the content of a document."""
+
+from uuid import UUID
+
+from services.cases import events as e
+from services.cases.desk import Asked, Desk
+from services.cases.events import ItemKind, RecordKind
+from services.cases.rendering import canonical
+from services.cases.sight import Basis, grounds_of
+from services.kernel.errors import NotFound
+from services.kernel.events import ObjectRef
+from services.kernel.handling import Draft
+
+Reply = tuple[bytes, str]
+
+
+async def read_item(desk: Desk, asked: Asked, case_id: UUID, item_id: UUID) -> Draft[Reply]:
+    """Draft the disclosure of one item: all of it, or its need-to-know summary."""
+    return await _read(desk, asked, case_id, item_id, document=False)
+
+
+async def document_of(desk: Desk, asked: Asked, case_id: UUID, item_id: UUID) -> Draft[Reply]:
+    """Draft the disclosure of a document's content; other kinds have none."""
+    return await _read(desk, asked, case_id, item_id, document=True)
+
+
+async def _read(
+    desk: Desk, asked: Asked, case_id: UUID, item_id: UUID, *, document: bool
+) -> Draft[Reply]:
+    loaded = await desk.load(asked, RecordKind.CASE, case_id)
+    object_ = ObjectRef("item", str(item_id))
+    sight = desk.see(loaded)
+    item = sight.record.item(item_id) if sight else None
+    basis: Basis | None = None
+    if sight and item:
+        basis = sight.item(item) or (None if document else sight.summary(item))
+    missing = item is None or basis is None or (document and item.kind != ItemKind.DOCUMENT)
+    if sight is None or item is None or basis is None or missing:
+        refused = await desk.refuse(asked, loaded, object_, NotFound())
+        return Draft(refused.group, NotFound())
+    await desk.renderer.load_item_keys(sight, item)
+    rendered = desk.renderer.item(sight, item) or {}
+    content = canonical(rendered)
+    version = desk.version(loaded.asking, content)
+    body = str(rendered.get("text") or "").encode() if document else content
+    event = await desk.event(
+        asked,
+        loaded.asking,
+        e.READ,
+        grounds=grounds_of({"items": basis}),
+        student_id=sight.record.student_id,
+        object_=object_,
+        shown={"items": [item_id]},
+    )
+    return Draft(desk.group(loaded.asking, [event], loaded.guards), (body, version))

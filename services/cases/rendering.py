@@ -1,0 +1,272 @@
+"""Opens and lays out what a sight shows, part by part, and says which ids it showed.
+
+Only what the sight grants is opened. A value whose key is destroyed shows as null: the person is
+gone, the record's shape is not.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Any, Final, NamedTuple
+from uuid import UUID
+
+import msgspec
+
+from services.authz.directory import Organisation
+from services.authz.events import Profile
+from services.cases.events import Box, Staff
+from services.cases.loading import Loaded
+from services.cases.record import Item, PlanVersion, Record
+from services.cases.sight import Basis, Judge, Sight
+from services.kernel.sealing import Compartment, KeyRef, KeyStore, SealBroken
+
+_encode = msgspec.json.Encoder().encode
+_profile = msgspec.json.Decoder(Profile)
+_json = msgspec.json.Decoder()
+
+Part = tuple[Any, list[UUID]]
+
+
+class Page(NamedTuple):
+    """What one caller sees of one record: content and shown ids by part, and the basis of each."""
+
+    parts: dict[str, Any]
+    shown: dict[str, list[UUID]]
+    basis: dict[str, Basis]
+
+    def only(self, wanted: frozenset[str] | None) -> "Page":
+        """Return the page cut down to the parts that were asked for."""
+        if wanted is None:
+            return self
+        return Page(
+            {part: content for part, content in self.parts.items() if part in wanted},
+            {part: ids for part, ids in self.shown.items() if part in wanted},
+            {part: basis for part, basis in self.basis.items() if part in wanted},
+        )
+
+
+class Renderer:
+    """Renders records with the keys of the cases service."""
+
+    def __init__(self, keys: KeyStore, judge: Judge) -> None:
+        self._keys = keys
+        self._judge = judge
+        self._parts: dict[str, Callable[[Loaded, Sight], Part]] = {
+            "overview": self._overview,
+            "student_basic": self._student_basic,
+            "demographics": self._demographics,
+            "family": self._family,
+            "contacts": self._contacts,
+            "referral": self._referral,
+            "plan": self._plan,
+            "items": self._items,
+            "team": self._team,
+            "history": self._history,
+        }
+
+    async def page(self, loaded: Loaded, sight: Sight) -> Page:
+        """Return everything ``sight`` shows."""
+        await self._keys.load(_refs(loaded, sight))
+        parts: dict[str, Any] = {}
+        shown: dict[str, list[UUID]] = {}
+        basis = dict(sight.parts)
+        if sight.whole and "items" not in basis:
+            own = next((b for i in sight.record.items if (b := sight.item(i))), None)
+            if own is not None:
+                basis["items"] = own
+        for part, render in self._parts.items():
+            if part in basis:
+                parts[part], shown[part] = render(loaded, sight)
+        for part in basis.keys() - parts.keys():
+            parts[part], shown[part] = [], []
+        return Page(parts, shown, basis)
+
+    async def load_item_keys(self, sight: Sight, item: Item) -> None:
+        """Bring into reach the keys that one item was sealed under."""
+        boxes = (item.text, item.summary)
+        await self._keys.load(
+            KeyRef(sight.record.student_id, box.compartment) for box in boxes if box is not None
+        )
+
+    def open(self, student_id: UUID, box: Box | None) -> str | None:
+        """Return the text in ``box``, or ``None`` when there is none or its key is destroyed."""
+        if box is None:
+            return None
+        try:
+            return self._keys.open(
+                KeyRef(student_id, box.compartment), box.event, box.field, box.text
+            )
+        except SealBroken:
+            return None
+
+    def open_json(self, student_id: UUID, box: Box | None) -> Any:  # noqa: ANN401 - sealed JSON
+        """Return the JSON in ``box``."""
+        text = self.open(student_id, box)
+        return None if text is None else _json.decode(text)
+
+    def _overview(self, loaded: Loaded, sight: Sight) -> Part:
+        record = sight.record
+        provider = record.provider_id and loaded.organisations.get(record.provider_id)
+        school = loaded.organisations.get(record.school_id)
+        return {
+            "kind": record.kind,
+            "number": record.number,
+            "status": record.status,
+            "created_at": record.created_at,
+            "submitted_at": record.submitted_at,
+            "reviewed_at": record.reviewed_at,
+            "allocated_at": record.allocated_at,
+            "closed_at": record.closed_at,
+            "outcome": self.open(record.student_id, record.outcome),
+            "decline_reason": self.open(record.student_id, record.decline_reason),
+            "school": _named(school),
+            "provider": _named(provider or None),
+            "region": school.region if school else None,
+            "prosecution_notified": record.notified,
+        }, [record.id]
+
+    def _student_basic(self, loaded: Loaded, sight: Sight) -> Part:
+        student_id = sight.record.student_id
+        basic = loaded.student and self.open_json(student_id, loaded.student.basic)
+        return {"student_id": student_id, **(basic or {})}, [student_id]
+
+    def _demographics(self, loaded: Loaded, sight: Sight) -> Part:
+        student_id = sight.record.student_id
+        return (
+            loaded.student and self.open_json(student_id, loaded.student.demographics),
+            [student_id],
+        )
+
+    def _family(self, loaded: Loaded, sight: Sight) -> Part:
+        student_id = sight.record.student_id
+        return (
+            loaded.student and self.open_json(student_id, loaded.student.family),
+            [student_id],
+        )
+
+    def _referral(self, _loaded: Loaded, sight: Sight) -> Part:
+        record = sight.record
+        return self.open_json(record.student_id, record.referral), [record.id]
+
+    def _contacts(self, loaded: Loaded, sight: Sight) -> Part:
+        staff = _visible_staff(sight)
+        contacts = [self._contact(loaded, member) for member in staff]
+        return contacts, list(dict.fromkeys(member.person_id for member in staff))
+
+    def _team(self, loaded: Loaded, sight: Sight) -> Part:
+        team = sight.record.team
+        return [self._contact(loaded, m) for m in team], [m.person_id for m in team]
+
+    def _contact(self, loaded: Loaded, staff: Staff) -> dict[str, Any]:
+        person = loaded.people.get(staff.person_id)
+        organisation = loaded.organisations.get(staff.organisation_id)
+        contact: dict[str, Any] = {
+            "person_id": staff.person_id,
+            "role": staff.role,
+            "organisation": _named(organisation),
+            "organisation_phone": organisation.phone if organisation else None,
+            "name": None,
+        }
+        if person is not None:
+            try:
+                profile = _profile.decode(self._keys.open_sealed(person.sealed_profile()))
+            except SealBroken:
+                return contact
+            contact |= {"name": profile.name, "email": profile.email, "phone": profile.phone}
+        return contact
+
+    def _plan(self, _loaded: Loaded, sight: Sight) -> Part:
+        versions = [v for v in sight.record.plan if sight.plan(v)]
+        return [self._version(sight.record, v) for v in versions], [v.id for v in versions]
+
+    def _version(self, record: Record, version: PlanVersion) -> dict[str, Any]:
+        return {
+            "id": version.id,
+            "status": version.status,
+            "author": version.author.person_id,
+            "created_at": version.created_at,
+            "labels": version.labels,
+            **(self.open_json(record.student_id, version.content) or {}),
+        }
+
+    def _items(self, _loaded: Loaded, sight: Sight) -> Part:
+        rendered = [(i, r) for i in sight.record.items if (r := self.item(sight, i))]
+        return [r for _, r in rendered], [i.id for i, _ in rendered]
+
+    def item(self, sight: Sight, item: Item) -> dict[str, Any] | None:
+        """Return what ``sight`` shows of ``item``: all, its need-to-know summary, or nothing."""
+        student_id = sight.record.student_id
+        if sight.item(item):
+            return {
+                "id": item.id,
+                "kind": item.kind,
+                "author": item.author.person_id,
+                "created_at": item.created_at,
+                "edited_at": item.edited_at,
+                "shared_with_school": item.shared,
+                "labels": item.labels,
+                "text": self.open(student_id, item.text),
+                "summary": self.open(student_id, item.summary),
+            }
+        if sight.summary(item):
+            return {
+                "id": item.id,
+                "kind": item.kind,
+                "created_at": item.created_at,
+                "summary": self.open(student_id, item.summary),
+            }
+        return None
+
+    def _history(self, loaded: Loaded, sight: Sight) -> Part:
+        entries, shown = [], []
+        for record in loaded.earlier:
+            if record.id == sight.record.request_id or loaded.student is None:
+                continue
+            other = self._judge.see(loaded.caller, record, loaded.student)
+            if sight.history(other) is None:
+                continue
+            entries.append(self._entry(loaded, other))
+            shown.append(record.id)
+        return entries, shown
+
+    def _entry(self, loaded: Loaded, other: Sight) -> dict[str, Any]:
+        overview, _ = self._overview(loaded, other)
+        referral, _ = self._referral(loaded, other)
+        return {"id": other.record.id, "overview": overview, "referral": referral}
+
+
+def _visible_staff(sight: Sight) -> tuple[Staff, ...]:
+    """Return the staff involved, and the authors of what the caller may see, once each."""
+    record = sight.record
+    named = (record.made_by, record.primary_contact, record.case_manager, record.reviewed_by)
+    authors = (
+        *(v.author for v in record.plan if sight.plan(v)),
+        *(i.author for i in record.items if sight.item(i)),
+    )
+    return tuple(dict.fromkeys(s for s in (*named, *authors) if s is not None))
+
+
+def _named(organisation: Organisation | None) -> dict[str, Any] | None:
+    return None if organisation is None else {"id": organisation.id, "name": organisation.name}
+
+
+_STUDENT_PARTS: Final = frozenset({"student_basic", "demographics", "family"})
+_STAFF_PARTS: Final = frozenset({"contacts", "team"})
+
+
+def _refs(loaded: Loaded, sight: Sight) -> Iterable[KeyRef]:
+    """Return the keys that what is seen was sealed under, and no others."""
+    student_id = sight.record.student_id
+    if _STUDENT_PARTS & sight.parts.keys():
+        yield KeyRef(student_id, Compartment.STUDENT)
+    yield KeyRef(student_id, Compartment.RECORD)
+    if any(i.labels and sight.item(i) for i in sight.record.items) or any(
+        v.labels and sight.plan(v) for v in sight.record.plan
+    ):
+        yield KeyRef(student_id, Compartment.SENSITIVE)
+    if _STAFF_PARTS & sight.parts.keys():
+        for person_id in loaded.people:
+            yield KeyRef(person_id, Compartment.STAFF)
+
+
+def canonical(value: object) -> bytes:
+    """Return the bytes an answer is sent as, and its version is computed over."""
+    return _encode(value)

@@ -1,0 +1,189 @@
+"""What may be done to a request for support, from its draft to the case it becomes.
+
+Each function returns a command: it asks for permission, checks that the request is in a state in
+which the thing is possible (409), and writes the facts. AC-DO-1 to 7.
+"""
+
+from typing import Final
+from uuid import UUID
+
+import msgspec
+
+from services.authz import events as authz
+from services.authz.events import OrganisationKind, Role
+from services.cases import events as e
+from services.cases.desk import Change, Command
+from services.cases.events import Staff
+from services.cases.numbers import case_number
+from services.cases.record import Status
+from services.kernel.errors import Conflict, NotFound
+
+_PROVIDERS: Final = (OrganisationKind.ASP, OrganisationKind.ISP)
+
+
+def require_status(change: Change, *statuses: Status) -> None:
+    """Raise :class:`Conflict` unless the record is in one of ``statuses``."""
+    if change.record.status not in statuses:
+        raise Conflict
+
+
+def edit(changes: dict[str, str]) -> Command:
+    """Replace fields of the referral; the makers while it is a draft, the provider once theirs."""
+
+    async def command(change: Change) -> None:
+        change.permit("update", "request")
+        change.require_match()
+        provider = change.basis is not None and change.basis.assignment.role in (
+            Role.ASP_WORKFLOW_LEAD,
+            Role.ASP_CASE_MANAGER,
+            Role.ISP_WORKFLOW_LEAD,
+        )
+        require_status(change, Status.ALLOCATED if provider else Status.DRAFT)
+        record = change.record
+        referral = change.desk.renderer.open_json(record.student_id, record.referral) or {}
+        text = msgspec.json.encode({**referral, **changes}).decode()
+        pen = change.pen()
+        change.write(e.RequestEdited(referral=await pen.box("referral", text)), pen)
+
+    return command
+
+
+def submit() -> Command:
+    """Send a draft to Central Investigation."""
+
+    async def command(change: Change) -> None:
+        change.permit("submit", "request")
+        require_status(change, Status.DRAFT)
+        change.write(e.RequestSubmitted())
+
+    return command
+
+
+def accept() -> Command:
+    """The request meets the criteria."""
+
+    async def command(change: Change) -> None:
+        by = change.permit("accept", "request")
+        require_status(change, Status.SUBMITTED)
+        change.write(e.RequestAccepted(by=by))
+
+    return command
+
+
+def decline(reason: str) -> Command:
+    """The request does not meet the criteria, and why."""
+
+    async def command(change: Change) -> None:
+        by = change.permit("decline", "request")
+        require_status(change, Status.SUBMITTED)
+        pen = change.pen()
+        change.write(e.RequestDeclined(by=by, reason=await pen.box("reason", reason)), pen)
+
+    return command
+
+
+def allocate(organisation_id: UUID) -> Command:
+    """Give the request to a provider; a provider's lead may hand it on to another ASP (AC-DO-5)."""
+
+    async def command(change: Change) -> None:
+        team = change.sight.may("allocate", "request") is not None
+        by = change.permit("allocate" if team else "hand_on", "request")
+        await require_provider(change, organisation_id, asp_only=not team)
+        statuses = (Status.ACCEPTED, Status.ALLOCATED) if team else (Status.ALLOCATED,)
+        require_status(change, *statuses)
+        if organisation_id == change.record.provider_id:
+            raise Conflict
+        change.write(e.RequestAllocated(provider_id=organisation_id, by=by))
+
+    return command
+
+
+async def require_provider(change: Change, organisation_id: UUID, *, asp_only: bool) -> None:
+    """Raise unless ``organisation_id`` is a provider whose catchment holds the school now.
+
+    Unknown organisations and those that are no providers are 404; outside the catchment is 409.
+    """
+    loader, school_id = change.desk.loader, change.record.school_id
+    organisation = await loader.organisation(organisation_id)
+    kinds = _PROVIDERS[:1] if asp_only else _PROVIDERS
+    if organisation is None or organisation.kind not in kinds:
+        raise NotFound
+    if not await loader.serves(organisation_id, school_id, change.now):
+        raise Conflict
+    change.guards += [
+        authz.organisation_key(organisation_id),
+        authz.catchment_key(school_id),
+    ]
+
+
+async def require_holder(
+    change: Change, organisation_id: UUID, person_id: UUID, role: Role
+) -> Staff:
+    """Return ``person_id`` in their ``role`` at ``organisation_id``.
+
+    Somebody who is not of that organisation is unknown (404); somebody in another role there
+    cannot be named (409).
+    """
+    rows = await change.desk.loader.people_at(organisation_id, person_id, change.now)
+    change.guards.append(authz.person_key(person_id))
+    if not rows:
+        raise NotFound
+    held = next((row for row in rows if row["role"] == role), None)
+    if held is None:
+        raise Conflict
+    return Staff(held["id"], person_id, organisation_id, role)
+
+
+def assign(person_id: UUID) -> Command:
+    """Give an allocated request to a case manager; it becomes a case."""
+
+    async def command(change: Change) -> None:
+        change.permit("assign", "request")
+        record = change.record
+        require_status(change, Status.ALLOCATED)
+        assert record.provider_id is not None  # noqa: S101 - allocated means it has one
+        manager = await require_holder(change, record.provider_id, person_id, Role.ASP_CASE_MANAGER)
+        effects = change.desk.runtime.effects
+        case_id = effects.new_id()
+        change.made["case_id"] = case_id
+        change.write(e.RequestAssigned(case_manager=manager, case_id=case_id))
+        change.open(
+            e.CaseOpened(
+                case_id=case_id,
+                number=case_number(effects),
+                request_id=record.id,
+                student_id=record.student_id,
+                school_id=record.school_id,
+                provider_id=record.provider_id,
+                made_by=record.made_by,
+                case_manager=manager,
+                referral=record.referral,
+            )
+        )
+
+    return command
+
+
+def withdraw(reason: str | None) -> Command:
+    """Take the request back, as long as it has not become a case."""
+
+    async def command(change: Change) -> None:
+        change.permit("withdraw", "request")
+        require_status(change, Status.DRAFT, Status.SUBMITTED, Status.ACCEPTED, Status.ALLOCATED)
+        pen = change.pen()
+        box = await pen.box("reason", reason) if reason else None
+        change.write(e.RequestWithdrawn(reason=box), pen)
+
+    return command
+
+
+def delete() -> Command:
+    """Throw a draft away."""
+
+    async def command(change: Change) -> None:
+        change.permit("delete", "request")
+        change.require_match()
+        require_status(change, Status.DRAFT)
+        change.write(e.RequestDeleted())
+
+    return command

@@ -1,0 +1,52 @@
+"""Finding learners by name without names in the clear: truncated keyed digests of words.
+
+A word is folded (case, macrons and marks away) and each of its beginnings from two letters on
+becomes a token of 32 bits, so that a token found says little by itself; whoever searches opens
+what was found and compares the names.
+"""
+
+import hmac
+import unicodedata
+from collections.abc import Iterable
+from hashlib import sha256
+from typing import Final
+
+_SHORTEST: Final = 2
+_LONGEST: Final = 6
+_TOKEN_HEX: Final = 8
+
+
+def fold_word(text: str) -> str:
+    """Return ``text`` in lower case without macrons, accents or punctuation."""
+    decomposed = unicodedata.normalize("NFKD", text.casefold())
+    return "".join(c for c in decomposed if c.isalnum())
+
+
+def words_of(text: str) -> list[str]:
+    """Return the folded words of ``text``: split at spaces and hyphens, not at apostrophes."""
+    words = (fold_word(word) for word in text.replace("-", " ").split())
+    return [word for word in words if word]
+
+
+def _token(secret: bytes, text: str) -> str:
+    return hmac.new(secret, b"name " + text.encode(), sha256).hexdigest()[:_TOKEN_HEX]
+
+
+def name_tokens(secret: bytes, *names: str) -> tuple[str, ...]:
+    """Return the tokens to store for a learner called ``names`` (a student number counts too)."""
+    beginnings: set[str] = set()
+    for word in {word for name in names for word in words_of(name)}:
+        for length in range(_SHORTEST, min(len(word), _LONGEST) + 1):
+            beginnings.add(word[:length])
+    return tuple(sorted({_token(secret, beginning) for beginning in beginnings}))
+
+
+def query_tokens(secret: bytes, query: str) -> list[str]:
+    """Return one token for each word of ``query`` that is long enough to look up."""
+    return [_token(secret, w[:_LONGEST]) for w in words_of(query) if len(w) >= _SHORTEST]
+
+
+def matches(query: str, names: Iterable[str]) -> bool:
+    """Say whether every word of ``query`` begins some word of ``names``."""
+    known = [word for name in names for word in words_of(name)]
+    return all(any(k.startswith(w) for k in known) for w in words_of(query))

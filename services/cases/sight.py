@@ -1,0 +1,169 @@
+"""What a caller sees of a record: the decision, made once per request, assignment by assignment.
+
+A :class:`Sight` is the union of what each assignment in force gives, never the role of one with
+the relation of another. Things inside a part (items, plan versions, the referral) are decided one
+by one by the same rows, with the facts of the thing added. Pure: no clock, no keys, no database.
+"""
+
+from collections.abc import Iterable
+from typing import Final, NamedTuple
+
+from services.authz.directory import Assignment, Caller
+from services.authz.engine import Granted, Policy
+from services.cases.events import Label, Staff
+from services.cases.record import Item, PlanVersion, Record, Student
+from services.cases.relations import Facts, compile_facts, view_of
+from services.kernel.events import Ground
+
+#: facts of things that a part may have; ``authored`` is left out, since it brings no part by itself
+_POSSIBLE: Final = ("shared", "cleared", "agreed", "seen_itself", "elsewhere")
+
+
+class Standing(NamedTuple):
+    """One assignment, and the facts that hold between it and the record."""
+
+    assignment: Assignment
+    facts: int
+
+
+class Basis(NamedTuple):
+    """On which assignment, by which clause, a part rests."""
+
+    assignment: Assignment
+    clause: str
+
+
+class Judge:
+    """The policy, bound to the relations of records."""
+
+    def __init__(self, policy: Policy) -> None:
+        self.policy = policy
+        self._facts: Facts = compile_facts(policy)
+        self._possible = policy.bits(n for n in _POSSIBLE if n in policy.facts)
+        self.bit = {name: policy.facts.get(name, 0) for name in (*_POSSIBLE, "authored")}
+        self._sees = policy.facts["sees_record"]
+
+    def see(self, caller: Caller, record: Record, student: Student) -> "Sight":
+        """Decide what ``caller`` sees of ``record``."""
+        view = view_of(record, student)
+        standings: list[Standing] = []
+        parts: dict[str, Basis] = {}
+        for assignment in caller.assignments:
+            facts = self._facts(view, assignment)
+            if not facts:
+                continue
+            standings.append(Standing(assignment, facts))
+            granted: Granted
+            for granted in self.policy.parts(
+                assignment.role, "read", record.kind, facts | self._possible
+            ):
+                if granted.part not in parts:
+                    parts[granted.part] = Basis(assignment, granted.clause)
+        if parts:
+            standings = [Standing(s.assignment, s.facts | self._sees) for s in standings]
+        return Sight(self, record, tuple(standings), parts)
+
+
+class Sight:
+    """What one caller sees of one record. ``parts`` maps each part to what it rests on.
+
+    A part whose things are all hidden is still there, empty: the caller may see it, and it has
+    nothing for them. ``items`` also appears for somebody who only sees their own (AC-SEE-25).
+    """
+
+    __slots__ = ("_judge", "parts", "record", "standings", "whole")
+
+    def __init__(
+        self,
+        judge: Judge,
+        record: Record,
+        standings: tuple[Standing, ...],
+        parts: dict[str, Basis],
+    ) -> None:
+        self._judge = judge
+        self.record = record
+        self.standings = standings
+        self.parts = parts
+        #: whether nothing was left out that the caller sees
+        self.whole = True
+
+    def __bool__(self) -> bool:
+        """Whether there is anything to see."""
+        return bool(self.parts)
+
+    def limited_to(self, parts: Iterable[str]) -> "Sight":
+        """Return the same sight of fewer parts."""
+        left = {part: self.parts[part] for part in parts if part in self.parts}
+        narrow = Sight(self._judge, self.record, self.standings, left)
+        narrow.whole = False
+        return narrow
+
+    def may(self, action: str, object_: str, *things: str) -> Basis | None:
+        """Return by what the caller may do ``action``, given facts of the thing acted upon."""
+        extra = self._judge.policy.bits(things)
+        for assignment, facts in self.standings:
+            clause = self._judge.policy.clause(assignment.role, action, object_, facts | extra)
+            if clause is not None:
+                return Basis(assignment, clause)
+        return None
+
+    def _thing(self, part: str, facts: int, author: Staff | None = None) -> Basis | None:
+        policy, object_ = self._judge.policy, f"{self.record.kind}.{part}"
+        authored = self._judge.bit["authored"]
+        for assignment, standing in self.standings:
+            bits = standing | facts
+            if author is not None and author.assignment_id == assignment.id:
+                bits |= authored
+            clause = policy.clause(assignment.role, "read", object_, bits)
+            if clause is not None:
+                return Basis(assignment, clause)
+        return None
+
+    def _cleared(self, labels: Iterable[Label]) -> int:
+        """No clearance can be granted yet, so only what carries no label is cleared (SE)."""
+        return 0 if tuple(labels) else self._judge.bit["cleared"]
+
+    def item(self, item: Item) -> Basis | None:
+        """Return by what the caller sees ``item`` itself."""
+        shared = self._judge.bit["shared"] if item.shared else 0
+        return self._thing("items", shared | self._cleared(item.labels), item.author)
+
+    def summary(self, item: Item) -> Basis | None:
+        """Return by what the caller sees the need-to-know summary of an item hidden by its label.
+
+        It is for those who would see the item were it not labelled (SG-13).
+        """
+        if item.summary is None or not item.labels or self.item(item) is not None:
+            return None
+        shared = self._judge.bit["shared"] if item.shared else 0
+        return self._thing("items", shared | self._judge.bit["cleared"], item.author)
+
+    def plan(self, version: PlanVersion) -> Basis | None:
+        """Return by what the caller sees a version of the plan."""
+        agreed = self._judge.bit["agreed"] if version.status == "agreed" else 0
+        return self._thing("plan", agreed | self._cleared(version.labels))
+
+    def history(self, other: "Sight") -> Basis | None:
+        """Return by what the caller sees ``other`` as an entry of this record's history.
+
+        An entry is an earlier request or a closed case of the same learner. It is seen by who sees
+        that record itself, or by who works with the learner now when another provider closed it.
+        """
+        record, bits = other.record, 0
+        if "overview" in other.parts:
+            bits |= self._judge.bit["seen_itself"]
+        closed_case = record.kind == "case" and record.status == "closed"
+        if closed_case and record.provider_id != self.record.provider_id:
+            bits |= self._judge.bit["elsewhere"]
+        return self._thing("history", bits) if bits else None
+
+
+def grounds_of(parts: dict[str, Basis]) -> tuple[Ground, ...]:
+    """Group ``parts`` by what they rest on."""
+    grouped: dict[tuple[Assignment, str], list[str]] = {}
+    for part, basis in parts.items():
+        grouped.setdefault((basis.assignment, basis.clause), []).append(part)
+    return tuple(
+        Ground(assignment.id, assignment.role, clause, tuple(names))
+        for (assignment, clause), names in grouped.items()
+    )

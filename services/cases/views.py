@@ -1,0 +1,124 @@
+"""The projection ``cases.records``: learners, requests and cases as rows.
+
+A row holds the folded state (sealed content included) and, beside it, the columns that relations
+and lists speak of. The fold opens nothing: it needs no key, and destroyed keys do not stop it.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Final
+from uuid import UUID
+
+import msgspec
+
+from services.cases.events import RecordKind
+from services.cases.record import Record, Student, evolve, evolve_student
+from services.cases.relations import view_of
+from services.kernel.events import Recorded
+from services.kernel.projection import Connection
+
+_record = msgspec.json.Decoder(Record)
+_student = msgspec.json.Decoder(Student)
+_encode = msgspec.json.Encoder().encode
+
+_UPSERT: Final = """
+insert into cases.record (id, kind, status, student_id, school_id, provider_id, made_by, made_at,
+    case_manager, primary_contact, team, submitted, notified, created_at, number, people,
+    organisations, state)
+values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)
+on conflict (id) do update set status = excluded.status, school_id = excluded.school_id,
+    provider_id = excluded.provider_id, case_manager = excluded.case_manager,
+    primary_contact = excluded.primary_contact, team = excluded.team,
+    submitted = excluded.submitted, notified = excluded.notified, people = excluded.people,
+    organisations = excluded.organisations, state = excluded.state
+"""
+
+
+def decode_record(state: bytes) -> Record:
+    """Return the record in a ``record.state``."""
+    return _record.decode(state)
+
+
+def decode_student(state: bytes) -> Student:
+    """Return the learner in a ``student.state``."""
+    return _student.decode(state)
+
+
+class Records:
+    """The fold."""
+
+    name = "cases.records"
+    tables: Sequence[str] = ("cases.student", "cases.student_token", "cases.record")
+
+    async def fold(self, connection: Connection, batch: Sequence[Recorded]) -> None:
+        """Apply ``batch``."""
+        students: dict[UUID, list[Recorded]] = {}
+        records: dict[UUID, list[Recorded]] = {}
+        for recorded in batch:
+            kind, _, rest = (recorded.event.stream or "").partition(":")
+            if kind == "student":
+                students.setdefault(UUID(rest), []).append(recorded)
+            elif kind in (RecordKind.REQUEST, RecordKind.CASE):
+                records.setdefault(UUID(rest), []).append(recorded)
+        if students:
+            await self._students(connection, students)
+        if records:
+            await self._records(connection, records)
+
+    async def _students(self, connection: Connection, changes: dict[UUID, list[Recorded]]) -> None:
+        rows = await connection.fetch(
+            "select id, state from cases.student where id = any($1)", list(changes)
+        )
+        states: dict[UUID, Student | None] = {r["id"]: decode_student(r["state"]) for r in rows}
+        tokens: list[tuple[str, UUID]] = []
+        for student_id, events in changes.items():
+            for recorded in events:
+                states[student_id] = evolve_student(states.get(student_id), recorded.event)
+                found = recorded.event.data.get("tokens", ())
+                tokens.extend((token, student_id) for token in found)
+        await connection.executemany(
+            "insert into cases.student (id, school_id, state) values ($1, $2, $3)"
+            " on conflict (id) do update set school_id = excluded.school_id,"
+            " state = excluded.state",
+            [(s.id, s.school_id, _encode(s)) for s in states.values() if s is not None],
+        )
+        await connection.executemany(
+            "insert into cases.student_token values ($1, $2) on conflict do nothing", tokens
+        )
+
+    async def _records(self, connection: Connection, changes: dict[UUID, list[Recorded]]) -> None:
+        rows = await connection.fetch(
+            "select id, state from cases.record where id = any($1)", list(changes)
+        )
+        states: dict[UUID, Record | None] = {r["id"]: decode_record(r["state"]) for r in rows}
+        for record_id, events in changes.items():
+            for recorded in events:
+                states[record_id] = evolve(states.get(record_id), recorded.event)
+        await connection.executemany(
+            _UPSERT, [_row(record) for record in states.values() if record is not None]
+        )
+
+
+def _row(record: Record) -> tuple[Any, ...]:
+    view = view_of(record, None)
+    staff = (*record.staff, *record.team)
+    organisations = {record.school_id, record.provider_id, *(s.organisation_id for s in staff)}
+    return (
+        record.id,
+        record.kind.value,
+        record.status.value,
+        record.student_id,
+        record.school_id,
+        record.provider_id,
+        view.made_by,
+        view.made_at,
+        view.case_manager,
+        view.primary_contact,
+        list(view.team),
+        view.submitted,
+        view.notified,
+        record.created_at,
+        record.number,
+        sorted({s.person_id for s in staff}),
+        sorted(o for o in organisations if o is not None),
+        _encode(record),
+    )

@@ -1,0 +1,176 @@
+"""The ``casewarden`` command: which commands there are, and how their failures are told.
+
+Each command is one module of :mod:`services.commands`, imported when it runs, so that ``--help``
+and warm starts stay quick. What the user can put right is one plain line on standard error and
+exit status 1 (2 for a command typed wrong); nobody is shown a traceback for it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Final
+
+import click
+
+from services.installation import UserError
+from services.kernel.settings import BadSetting, Settings
+
+_SERVICES: Final = ("authz", "cases", "audit", "all")
+_INTERRUPTED: Final = 130
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="casewarden")
+@click.pass_context
+def casewarden(context: click.Context) -> None:
+    """Guard case records about children: who may see what, and proof of who saw it."""
+    context.obj = Settings.from_environment()
+
+
+@casewarden.command()
+@click.pass_obj
+def up(settings: Settings) -> None:
+    """Start everything: database, demonstration (the first time), all three services."""
+    from services.commands import up as command
+
+    command.run(settings)
+
+
+@casewarden.command()
+@click.argument("service", type=click.Choice(_SERVICES), default="all")
+@click.pass_obj
+def serve(settings: Settings, service: str) -> None:
+    """Serve one service, or all, over a database that is migrated already."""
+    from services.commands import serve as command
+
+    command.run(settings, service)
+
+
+@casewarden.command()
+@click.pass_obj
+def migrate(settings: Settings) -> None:
+    """Bring the databases to today's schema; safe to repeat."""
+    from services.commands import migrate as command
+
+    command.run(settings)
+
+
+@casewarden.group(invoke_without_command=True)
+@click.option("--json", "as_json", is_flag=True, help="Print the accounts as JSON.")
+@click.pass_context
+def demo(context: click.Context, *, as_json: bool) -> None:
+    """Show the demonstration's accounts and service clients."""
+    if context.invoked_subcommand is None:
+        from services.commands import demo as command
+
+        command.run(context.obj, as_json=as_json)
+
+
+@demo.command(hidden=True)
+@click.pass_obj
+def load(settings: Settings) -> None:
+    """Load the demonstration into an empty log, or finish loading it."""
+    from services.commands import demo_load as command
+
+    command.run(settings)
+
+
+@demo.command()
+@click.option("--seed", default=1, show_default=True, help="Another seed is another day.")
+@click.option("--scale", default=1.0, show_default=True, type=click.FloatRange(0.02, 10),
+              help="How much is done, 1 being a few thousand requests.")
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
+@click.pass_obj
+def day(settings: Settings, seed: int, scale: float, *, as_json: bool) -> None:
+    """Drive a school day through the HTTP API of the demonstration that is running."""
+    from services.commands import demo_day as command
+
+    command.run(settings, seed=seed, scale=scale, as_json=as_json)
+
+
+@casewarden.command()
+@click.pass_obj
+def verify(settings: Settings) -> None:
+    """Check the whole log; name the first position that is wrong, and why."""
+    from services.commands import verify as command
+
+    sys.exit(command.run(settings))
+
+
+@casewarden.command()
+@click.argument("projections", nargs=-1)
+@click.pass_obj
+def rebuild(settings: Settings, projections: tuple[str, ...]) -> None:
+    """Empty read models and fold the log again: those named, or all of them."""
+    from services.commands import rebuild as command
+
+    command.run(settings, projections)
+
+
+@casewarden.command()
+@click.option("--check", is_flag=True, help="Write nothing; fail when a document has drifted.")
+@click.option("--to", "folder", default="openapi", type=click.Path(), show_default=True)
+def openapi(folder: str, *, check: bool) -> None:
+    """Write the OpenAPI document of each service."""
+    from services.commands import openapi as command
+
+    command.run(folder, check=check)
+
+
+@casewarden.command()
+@click.option("--role", help="Only what this role may do.")
+def policy(role: str | None) -> None:
+    """Print the role matrix: who may do what, under which facts, by which clause."""
+    from services.commands import policy as command
+
+    command.run(role)
+
+
+@casewarden.command()
+@click.option("--role", type=click.Choice(("cases", "authz", "audit", "owner")), required=True)
+@click.option("--keys", is_flag=True, help="The key store instead of the log.")
+@click.pass_obj
+def dsn(settings: Settings, role: str, *, keys: bool) -> None:
+    """Print the address by which psql reaches the database as one of its roles."""
+    from services.commands import dsn as command
+
+    command.run(settings, role, keys=keys)
+
+
+@casewarden.group()
+def keys() -> None:
+    """Look after the keys that seal personal data."""
+
+
+@keys.command()
+@click.pass_obj
+def rotate(settings: Settings) -> None:
+    """Wrap every data key under this epoch's key, and destroy the keys of former epochs."""
+    from services.commands import keys_rotate as command
+
+    command.run(settings)
+
+
+def main() -> None:
+    """Run the command; turn what a user can put right into one line and a status."""
+    try:
+        casewarden.main(standalone_mode=False)
+    except click.ClickException as error:
+        _fail(error.format_message(), error.exit_code)
+    except (UserError, BadSetting) as error:
+        _fail(str(error), 1)
+    except (KeyboardInterrupt, click.Abort):
+        sys.exit(_INTERRUPTED)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+
+
+def _fail(message: str, status: int) -> None:
+    click.echo(f"casewarden: {' '.join(message.split())}", err=True)
+    sys.exit(status)
+
+
+if __name__ == "__main__":
+    main()

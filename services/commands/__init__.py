@@ -1,0 +1,1 @@
+"""The commands of ``casewarden``, one a module, imported only when they run."""

@@ -1,0 +1,50 @@
+"""``casewarden demo load``: what ``up`` runs the first time, in a process of its own.
+
+Loads the region into an empty log and folds it, so that the serving process starts warm and lean.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+from zoneinfo import ZoneInfo
+
+from services.app import House
+from services.demo import marker, seed
+from services.installation import UserError, connect_as_owner, embedded, running
+from services.kernel.events import Service
+from services.progress import shown
+
+if TYPE_CHECKING:
+    from services.kernel.runtime import Installation
+    from services.kernel.settings import Settings
+    from services.progress import Progress
+
+_FOLD_S: Final = 300.0
+
+
+def run(settings: Settings) -> None:
+    """Load, or finish loading; does nothing when it has been loaded already."""
+    with running(settings, embedded(settings)) as installation, shown() as progress:
+        asyncio.run(_run(settings, installation, progress))
+
+
+async def _run(settings: Settings, installation: Installation, progress: Progress) -> None:
+    owner = await connect_as_owner(installation)
+    try:
+        today = installation.effects.now().astimezone(ZoneInfo("Pacific/Auckland")).date()
+        try:
+            mark = await marker.begin(owner, marker.SEED, today)
+        except ValueError as error:
+            raise UserError(f"the demonstration is not loaded: {error}") from None
+        if not mark.finished:
+            await seed.load(installation, owner, mark, progress)
+    finally:
+        await owner.close()
+    with progress.stage("folding"):
+        house = await House.build(installation, settings, tuple(Service))
+        try:
+            await house.start()
+            await house.caught_up(_FOLD_S)
+        finally:
+            await house.stop()

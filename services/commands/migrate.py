@@ -1,0 +1,66 @@
+"""``casewarden migrate``: databases, roles, schema, event types and partitions, made or updated."""
+
+from __future__ import annotations
+
+import asyncio
+from importlib.resources import files
+from typing import TYPE_CHECKING
+
+import asyncpg
+
+from services.installation import UserError, embedded, running, vocabulary
+
+if TYPE_CHECKING:
+    from services.kernel.runtime import Installation
+    from services.kernel.settings import Settings
+
+
+def run(settings: Settings) -> None:
+    """Migrate; start the embedded server for it when no other is named."""
+    from services.kernel.migrate import migrate
+
+    with running(settings, embedded(settings), make=True) as installation:
+        try:
+            asyncio.run(migrate(installation.server, installation.secret("roles"), vocabulary()))
+        except (OSError, asyncpg.PostgresConnectionError) as error:
+            raise UserError(f"the database cannot be reached: {error}") from None
+        except asyncpg.InsufficientPrivilegeError as error:
+            raise UserError(f"the owner may not migrate: {error}") from None
+
+
+async def needed(installation: Installation) -> bool:
+    """Say whether anything is to migrate; cheap, so that a warm start is quick.
+
+    Raises :class:`UserError` when the server cannot be reached.
+    """
+    if not (installation.data / "secrets" / "roles").exists():
+        return True
+    try:
+        owner = await asyncpg.connect(installation.server.url, timeout=5)
+    except asyncpg.InvalidCatalogNameError:
+        return True
+    except (OSError, asyncpg.PostgresError, TimeoutError) as error:
+        raise UserError(f"the database cannot be reached: {error}") from None
+    try:
+        return await _behind(owner)
+    finally:
+        await owner.close()
+
+
+async def _behind(owner: asyncpg.Connection) -> bool:
+    if await owner.fetchval("select to_regclass('alembic_version')") is None:
+        return True
+    at = {row["version_num"] for row in await owner.fetch("select * from alembic_version")}
+    if at != {_newest()}:
+        return True
+    registered = {row["name"] for row in await owner.fetch("select name from log.event_type")}
+    if not registered >= {known.name for known in vocabulary()}:
+        return True
+    await owner.execute("select log.make_partitions(2, 5000000)")
+    return False
+
+
+def _newest() -> str:
+    """Return the newest revision of this build: the number its file's name begins with."""
+    folder = files("services.kernel.migrations") / "versions"
+    return max(entry.name[1:5] for entry in folder.iterdir() if entry.name.startswith("v"))

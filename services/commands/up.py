@@ -1,0 +1,151 @@
+"""``casewarden up``: the whole of it with one command.
+
+Starts the embedded database unless one is named, migrates, loads the demonstration into a log that
+is empty, and serves. Migrating and loading run in processes of their own: what they need in
+memory goes with them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import click
+
+from services.commands import migrate
+from services.commands.serving import serve_until_signalled
+from services.installation import UserError, connect_as_owner, embedded, installation_of
+from services.kernel.events import Service
+from services.kernel.postgres import PostgresError
+from services.server import Signals, claim
+
+if TYPE_CHECKING:
+    import socket
+
+    from services.kernel.postgres import EmbeddedPostgres
+    from services.kernel.runtime import Installation
+    from services.kernel.settings import Settings
+
+
+def run(settings: Settings) -> None:
+    """Serve until SIGINT or SIGTERM; repeating them changes nothing."""
+    began = time.monotonic()
+    claimed = claim(settings)
+    postgres = embedded(settings)
+    with Signals() as signals:
+        try:
+            if postgres is not None:
+                postgres.start()
+            installation = installation_of(settings, postgres)
+            demonstration = _prepare(installation, signals)
+            ready = _Ready(settings, began, demonstration=demonstration)
+            _serve(settings, installation, claimed, postgres, signals, ready)
+        except PostgresError as error:
+            raise UserError(str(error)) from None
+        except _Stopped:
+            click.echo("casewarden: stopped", err=True)
+        finally:
+            claimed.close()
+            if postgres is not None:
+                postgres.stop()
+
+
+def _serve(
+    settings: Settings,
+    installation: Installation,
+    claimed: socket.socket,
+    postgres: EmbeddedPostgres | None,
+    signals: Signals,
+    ready: _Ready,
+) -> None:
+    import uvloop
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(
+            serve_until_signalled(
+                settings, installation, tuple(Service), claimed, postgres, signals, ready
+            )
+        )
+
+
+class _Stopped(Exception):  # noqa: N818 - what was asked for
+    """A signal came before anything was served."""
+
+
+def _child(signals: Signals, *arguments: str) -> None:
+    """Run another command of ours in a process of its own.
+
+    It has a session of its own, so that Ctrl-C reaches it once, from here, as SIGTERM.
+    """
+    _check(signals)
+    command = [sys.executable, "-m", "services.cli", *arguments]
+    child = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
+    signals.tell(child.terminate)
+    status = child.wait()
+    signals.tell(None)
+    _check(signals)
+    if status:
+        raise UserError(f"{' '.join(arguments)} failed")
+
+
+def _check(signals: Signals) -> None:
+    if signals.asked:
+        raise _Stopped
+
+
+def _prepare(installation: Installation, signals: Signals) -> bool:
+    """Migrate and load what is missing; say whether the database is a demonstration."""
+    if asyncio.run(migrate.needed(installation)):
+        click.echo("casewarden: making the database …", err=True)
+        _child(signals, "migrate")
+    state = asyncio.run(_state(installation))
+    if state == "empty":
+        _child(signals, "demo", "load")
+        state = "demonstration"
+    _check(signals)
+    return state == "demonstration"
+
+
+async def _state(installation: Installation) -> str:
+    """Return ``empty``, ``demonstration`` or ``own``: what the log of this database is."""
+    from services.demo import marker
+
+    owner = await connect_as_owner(installation)
+    try:
+        mark = await marker.read(owner)
+        if mark is not None:
+            return "demonstration" if mark.finished else "empty"
+        own = await owner.fetchval("select exists (select from log.event)")
+        return "own" if own else "empty"
+    finally:
+        await owner.close()
+
+
+class _Ready:
+    """Says, once, that it serves, and what to try."""
+
+    def __init__(self, settings: Settings, began: float, *, demonstration: bool) -> None:
+        self._settings = settings
+        self._demonstration = demonstration
+        self._began = began
+
+    def __call__(self) -> None:
+        host = f"[{self._settings.host}]" if ":" in self._settings.host else self._settings.host
+        base = f"http://{host}:{self._settings.port}"
+        seconds = time.monotonic() - self._began
+        command = os.path.relpath(sys.argv[0]) if os.sep in sys.argv[0] else "casewarden"
+        click.echo(f"\nCasewarden serves on {base} (after {seconds:.1f} s). Ctrl-C stops it.")
+        if not self._demonstration:
+            click.echo("This database was not started as a demonstration.\n")
+            return
+        click.echo(
+            "\nIn another terminal:\n"
+            f"  {command} demo              the accounts of the demonstration\n"
+            f"  {command} demo day          a school day of work, two wrongdoers among it\n"
+            f"  {command} verify            check the whole log\n"
+            f"  curl {base}/healthz\n"
+        )

@@ -1,0 +1,191 @@
+"""Alerts: raised once, from what happened; reviewed once, by somebody else (SG-9, SG-10)."""
+
+from datetime import timedelta
+from uuid import UUID
+
+from services.audit import events as e
+from services.audit.raising import _PENDING
+from services.kernel.runtime import Installation
+from tests.audit.given import AT_NIGHT, TUESDAY_MORNING, Answer, Caller, Staff, World, served
+from tests.conftest import Connect
+
+
+async def settled(world: World) -> None:
+    """Wait until everything found is told."""
+    runtime = world.audit.runtime
+    while True:
+        await runtime.projector.reached(await runtime.projector.head())
+        if not await runtime.pool.fetch(_PENDING, 1):
+            return
+        await world.audit.raising.raise_pending()
+
+
+async def alerts_of(world: World, analyst: Caller, **filters: object) -> list[Answer]:
+    await settled(world)
+    return await analyst.items("/v1/alerts", **filters)
+
+
+async def facts(world: World, type_: str) -> int:
+    """Count the events of a type."""
+    count = await world.audit.runtime.pool.fetchval(
+        "select count(*) from log.event where type = $1", type_
+    )
+    return int(count)
+
+
+async def late(world: World) -> tuple[Staff, UUID]:
+    """Let somebody of a school log in at two in the morning."""
+    person = await world.staff("school_office", await world.organisation("school"))
+    return person, await world.begin(person, at=AT_NIGHT)
+
+
+async def test_out_of_hours_login_raises_one_alert_with_its_evidence(world: World) -> None:
+    """SG-9: an out-of-hours login is flagged; the alert leads to the event."""
+    analyst = await world.analyst()
+    person, session = await late(world)
+    (alert,) = await alerts_of(world, analyst)
+    assert alert["rule"] == "out_of_hours_login"
+    assert alert["severity"] == "medium"
+    assert alert["status"] == "open"
+    assert alert["person_id"] == str(person.id)
+    assert alert["details"]["local_date"] == "2026-03-04"
+    whole = (await analyst.ask(f"/v1/alerts/{alert['id']}")).json()
+    (evidence,) = whole["evidence"]
+    assert evidence["type"] == "authz.session_started"
+    assert evidence["object"] == {"type": "session", "id": str(session)}
+    assert evidence["origin"]["ip"] == "203.0.113.7"
+    assert alert["id"] == str(e.alert_id(f"out_of_hours_login:{person.id}:2026-03-04"))
+
+
+async def test_login_in_hours_raises_none(world: World) -> None:
+    analyst = await world.analyst()
+    assert await alerts_of(world, analyst) == []
+
+
+async def test_rebuild_raises_nothing_again(world: World) -> None:
+    """SG-10: alerts deduplicate by key; every projection equals the live one afterwards."""
+    analyst = await world.analyst()
+    await late(world)
+    before = await alerts_of(world, analyst)
+    await world.audit.runtime.projector.rebuild()
+    await world.audit.raising.raise_pending()
+    assert await alerts_of(world, analyst) == before
+    assert await facts(world, e.ALERT_RAISED) == 1
+
+
+async def test_two_processes_raise_one_alert(world: World, installation: Installation) -> None:
+    """Many copies of audit run side by side; each offers what it finds."""
+    analyst = await world.analyst()
+    async with served(installation) as (second, _):
+        for _ in range(3):
+            await late(world)
+        await second.runtime.projector.reached(await second.runtime.projector.head())
+        await second.raising.raise_pending()
+        assert len(await alerts_of(world, analyst)) == 3
+    assert await facts(world, e.ALERT_RAISED) == 3
+
+
+async def test_restart_raises_nothing_again(world: World, installation: Installation) -> None:
+    analyst = await world.analyst()
+    await late(world)
+    assert len(await alerts_of(world, analyst)) == 1
+    async with served(installation) as (again, _):
+        assert await again.raising.raise_pending() == 0
+    assert await facts(world, e.ALERT_RAISED) == 1
+
+
+async def test_more_of_the_same_updates_the_alert_and_opens_it_again(world: World) -> None:
+    """SG-9: repeated failed logins; a judgement does not cover what came after it."""
+    analyst = await world.analyst()
+    person = await world.staff("school_office", await world.organisation("school"))
+    for second in range(5):
+        await world.failed_login(person, TUESDAY_MORNING + timedelta(seconds=second))
+    (alert,) = await alerts_of(world, analyst, rule="repeated_failures_account")
+    assert alert["details"] == {"failures": 5}
+    path = f"/v1/alerts/{alert['id']}/resolve"
+    assert (await analyst.tell(path, {"verdict": "benign"})).status_code == 200
+    for second in range(5, 10):
+        await world.failed_login(person, TUESDAY_MORNING + timedelta(seconds=second))
+    (again,) = await alerts_of(world, analyst, rule="repeated_failures_account")
+    assert again["id"] == alert["id"]
+    assert again["details"] == {"failures": 10}
+    assert again["status"] == "open"
+    assert await facts(world, e.ALERT_UPDATED) == 1
+
+
+async def test_alert_is_resolved_once_and_its_note_is_sealed(
+    world: World, connect: Connect
+) -> None:
+    """SG-18: the note is free text; SG-10: a second judgement is a conflict."""
+    analyst = await world.analyst()
+    await late(world)
+    (alert,) = await alerts_of(world, analyst)
+    path = f"/v1/alerts/{alert['id']}/resolve"
+    judged = await analyst.tell(path, {"verdict": "false_positive", "note": "On call that night"})
+    assert judged.status_code == 200, judged.text
+    assert judged.json()["status"] == "resolved"
+    assert (await analyst.tell(path, {"verdict": "benign"})).status_code == 409
+    (kept,) = await analyst.items("/v1/alerts", status="resolved")
+    assert kept["resolution"]["note"] == "On call that night"
+    assert kept["resolution"]["verdict"] == "false_positive"
+    assert kept["resolution"]["resolved_by"] == str(analyst.person.id)
+    assert kept == judged.json()
+    assert await analyst.items("/v1/alerts", status="open") == []
+    owner = await connect(None)
+    bodies = await owner.fetch("select body from log.event union all select state from audit.alert")
+    assert not any(b"On call" in row["body"] for row in bodies)
+    (conflict,) = await analyst.items("/v1/events", type_="audit.refused")
+    assert conflict["action"] == "resolve"
+
+
+async def test_nobody_judges_an_alert_about_themselves(world: World) -> None:
+    analyst = await world.analyst()
+    await world.begin(analyst.person, at=AT_NIGHT)
+    (alert,) = await alerts_of(world, analyst)
+    told = await analyst.tell(f"/v1/alerts/{alert['id']}/resolve", {"verdict": "benign"})
+    assert told.status_code == 403
+
+
+async def test_malformed_judgement_is_refused_without_being_repeated(world: World) -> None:
+    analyst = await world.analyst()
+    told = await analyst.tell(f"/v1/alerts/{world.id()}/resolve", {"verdict": "guilty-as-sin"})
+    assert told.status_code == 422
+    assert "guilty" not in told.text
+
+
+async def test_alerts_of_other_organisations_are_not_there(world: World) -> None:
+    """Domain: elsewhere than at the Ministry, their own organisation."""
+    near, far = await world.analyst("asp"), await world.analyst("asp")
+    person = await world.staff("asp_case_manager", near.person.organisation_id)
+    await world.begin(person, at=AT_NIGHT)
+    (alert,) = await alerts_of(world, near)
+    assert await far.items("/v1/alerts") == []
+    path = f"/v1/alerts/{alert['id']}"
+    assert (await far.ask(path)).status_code == 404
+    assert (await far.tell(f"{path}/resolve", {"verdict": "benign"})).status_code == 404
+    assert (await near.ask(path)).status_code == 200
+
+
+async def test_filters_of_alerts_keep_what_they_name(world: World) -> None:
+    analyst = await world.analyst()
+    (one, _), (two, _) = await late(world), await late(world)
+    assert len(await alerts_of(world, analyst, rule="out_of_hours_login")) == 2
+    assert await analyst.items("/v1/alerts", rule="repeated_failures_account") == []
+    (of_one,) = await analyst.items("/v1/alerts", person=one.id)
+    assert of_one["person_id"] == str(one.id)
+    page = (await analyst.ask("/v1/alerts", limit=1)).json()
+    rest = (await analyst.ask("/v1/alerts", limit=1, cursor=page["next_cursor"])).json()
+    people = {item["person_id"] for item in (*page["items"], *rest["items"])}
+    assert people == {str(one.id), str(two.id)}
+    assert rest["next_cursor"] is None
+
+
+async def test_metrics_count_open_alerts_and_name_nobody(world: World) -> None:
+    """SG-18: metrics carry no person."""
+    analyst = await world.analyst()
+    person, _ = await late(world)
+    await alerts_of(world, analyst)
+    await world.audit.raising._count_open()
+    metrics = await world.client.get("/metrics")
+    assert 'casewarden_alerts_open{rule="out_of_hours_login"} 1.0' in metrics.text
+    assert str(person.id) not in metrics.text

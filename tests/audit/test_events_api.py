@@ -1,0 +1,146 @@
+"""Asking for events: filters, walks, what an event shows, and that asking is an event."""
+
+from datetime import timedelta
+from uuid import UUID
+
+import pytest
+
+from services.kernel.events import Outcome
+from tests.audit.given import World
+
+SHAPE = {
+    "position", "id", "type", "occurred_at", "effective_at", "actor", "origin", "action",
+    "outcome", "grounds", "policy_version", "purpose", "student_id", "object", "shown",
+}  # fmt: skip
+
+
+async def test_event_shows_exactly_the_fields_of_the_contract_and_where_it_came_from(
+    world: World,
+) -> None:
+    """AC-USE-1: address, device, session, object and clause; never ``data``."""
+    analyst = await world.analyst()
+    asp = await world.organisation("asp")
+    manager, student, case = await world.staff("asp_case_manager", asp), world.id(), world.id()
+    seen = await world.saw(manager, student, case_id=case, session_id=world.id())
+    event = (await analyst.ask(f"/v1/events/{seen}")).json()
+    assert set(event) == SHAPE
+    assert event["actor"] == {
+        "person_id": str(manager.id),
+        "client_id": None,
+        "organisation_id": str(asp),
+    }
+    assert set(event["origin"]) == {"ip", "device", "user_agent", "request_id", "session_id"}
+    assert event["origin"]["ip"] == "203.0.113.7"
+    assert event["origin"]["device"].startswith("Firefox")
+    assert event["grounds"] == [
+        {
+            "assignment_id": str(manager.assignment_id),
+            "role": "asp_case_manager",
+            "clause": "AC-SEE-12",
+            "parts": ["overview"],
+        }
+    ]
+    assert event["shown"] == {"overview": [str(case)]}
+    assert event["object"] == {"type": "case", "id": str(case)}
+    assert event["student_id"] == str(student)
+
+
+async def test_each_filter_keeps_what_it_names_and_nothing_else(world: World) -> None:
+    """Contract, audit: actor, student, object, type, action, outcome, from, to."""
+    analyst = await world.analyst()
+    asp = await world.organisation("asp")
+    one, two = [await world.staff("asp_case_manager", asp) for _ in range(2)]
+    student, case, now = world.id(), world.id(), world.clock.now()
+    wanted = await world.saw(one, student, case_id=case, action="export", at=now)
+    await world.saw(two, world.id(), at=now - timedelta(hours=2))
+    refused = await world.saw(
+        two, world.id(), outcome=Outcome.DENIED, at=now - timedelta(hours=2)
+    )
+    ids = analyst.ids
+    assert await ids("/v1/events", actor=one.id, type_="cases.read") == [wanted]
+    assert await ids("/v1/events", student=student) == [wanted]
+    assert await ids("/v1/events", object_=case) == [wanted]
+    assert await ids("/v1/events", object_=f"case:{case}") == [wanted]
+    assert await ids("/v1/events", object_=f"request:{case}") == []
+    assert await ids("/v1/events", action="export") == [wanted]
+    assert await ids("/v1/events", type_="cases.refused") == [refused]
+    assert await ids("/v1/events", outcome="denied") == [refused]
+    recent = await ids("/v1/events", from_=now.isoformat(), type_="cases.read")
+    assert recent == [wanted]
+    earlier = await ids("/v1/events", to=now.isoformat(), actor=two.id)
+    assert wanted not in earlier
+    assert refused in earlier
+
+
+@pytest.mark.parametrize(
+    "filters",
+    [
+        {"actro": "1"},
+        {"limit": "0"},
+        {"limit": "201"},
+        {"outcome": "maybe"},
+        {"from_": "2026-03-02T10:00:00"},
+        {"student": "x"},
+        {"object_": "a\x00b"},
+        {"cursor": "AAAA"},
+    ],
+)
+async def test_malformed_question_is_refused(world: World, filters: dict[str, str]) -> None:
+    """A filter that is not understood never widens the answer."""
+    analyst = await world.analyst()
+    response = await analyst.ask("/v1/events", **filters)
+    assert response.status_code == 422, response.text
+
+
+async def test_walk_meets_everything_once_while_new_events_arrive(world: World) -> None:
+    analyst = await world.analyst()
+    manager = await world.staff("asp_case_manager", await world.organisation("asp"))
+    student = world.id()
+    there = [await world.saw(manager, student) for _ in range(25)]
+    met: list[UUID] = []
+    asked: dict[str, object] = {"student": student, "type_": "cases.read", "limit": 4}
+    while True:
+        page = (await analyst.ask("/v1/events", **asked)).json()
+        met += [UUID(item["id"]) for item in page["items"]]
+        if page["next_cursor"] is None:
+            break
+        asked["cursor"] = page["next_cursor"]
+        await world.saw(manager, student)
+    assert met == there[::-1]
+
+
+async def test_cursor_serves_only_its_caller_and_its_question(world: World) -> None:
+    analyst, other = await world.analyst(), await world.analyst()
+    page = (await analyst.ask("/v1/events", limit=1)).json()
+    cursor = page["next_cursor"]
+    changed = cursor[:-4] + ("AAAA" if cursor[-4:] != "AAAA" else "BBBB")
+    assert (await analyst.ask("/v1/events", limit=1, cursor=cursor)).status_code == 200
+    assert (await other.ask("/v1/events", limit=1, cursor=cursor)).status_code == 422
+    assert (await analyst.ask("/v1/events", action="read", cursor=cursor)).status_code == 422
+    assert (await analyst.ask("/v1/events", cursor=changed)).status_code == 422
+    path = f"/v1/people/{analyst.person.id}/activity"
+    assert (await analyst.ask(path, cursor=cursor)).status_code == 422
+
+
+async def test_asking_is_recorded_before_it_is_answered_and_visible_at_once(world: World) -> None:
+    """SG-12, AC-USE-1: the question, its filters by name, and the ids it disclosed."""
+    analyst, student = await world.analyst(), world.id()
+    manager = await world.staff("asp_case_manager", await world.organisation("asp"))
+    seen = await world.saw(manager, student)
+    await analyst.ask("/v1/events", student=student, outcome="allowed")
+    (asked,) = await analyst.items("/v1/events", type_="audit.read", action="search")
+    assert asked["shown"] == {"events": [str(seen)]}
+    assert asked["student_id"] == str(student)
+    assert asked["object"] == {"type": "student", "id": str(student)}
+    assert asked["purpose"] == "security_review"
+    assert asked["actor"]["person_id"] == str(analyst.person.id)
+    assert [ground["clause"] for ground in asked["grounds"]] == ["SG-8"]
+    assert asked["origin"]["session_id"] == str(analyst.session_id)
+
+
+async def test_unknown_event_is_not_found_and_that_is_recorded(world: World) -> None:
+    analyst, unknown = await world.analyst(), world.id()
+    assert (await analyst.ask(f"/v1/events/{unknown}")).status_code == 404
+    (refused,) = await analyst.items("/v1/events", type_="audit.refused")
+    assert refused["object"] == {"type": "audit_event", "id": str(unknown)}
+    assert refused["outcome"] == "denied"

@@ -1,0 +1,119 @@
+"""What audit folds: rebuilt equals live, nothing unknown is skipped, nothing unrecorded is told."""
+
+from services.kernel.events import Event, EventType, Kind, Outcome, Service
+from services.kernel.log import Group
+from services.kernel.runtime import Installation
+from tests.audit.given import AT_NIGHT, World, served
+from tests.audit.test_alerts import settled
+from tests.conftest import Connect
+
+TABLES = (
+    "event", "event_student", "login_session", "detection_state", "detection_hours", "finding",
+    "alert", "person", "assignment", "organisation", "session", "projection",
+)  # fmt: skip
+
+
+async def contents(world: World) -> dict[str, list[str]]:
+    """Return every row of every table audit folds."""
+    pool = world.audit.runtime.pool
+    return {
+        table: [
+            row["line"]
+            for row in await pool.fetch(f"select t::text as line from audit.{table} t order by 1")  # noqa: S608 - names above
+        ]
+        for table in TABLES
+    }
+
+
+async def lived_in(world: World) -> None:
+    """Let some of everything happen."""
+    analyst = await world.analyst()
+    office = await world.staff("school_office", await world.organisation("school"))
+    session = await world.begin(office, at=AT_NIGHT)
+    for second in range(5):
+        await world.failed_login(office, AT_NIGHT.replace(second=second))
+    await world.saw(office, world.id(), session_id=session)
+    await world.saw(office, world.id(), outcome=Outcome.DENIED)
+    await world.saw(office, action="list", students=(world.id(), world.id()))
+    await world.end(office, session)
+    await settled(world)
+    (alert, *_) = await analyst.items("/v1/alerts")
+    await analyst.tell(f"/v1/alerts/{alert['id']}/resolve", {"verdict": "benign", "note": "n"})
+    await settled(world)
+
+
+async def test_rebuilt_projections_equal_the_live_ones(world: World) -> None:
+    """Design: a projection can be dropped and rebuilt."""
+    await lived_in(world)
+    live = await contents(world)
+    assert all(live.values())
+    await world.audit.runtime.projector.rebuild()
+    await settled(world)
+    assert await contents(world) == live
+
+
+async def test_memory_of_other_rules_is_folded_anew(
+    world: World, installation: Installation, connect: Connect
+) -> None:
+    """A new version of a rule begins from position 0 and raises nothing twice."""
+    await lived_in(world)
+    live = await contents(world)
+    await world.audit.stop()
+    owner = await connect(None)
+    await owner.execute("update audit.detection_state set state = '{}'::text::bytea")
+    async with served(installation) as (audit, _):
+        world.audit = audit
+        await settled(world)
+        assert await contents(world) == live
+
+
+async def test_no_address_stands_in_the_memory_of_detection(world: World) -> None:
+    """Staff origin data expires with its period key; what rules remember must not outlive it."""
+    await lived_in(world)
+    state = await world.audit.runtime.pool.fetchval("select state from audit.detection_state")
+    assert b"by_address" in state
+    assert b"203.0.113" not in state
+
+
+async def test_unknown_event_type_stops_the_fold_and_nothing_is_answered(
+    world: World, connect: Connect
+) -> None:
+    """Design: a fold never skips; its service answers 503."""
+    analyst = await world.analyst()
+    assert (await analyst.ask("/v1/events")).status_code == 200
+    invented = EventType("authz.invented", Service.AUTHZ, Kind.OBSERVATION, "invented")
+    owner = await connect(None)
+    await owner.execute(
+        "insert into log.event_type values ($1, 'casewarden_authz', false)", invented.name
+    )
+    event = Event(id=world.id(), type=invented.name, recorded_at=world.clock.now())
+    await world.authz.log.append(Group([event]))
+    response = await analyst.ask("/v1/events")
+    assert response.status_code == 503
+    assert "items" not in response.json()
+    assert world.audit.runtime.projector.stopped is not None
+
+
+async def test_what_cannot_be_recorded_is_not_answered(world: World) -> None:
+    """Design: no disclosure without a record."""
+    analyst = await world.analyst()
+    await world.audit.runtime.log.stop()
+    for path in ("/v1/events", "/v1/sessions", "/v1/alerts"):
+        response = await analyst.ask(path)
+        assert response.status_code == 503
+        assert response.json()["code"] == "unavailable"
+
+
+async def test_origin_whose_key_is_destroyed_is_unknown_not_an_error(
+    world: World, connect: Connect
+) -> None:
+    """Staff origin data is sealed under period keys that expire."""
+    analyst = await world.analyst()
+    manager = await world.staff("asp_case_manager", await world.organisation("asp"))
+    seen = await world.saw(manager, world.id())
+    keys = await connect(None, keys=True)
+    await keys.execute("delete from keys.data_key where compartment = 'origin'")
+    world.audit.runtime.keys._cache.clear()
+    origin = (await analyst.ask(f"/v1/events/{seen}")).json()["origin"]
+    assert (origin["ip"], origin["device"], origin["user_agent"]) == (None, None, None)
+    assert origin["request_id"] == "request-7"

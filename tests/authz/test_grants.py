@@ -1,0 +1,322 @@
+"""Who may give and take access: each rule of AC-DO-1, 3, 5 and 16 as a claim."""
+
+import asyncio
+from datetime import timedelta
+from http import HTTPStatus
+from uuid import uuid4
+
+import pytest
+
+from services.authz import events as e
+from services.authz.events import OrganisationKind, Role
+from tests.authz.staffed import KOTARE, MATAI, MINISTRY, RIMU, STAFF, TUI, Region, region
+from tests.conftest import Clock
+
+__all__ = ["region"]
+
+SCHOOL_ROLES = (Role.SCHOOL_LEADER, Role.PRIMARY_CONTACT, Role.SCHOOL_OFFICE)
+MINISTRY_ROLES = (
+    Role.CENTRAL_INVESTIGATION,
+    Role.NATIONAL_CONTRACTS,
+    Role.REGIONAL_CONTRACT_MANAGER,
+    Role.REGIONAL_OFFICE,
+    Role.PROSECUTIONS,
+    Role.TECHNICAL_SUPPORT,
+    Role.SECURITY_ANALYST,
+    Role.PRIVACY_OFFICER,
+    Role.ADMINISTRATOR,
+)
+
+
+async def new_person(region: Region, who: str, place: str, username: str) -> None:
+    body = {
+        "username": username,
+        "given_name": "New",
+        "family_name": "Person",
+        "email": "new@school.example",
+        "organisation_id": str(region.organisations[place]),
+    }
+    made = await region.call(who, "POST", "/v1/people", body)
+    assert made.status_code == HTTPStatus.CREATED, made.text
+    region.people[username] = made.json()["id"]
+
+
+async def test_leader_grants_every_school_role_at_their_school(region: Region) -> None:
+    """AC-DO-1."""
+    await new_person(region, "leader", MATAI, "relief")
+    for role in SCHOOL_ROLES:
+        granted = await region.grant("leader", "relief", role, MATAI)
+        assert granted.status_code == HTTPStatus.CREATED, granted.text
+        assert granted.json()["role"] == role
+    grounds = [r.event.grounds[0] for r in (await region.log(e.ASSIGNMENT_GRANTED))[-3:]]
+    assert {g.clause for g in grounds} == {"AC-DO-1"}
+    assert {g.assignment_id for g in grounds} == {region.assignments["leader"]}
+
+
+@pytest.mark.parametrize("role", [Role.ASP_CASE_MANAGER, Role.CENTRAL_INVESTIGATION])
+async def test_a_role_must_fit_the_kind_of_organisation(region: Region, role: Role) -> None:
+    """Contract: malformed before permission."""
+    granted = await region.grant("leader", "contact", role, MATAI)
+    assert granted.status_code == HTTPStatus.UNPROCESSABLE_ENTITY
+
+
+@pytest.mark.parametrize("role", [Role.SECURITY_ANALYST, Role.ADMINISTRATOR])
+async def test_leader_grants_no_back_office_role(region: Region, role: Role) -> None:
+    """AC-DO-1: school roles only."""
+    granted = await region.grant("leader", "contact", role, MATAI)
+    assert granted.status_code == HTTPStatus.FORBIDDEN
+
+
+@pytest.mark.parametrize("who", sorted(STAFF))
+async def test_nobody_names_themselves(region: Region, who: str) -> None:
+    """AC-DO-1, 3, 5 and 16: never themselves."""
+    role, place = STAFF[who]
+    spare = next(r for r in (*SCHOOL_ROLES, *MINISTRY_ROLES) if r is not role)
+    wanted = Role.ASP_WORKFLOW_LEAD if place == KOTARE else spare
+    if place == MINISTRY:
+        wanted = Role.PRIVACY_OFFICER
+    granted = await region.grant(who, who, wanted, place)
+    assert granted.status_code == HTTPStatus.FORBIDDEN
+    refused = (await region.log(e.REFUSED))[-1].event
+    assert refused.actor.person_id == region.people[who]
+    assert refused.data["code"] == "forbidden"
+
+
+async def test_leader_has_no_say_at_another_school(region: Region) -> None:
+    """AC-DO-1: whose school it is not, does not exist."""
+    granted = await region.grant("leader", "contact", Role.PRIMARY_CONTACT, RIMU)
+    assert granted.status_code == HTTPStatus.NOT_FOUND
+
+
+@pytest.mark.parametrize("who", ["contact", "manager"])
+async def test_who_decides_nothing_grants_nothing(region: Region, who: str) -> None:
+    """AC-DO-2 and AC-DO-6 say nothing of access."""
+    place = STAFF[who][1]
+    role = Role.ASP_CASE_MANAGER if place == KOTARE else Role.PRIMARY_CONTACT
+    other = "lead" if place == KOTARE else "office"
+    granted = await region.grant(who, other, role, place)
+    expected = HTTPStatus.FORBIDDEN if place == KOTARE else HTTPStatus.NOT_FOUND
+    assert granted.status_code == expected
+
+
+async def test_lead_grants_the_roles_of_their_provider(region: Region) -> None:
+    """AC-DO-5."""
+    await new_person(region, "lead", KOTARE, "newcomer")
+    for role in (Role.ASP_CASE_MANAGER, Role.ASP_WORKFLOW_LEAD):
+        granted = await region.grant("lead", "newcomer", role, KOTARE)
+        assert granted.status_code == HTTPStatus.CREATED, granted.text
+    grounds = (await region.log(e.ASSIGNMENT_GRANTED))[-1].event.grounds
+    assert grounds[0].clause == "AC-DO-5"
+
+
+@pytest.mark.parametrize("role", MINISTRY_ROLES)
+async def test_administrator_grants_ministry_roles(region: Region, role: Role) -> None:
+    """AC-DO-16."""
+    await new_person(region, "admin", MINISTRY, "recruit")
+    granted = await region.grant("admin", "recruit", role, MINISTRY)
+    assert granted.status_code == HTTPStatus.CREATED, granted.text
+    assert (await region.log(e.ASSIGNMENT_GRANTED))[-1].event.grounds[0].clause == "AC-DO-16"
+
+
+async def test_administrator_grants_only_the_first_leader(region: Region) -> None:
+    """AC-DO-16: an organisation's first leader, while it has none in force."""
+    school = await region.organisation("Kauri School", OrganisationKind.SCHOOL)
+    await new_person(region, "admin", "Kauri School", "first")
+    first = await region.grant("admin", "first", Role.SCHOOL_LEADER, "Kauri School")
+    assert first.status_code == HTTPStatus.CREATED, first.text
+    second = await region.grant("admin", "contact", Role.SCHOOL_LEADER, "Kauri School")
+    assert second.status_code == HTTPStatus.FORBIDDEN
+    office = await region.grant("admin", "contact", Role.SCHOOL_OFFICE, "Kauri School")
+    assert office.status_code == HTTPStatus.FORBIDDEN
+    assert first.json()["organisation_id"] == str(school)
+
+
+@pytest.mark.parametrize(
+    ("place", "role"), [(TUI, Role.ISP_WORKFLOW_LEAD), (KOTARE, Role.ASP_WORKFLOW_LEAD)]
+)
+async def test_a_providers_first_lead_comes_from_an_administrator(
+    region: Region, place: str, role: Role
+) -> None:
+    """AC-DO-16: only while there is none."""
+    granted = await region.grant("admin", "contact", role, place)
+    expected = HTTPStatus.CREATED if place == TUI else HTTPStatus.FORBIDDEN
+    assert granted.status_code == expected, granted.text
+
+
+async def test_of_two_first_leaders_at_once_one_lands(region: Region) -> None:
+    """AC-DO-16: the first leader is one."""
+    await region.organisation("Kauri School", OrganisationKind.SCHOOL)
+    answers = await asyncio.gather(
+        region.grant("admin", "contact", Role.SCHOOL_LEADER, "Kauri School"),
+        region.grant("admin", "office", Role.SCHOOL_LEADER, "Kauri School"),
+    )
+    assert sorted(a.status_code for a in answers) == [HTTPStatus.CREATED, HTTPStatus.FORBIDDEN]
+
+
+async def test_an_administrator_of_a_school_has_no_say_elsewhere(region: Region) -> None:
+    """Back-office roles outside the Ministry see their own organisation only."""
+    await region.person("local_admin", (Role.ADMINISTRATOR, MATAI))
+    kauri = await region.organisation("Kauri School", OrganisationKind.SCHOOL)
+    assert (await region.call("local_admin", "GET", f"/v1/organisations/{kauri}")).status_code == 404
+    granted = await region.grant("local_admin", "contact", Role.SCHOOL_LEADER, "Kauri School")
+    assert granted.status_code == HTTPStatus.NOT_FOUND
+
+
+async def test_a_grant_ends_by_itself(region: Region, clock: Clock) -> None:
+    """SG-14: time-limited access for relief staff."""
+    await new_person(region, "leader", MATAI, "relief")
+    until = clock.now() + timedelta(minutes=2)
+    granted = await region.grant(
+        "leader", "relief", Role.SCHOOL_OFFICE, MATAI, until=until.isoformat()
+    )
+    assert granted.status_code == HTTPStatus.CREATED, granted.text
+    await region.sign_in("relief")
+    listing = f"/v1/organisations/{region.organisations[MATAI]}/staff"
+    assert (await region.call("relief", "GET", listing)).status_code == HTTPStatus.OK
+    clock.advance(timedelta(minutes=3))
+    assert (await region.call("relief", "GET", listing)).status_code == HTTPStatus.NOT_FOUND
+
+
+async def test_a_grant_that_ends_before_it_begins_is_malformed(
+    region: Region, clock: Clock
+) -> None:
+    past = (clock.now() - timedelta(days=1)).isoformat()
+    granted = await region.grant("leader", "office", Role.PRIMARY_CONTACT, MATAI, until=past)
+    assert granted.status_code == HTTPStatus.UNPROCESSABLE_ENTITY
+
+
+async def test_no_assignment_begins_before_it_is_granted(region: Region, clock: Clock) -> None:
+    past = (clock.now() - timedelta(days=400)).isoformat()
+    granted = await region.grant(
+        "leader", "office", Role.PRIMARY_CONTACT, MATAI, **{"from": past}
+    )
+    assert granted.status_code == HTTPStatus.CREATED
+    event = (await region.log(e.ASSIGNMENT_GRANTED))[-1].event
+    assert event.effective_at == clock.now()
+
+
+async def test_a_role_already_held_is_a_conflict(region: Region) -> None:
+    granted = await region.grant("leader", "contact", Role.PRIMARY_CONTACT, MATAI)
+    assert granted.status_code == HTTPStatus.CONFLICT
+
+
+async def test_unknown_people_and_people_elsewhere_answer_alike(region: Region) -> None:
+    """Contract: a referenced person the caller may not see counts as unknown."""
+    elsewhere = await region.grant("leader", "rimu_contact", Role.PRIMARY_CONTACT, MATAI)
+    region.people["nobody"] = uuid4()
+    nobody = await region.grant("leader", "nobody", Role.PRIMARY_CONTACT, MATAI)
+    assert elsewhere.status_code == nobody.status_code == HTTPStatus.NOT_FOUND
+    assert elsewhere.content == nobody.content
+    refused = [r.event for r in await region.log(e.REFUSED)][-2:]
+    assert [r.data["code"] for r in refused] == ["not_found", "not_found"]
+
+
+async def test_a_former_member_of_staff_can_be_granted_again(region: Region) -> None:
+    """AC-DO-1: who once worked there is known there."""
+    assert (await region.revoke("leader", "contact")).status_code == HTTPStatus.NO_CONTENT
+    again = await region.grant("leader", "contact", Role.PRIMARY_CONTACT, MATAI)
+    assert again.status_code == HTTPStatus.CREATED
+
+
+async def test_a_revocation_ends_access_at_once_in_every_process(region: Region) -> None:
+    """SG-3: also in another process, from the moment it is acknowledged."""
+    other = await region.another()
+    listing = f"/v1/organisations/{region.organisations[MATAI]}/staff"
+    assert (await region.call("office", "GET", listing, at=other)).status_code == HTTPStatus.OK
+    assert (await region.revoke("leader", "office")).status_code == HTTPStatus.NO_CONTENT
+    after = await region.call("office", "GET", listing, at=other)
+    assert after.status_code == HTTPStatus.UNAUTHORIZED
+    ended = (await region.log(e.SESSION_ENDED))[-1].event
+    assert ended.data["session_id"] == str(region.sessions["office"])
+    assert ended.data["reason"] == "revoked"
+
+
+async def test_who_keeps_another_assignment_stays_logged_in(region: Region) -> None:
+    """SG-3: a change of role changes what one may, not who one is."""
+    await region.grant("leader", "office", Role.PRIMARY_CONTACT, MATAI)
+    assert (await region.revoke("leader", "office")).status_code == HTTPStatus.NO_CONTENT
+    listing = f"/v1/organisations/{region.organisations[MATAI]}/staff"
+    assert (await region.call("office", "GET", listing)).status_code == HTTPStatus.NOT_FOUND
+    assert (await region.call("office", "GET", "/v1/organisations")).status_code == HTTPStatus.OK
+
+
+async def test_a_revocation_needs_the_version_that_was_seen(region: Region) -> None:
+    """Contract: 428 without If-Match, 412 when it is stale."""
+    place = f"/v1/people/{region.people['office']}/assignments/{region.assignments['office']}"
+    without = await region.call("leader", "DELETE", place)
+    assert without.status_code == HTTPStatus.PRECONDITION_REQUIRED
+    stale = await region.revoke("leader", "office", version='"stale"')
+    assert stale.status_code == HTTPStatus.PRECONDITION_FAILED
+    foreign = await region.version("admin", "office")
+    theirs = await region.revoke("leader", "office", version=foreign)
+    assert theirs.status_code == HTTPStatus.PRECONDITION_FAILED
+    assert not await region.log(e.ASSIGNMENT_REVOKED)
+
+
+async def test_nobody_revokes_their_own(region: Region) -> None:
+    """AC-DO-1: never themselves."""
+    assert (await region.revoke("leader", "leader")).status_code == HTTPStatus.FORBIDDEN
+
+
+async def test_revoking_twice_finds_nothing_the_second_time(region: Region) -> None:
+    tag = await region.version("leader", "contact")
+    assert (await region.revoke("leader", "contact", version=tag)).status_code == 204
+    assert (await region.revoke("leader", "contact", version=tag)).status_code == 404
+
+
+async def test_an_assignment_of_somebody_else_is_not_found(region: Region) -> None:
+    path = f"/v1/people/{region.people['contact']}/assignments/{region.assignments['office']}"
+    answer = await region.call("leader", "DELETE", path, headers={"if-match": "*"})
+    assert answer.status_code == HTTPStatus.NOT_FOUND
+
+
+async def test_a_grant_is_repeated_by_its_key_and_granted_once(region: Region) -> None:
+    """Contract: Idempotency-Key."""
+    key = {"idempotency-key": "grant-1"}
+    first = await region.grant("leader", "office", Role.PRIMARY_CONTACT, MATAI, headers=key)
+    again = await region.grant("leader", "office", Role.PRIMARY_CONTACT, MATAI, headers=key)
+    assert first.status_code == again.status_code == HTTPStatus.CREATED
+    assert first.json() == again.json()
+    of_office = [
+        r
+        for r in await region.log(e.ASSIGNMENT_GRANTED)
+        if r.event.data["person_id"] == str(region.people["office"])
+    ]
+    assert len(of_office) == 2
+    read = (await region.log(e.READ))[-1].event
+    assert read.shown["assignment"] == [first.json()["id"]]
+
+
+async def test_a_key_with_another_body_is_malformed(region: Region) -> None:
+    """Contract: Idempotency-Key."""
+    key = {"idempotency-key": "grant-1"}
+    await region.grant("leader", "office", Role.PRIMARY_CONTACT, MATAI, headers=key)
+    other = await region.grant("leader", "office", Role.SCHOOL_LEADER, MATAI, headers=key)
+    assert other.status_code == HTTPStatus.UNPROCESSABLE_ENTITY
+
+
+async def test_a_repeat_is_authorised_anew(region: Region) -> None:
+    """Contract: a repeat shows nothing to whom may no longer see it."""
+    await region.grant("leader", "office", Role.SCHOOL_LEADER, MATAI)
+    await region.sign_in("office")
+    await region.grant("leader", "contact", Role.SCHOOL_OFFICE, MATAI)
+    key = {"idempotency-key": "grant-1"}
+    body = (Role.SCHOOL_LEADER, MATAI)
+    assert (await region.grant("office", "contact", *body, headers=key)).status_code == 201
+    shut = f"/v1/people/{region.people['office']}/suspend"
+    assert (await region.call("leader", "POST", shut, {"reason": "left"})).status_code == 200
+    again = await region.grant("office", "contact", *body, headers=key)
+    assert again.status_code == HTTPStatus.UNAUTHORIZED
+
+
+async def test_the_same_key_twice_at_once_grants_once(region: Region) -> None:
+    """Contract: of two at the same moment one is first, the other repeats it."""
+    key = {"idempotency-key": "grant-1"}
+    answers = await asyncio.gather(
+        *(
+            region.grant("leader", "office", Role.PRIMARY_CONTACT, MATAI, headers=key)
+            for _ in range(3)
+        )
+    )
+    assert [a.status_code for a in answers] == [HTTPStatus.CREATED] * 3
+    assert len({a.json()["id"] for a in answers}) == 1

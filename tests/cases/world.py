@@ -1,0 +1,445 @@
+"""A small region for the claims about cases: schools, providers, their staff, and learners.
+
+People and organisations are appended as authz appends them; everything else goes through the
+cases application as it is served, so that every record in these tests has come about by itself.
+"""
+
+import base64
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Final
+from uuid import UUID
+
+import asyncpg
+import httpx
+import jwt
+import msgspec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from services.authz import access
+from services.authz import events as authz
+from services.authz.directory import Directory
+from services.authz.events import OrganisationKind, Role
+from services.cases import events as cases
+from services.cases.app import Cases, build
+from services.cases.search import name_tokens
+from services.kernel.events import Event, Recorded, Registry, Service, decode
+from services.kernel.http import Boundary
+from services.kernel.log import Group
+from services.kernel.runtime import Installation, Runtime, open_runtime
+from services.kernel.sealing import Compartment, KeyRef
+from services.kernel.settings import Settings
+from tests.conftest import Clock
+
+Json = dict[str, Any]
+LONG_AGO: Final = timedelta(days=365)
+REASON: Final = "Away since the second week of term; whānau have been visited twice."
+
+
+@dataclass(frozen=True)
+class Staff:
+    """A person with one assignment, signed in."""
+
+    id: UUID
+    name: str
+    role: Role
+    organisation_id: UUID
+    assignment_id: UUID
+    session_id: UUID
+    token: str
+
+
+@dataclass
+class World:
+    """An installation with authz's hold on the log and cases being served."""
+
+    clock: Clock
+    authz: Runtime
+    cases: Cases
+    client: httpx.AsyncClient
+    key: Ed25519PrivateKey = field(default_factory=Ed25519PrivateKey.generate)
+    people: dict[str, Staff] = field(default_factory=dict)
+    versions: dict[UUID, int] = field(default_factory=dict)
+
+    @property
+    def installation(self) -> Installation:
+        """Where it all lives."""
+        return self.cases.runtime.installation
+
+    def id(self) -> UUID:
+        """Draw an id."""
+        return self.authz.effects.new_id()
+
+    def now(self) -> datetime:
+        """Return the time."""
+        return self.clock.now()
+
+    # -- what there is ------------------------------------------------------------------------
+
+    async def append(self, *events: Event) -> int:
+        """Append authz facts and wait until cases has folded them."""
+        position = await self.authz.log.append(Group(events))
+        await self.cases.runtime.projector.reached(position)
+        return position
+
+    async def organisation(self, kind: OrganisationKind, name: str) -> UUID:
+        """Register an organisation."""
+        organisation_id = self.id()
+        payload = authz.OrganisationRegistered(
+            organisation_id=organisation_id,
+            kind=kind,
+            name=name,
+            time_zone="Pacific/Auckland",
+            region="Te Awa",
+            phone="09 555 0100",
+        )
+        await self.append(
+            Event(
+                id=self.id(),
+                type=authz.ORGANISATION_REGISTERED,
+                stream=f"organisation:{organisation_id}",
+                version=1,
+                recorded_at=self.now(),
+                touches=(authz.organisation_key(organisation_id),),
+                data=msgspec.to_builtins(payload),
+            )
+        )
+        self.versions[organisation_id] = 1
+        return organisation_id
+
+    async def catchment(self, provider_id: UUID, school_id: UUID) -> None:
+        """Let a provider serve a school."""
+        self.versions[provider_id] += 1
+        payload = authz.CatchmentChanged(
+            provider_id=provider_id, school_id=school_id, starts_at=self.now() - LONG_AGO
+        )
+        await self.append(
+            Event(
+                id=self.id(),
+                type=authz.CATCHMENT_CHANGED,
+                stream=f"organisation:{provider_id}",
+                version=self.versions[provider_id],
+                recorded_at=self.now(),
+                touches=(authz.catchment_key(school_id),),
+                data=msgspec.to_builtins(payload),
+            )
+        )
+
+    async def staff(self, name: str, role: Role, organisation_id: UUID) -> Staff:
+        """Register a person with one assignment and sign them in."""
+        person_id, assignment_id, event_id = self.id(), self.id(), self.id()
+        ref = KeyRef(person_id, Compartment.STAFF)
+        await self.authz.keys.load([ref], create=True)
+        profile = authz.Profile(given_name=name, family_name="Ngata", email=f"{name}@x.nz")
+        registered = authz.PersonRegistered(
+            person_id=person_id,
+            profile=self.authz.keys.seal(
+                ref, event_id, "profile", msgspec.json.encode(profile).decode()
+            ),
+            username_digest=f"digest-{person_id}",
+            username="sealed",
+        )
+        await self.append(
+            self._of_person(person_id, 1, authz.PERSON_REGISTERED, registered, event_id)
+        )
+        self.versions[person_id] = 1
+        await self.grant(person_id, role, organisation_id, assignment_id)
+        person = await self.sign_in(
+            Staff(person_id, name, role, organisation_id, assignment_id, person_id, "")
+        )
+        self.people[name] = person
+        return person
+
+    def _of_person(
+        self, person_id: UUID, version: int, type_: str, payload: object, event_id: UUID
+    ) -> Event:
+        return Event(
+            id=event_id,
+            type=type_,
+            stream=f"person:{person_id}",
+            version=version,
+            recorded_at=self.now(),
+            touches=(authz.person_key(person_id),),
+            data=msgspec.to_builtins(payload),
+        )
+
+    async def grant(
+        self, person_id: UUID, role: Role, organisation_id: UUID, assignment_id: UUID
+    ) -> int:
+        """Give a person an assignment."""
+        self.versions[person_id] += 1
+        granted = authz.AssignmentGranted(
+            assignment_id=assignment_id,
+            person_id=person_id,
+            role=role,
+            organisation_id=organisation_id,
+            starts_at=self.now() - LONG_AGO,
+        )
+        version = self.versions[person_id]
+        return await self.append(
+            self._of_person(person_id, version, authz.ASSIGNMENT_GRANTED, granted, self.id())
+        )
+
+    async def revoke(self, who: Staff) -> int:
+        """Take a person's assignment away; return without waiting for anybody's fold."""
+        self.versions[who.id] += 1
+        revoked = authz.AssignmentRevoked(assignment_id=who.assignment_id, person_id=who.id)
+        event = self._of_person(
+            who.id, self.versions[who.id], authz.ASSIGNMENT_REVOKED, revoked, self.id()
+        )
+        return await self.authz.log.append(Group([event]))
+
+    async def sign_in(self, who: Staff) -> Staff:
+        """Start a session and sign an access token for it."""
+        session_id, until = self.id(), self.now() + timedelta(hours=8)
+        started = authz.SessionStarted(
+            session_id=session_id,
+            person_id=who.id,
+            organisation_id=who.organisation_id,
+            methods=("pwd", "otp"),
+            expires_at=until,
+            refresh_digest="-",
+        )
+        await self.append(
+            Event(
+                id=self.id(),
+                type=authz.SESSION_STARTED,
+                stream=f"session:{session_id}",
+                version=1,
+                recorded_at=self.now(),
+                data=msgspec.to_builtins(started),
+            )
+        )
+        claims = {
+            "iss": access.ISSUER,
+            "aud": access.AUDIENCE,
+            "sub": str(who.id),
+            "sid": str(session_id),
+            "jti": str(self.id()),
+            "iat": int(self.now().timestamp()),
+            "exp": int(until.timestamp()),
+        }
+        token = jwt.encode(
+            claims, self.key, access.ALGORITHM, {"kid": "test", "typ": access.TYPE}
+        )
+        return Staff(
+            who.id, who.name, who.role, who.organisation_id, who.assignment_id, session_id, token
+        )
+
+    async def student(self, school_id: UUID | None, given: str, family: str) -> UUID:
+        """Register a learner."""
+        student_id, event_id = self.id(), self.id()
+        ref = KeyRef(student_id, Compartment.STUDENT)
+        keys = self.cases.runtime.keys
+        await keys.load([ref], create=True)
+        basic = {
+            "student_number": str(student_id.int)[-10:],
+            "given_name": given,
+            "family_name": family,
+            "preferred_name": None,
+            "year_level": 9,
+            "date_of_birth": "2012-05-04",
+        }
+
+        def box(name: str, value: object) -> cases.Box:
+            text = msgspec.json.encode(value).decode()
+            sealed = keys.seal(ref, event_id, name, text)
+            return cases.Box(event_id, name, sealed, Compartment.STUDENT)
+
+        payload = cases.StudentRegistered(
+            student_id=student_id,
+            school_id=school_id,
+            basic=box("basic", basic),
+            demographics=box("demographics", {"address": "1 Kauri Road", "gender": "female"}),
+            family=box("family", {"caregivers": [{"name": "Mere", "relation": "mother"}]}),
+            tokens=name_tokens(self.installation.secret("search"), given, family),
+        )
+        position = await self.cases.runtime.log.append(
+            Group(
+                [
+                    Event(
+                        id=event_id,
+                        type=cases.STUDENT_REGISTERED,
+                        stream=f"student:{student_id}",
+                        version=1,
+                        recorded_at=self.now(),
+                        student_id=student_id,
+                        touches=(cases.student_key(student_id),),
+                        data=msgspec.to_builtins(payload),
+                    )
+                ]
+            )
+        )
+        await self.cases.runtime.projector.reached(position)
+        return student_id
+
+    # -- what people do -----------------------------------------------------------------------
+
+    async def send(
+        self,
+        who: Staff | None,
+        method: str,
+        path: str,
+        body: Json | None = None,
+        **headers: str,
+    ) -> httpx.Response:
+        """Send a request as ``who``; underscores in header names stand for hyphens."""
+        sent = {name.replace("_", "-"): value for name, value in headers.items()}
+        if who is not None:
+            sent["authorization"] = f"Bearer {who.token}"
+        return await self.client.request(method, path, json=body, headers=sent)
+
+    async def get(self, who: Staff | None, path: str) -> httpx.Response:
+        """Ask as ``who``."""
+        return await self.send(who, "GET", path)
+
+    async def must(
+        self, who: Staff, method: str, path: str, body: Json | None = None, **headers: str
+    ) -> Json:
+        """Send a request that has to succeed and return its JSON."""
+        answer = await self.send(who, method, path, body, **headers)
+        assert answer.status_code < 300, (method, path, answer.status_code, answer.text)
+        found: Json = answer.json()
+        return found
+
+    async def request(self, maker: Staff, student_id: UUID, *, submit: bool = True) -> UUID:
+        """Draft (and submit) a request for support."""
+        body = {"student_id": str(student_id), "reason": REASON}
+        made = await self.must(maker, "POST", "/v1/requests", body)
+        if submit:
+            await self.must(maker, "POST", f"/v1/requests/{made['id']}/submit")
+        return UUID(made["id"])
+
+    async def case(
+        self, maker: Staff, student_id: UUID, team: Staff, lead: Staff, manager: Staff
+    ) -> UUID:
+        """Take a request all the way to a case."""
+        request_id = await self.request(maker, student_id)
+        base = f"/v1/requests/{request_id}"
+        await self.must(team, "POST", f"{base}/accept")
+        provider = {"organisation_id": str(lead.organisation_id)}
+        await self.must(team, "POST", f"{base}/allocate", provider)
+        made = await self.must(lead, "POST", f"{base}/assign", {"person_id": str(manager.id)})
+        return UUID(made["case_id"])
+
+    async def version(self, who: Staff, path: str) -> str:
+        """Return the ETag of what ``who`` sees at ``path``."""
+        answer = await self.get(who, path)
+        assert answer.status_code == 200, answer.text
+        return answer.headers["etag"]
+
+    async def events(self) -> list[Recorded]:
+        """Return the whole log."""
+        connection = await asyncpg.connect(self.installation.server.url)
+        try:
+            rows = await connection.fetch("select position, body from log.event order by position")
+        finally:
+            await connection.close()
+        return [decode(row["position"], row["body"]) for row in rows]
+
+    async def last(self, type_: str) -> Event:
+        """Return the newest event of a type."""
+        found = [r.event for r in await self.events() if r.event.type == type_]
+        return found[-1]
+
+
+@asynccontextmanager
+async def open_world(installation: Installation, clock: Clock) -> AsyncIterator[World]:
+    """Open and close a world without anybody in it."""
+    authz_runtime = await open_runtime(
+        installation, Service.AUTHZ, Registry(authz.TYPES), lambda _keys: [Directory("authz")]
+    )
+    service = await build(installation, Settings())
+    authz_runtime.start()
+    await service.start()
+    transport = httpx.ASGITransport(app=Boundary(service.app, Service.CASES))
+    client = httpx.AsyncClient(transport=transport, base_url="http://cases.test")
+    world = World(clock, authz_runtime, service, client)
+    public = base64.b64encode(world.key.public_key().public_bytes_raw()).decode()
+    await world.append(
+        Event(
+            id=world.id(),
+            type=authz.SIGNING_KEY_ADDED,
+            stream="signing-keys",
+            version=1,
+            recorded_at=world.now(),
+            data={"kid": "test", "public_key": public},
+        )
+    )
+    try:
+        yield world
+    finally:
+        await client.aclose()
+        await service.stop()
+        await authz_runtime.stop()
+
+
+@dataclass
+class Region:
+    """Two schools, two providers and everybody who works there."""
+
+    world: World
+    school: UUID
+    other_school: UUID
+    asp: UUID
+    other_asp: UUID
+    leader: Staff
+    contact: Staff
+    second_contact: Staff
+    office: Staff
+    other_leader: Staff
+    lead: Staff
+    manager: Staff
+    colleague: Staff
+    member: Staff
+    other_lead: Staff
+    other_manager: Staff
+    team: Staff
+    student: UUID
+    other_student: UUID
+
+    async def case(self, student_id: UUID | None = None) -> UUID:
+        """Open a case of the first school's learner at the first provider."""
+        return await self.world.case(
+            self.leader, student_id or self.student, self.team, self.lead, self.manager
+        )
+
+    @property
+    def everybody(self) -> list[Staff]:
+        """All staff."""
+        return list(self.world.people.values())
+
+
+async def make_region(world: World) -> Region:
+    """Fill a world."""
+    school = await world.organisation(OrganisationKind.SCHOOL, "Kōwhai School")
+    other_school = await world.organisation(OrganisationKind.SCHOOL, "Rātā College")
+    asp = await world.organisation(OrganisationKind.ASP, "Te Ara Attendance")
+    other_asp = await world.organisation(OrganisationKind.ASP, "Harbour Attendance")
+    ministry = await world.organisation(OrganisationKind.MINISTRY, "Central Investigation")
+    for provider in (asp, other_asp):
+        await world.catchment(provider, school)
+    await world.catchment(other_asp, other_school)
+    return Region(
+        world=world,
+        school=school,
+        other_school=other_school,
+        asp=asp,
+        other_asp=other_asp,
+        leader=await world.staff("leader", Role.SCHOOL_LEADER, school),
+        contact=await world.staff("contact", Role.PRIMARY_CONTACT, school),
+        second_contact=await world.staff("second-contact", Role.PRIMARY_CONTACT, school),
+        office=await world.staff("office", Role.SCHOOL_OFFICE, school),
+        other_leader=await world.staff("other-leader", Role.SCHOOL_LEADER, other_school),
+        lead=await world.staff("lead", Role.ASP_WORKFLOW_LEAD, asp),
+        manager=await world.staff("manager", Role.ASP_CASE_MANAGER, asp),
+        colleague=await world.staff("colleague", Role.ASP_CASE_MANAGER, asp),
+        member=await world.staff("member", Role.ASP_CASE_MANAGER, asp),
+        other_lead=await world.staff("other-lead", Role.ASP_WORKFLOW_LEAD, other_asp),
+        other_manager=await world.staff("other-manager", Role.ASP_CASE_MANAGER, other_asp),
+        team=await world.staff("team", Role.CENTRAL_INVESTIGATION, ministry),
+        student=await world.student(school, "Mārama", "Te Whare"),
+        other_student=await world.student(other_school, "Liam", "O'Brien"),
+    )

@@ -129,7 +129,8 @@ async def _learn(
 async def forget_other_rules(pool: asyncpg.Pool) -> None:
     """Begin detection anew from position 0 when its memory is of other rules than these.
 
-    Call before the projector starts. What is found again is not raised again.
+    Call before the projector starts. What is found again is not raised again. Copies of the
+    service with different rules must not fold side by side: the older one would stop.
     """
     async with pool.acquire() as connection, connection.transaction():
         await connection.execute(
@@ -141,7 +142,7 @@ async def forget_other_rules(pool: asyncpg.Pool) -> None:
         if data is None or _readable(data):
             return
         for table in Detection.tables:
-            await connection.execute(f"delete from {table}")  # noqa: S608 - own table names
+            await connection.execute(f"delete from {table}")
         await connection.execute(
             "update audit.projection set position = -1 where name = $1", Detection.name
         )

@@ -26,7 +26,7 @@ from services.kernel.events import Event, Ground
 from services.kernel.http import Call
 
 _LOAD: Final = (
-    f"select {CALLER_COLUMNS}, array(select o.id from audit.organisation o"  # noqa: S608 - constants
+    f"select {CALLER_COLUMNS}, array(select o.id from audit.organisation o"
     " join audit.assignment a on a.organisation_id = o.id"
     " where a.person_id = $1 and o.kind = 'ministry') as ministries,"
     " (select position from audit.projection where name = 'audit.directory') as at"

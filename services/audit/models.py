@@ -65,7 +65,7 @@ class Resolution(Body):
     """What an alert turned out to be. The note is sealed before it is stored (SG-18)."""
 
     verdict: Verdict
-    note: Prose | None = None
+    note: Annotated[Prose, Field(max_length=4000)] | None = None
 
 
 class Actor(BaseModel):

@@ -120,7 +120,7 @@ class EventQueries:
         selection.given("s.student_id = {0}", query.student)
         source = _ALL if query.student is None else _OF_STUDENT
         rows: list[asyncpg.Record] = await self._pool.fetch(
-            f"with hit as materialized (select position from {source} where {selection}"  # noqa: S608 - literals; values are parameters
+            f"with hit as materialized (select position from {source} where {selection}"
             f" order by position desc limit {steps.limit + 1:d})"
             " select position, body from hit join log.event using (position)"
             " order by position desc",

@@ -69,7 +69,7 @@ class Reviews:
         selection.given("person_id = {0}", query.person)
         within(selection, scope, ("organisation_id",))
         rows: list[asyncpg.Record] = await self._pool.fetch(
-            f"select position, state from audit.alert where {selection}"  # noqa: S608 - literals; values are parameters
+            f"select position, state from audit.alert where {selection}"
             f" order by position desc limit {steps.limit + 1:d}",
             *selection.parameters,
         )

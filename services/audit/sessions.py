@@ -66,7 +66,7 @@ class SessionQueries:
         selection.given("s.person_id = {0}", query.person)
         within(selection, scope, ("s.organisation_id",))
         rows: list[asyncpg.Record] = await self._pool.fetch(
-            "select s.*, l.body, (select e.recorded_at from audit.event e"  # noqa: S608 - literals; values are parameters
+            "select s.*, l.body, (select e.recorded_at from audit.event e"
             " where e.session_id = s.id order by e.position desc limit 1) as seen_at"
             " from audit.login_session s join log.event l using (position)"
             f" where {selection} order by s.position desc limit {steps.limit + 1:d}",

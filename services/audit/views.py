@@ -15,6 +15,8 @@ from services.authz import events as authz
 from services.kernel.events import CorruptEvent, Event, Recorded
 from services.kernel.projection import Connection
 
+# What an index entry and a text column can hold, whatever somebody put in an id.
+_LONGEST: Final = 200
 _COLUMNS: Final = (
     "position",
     "recorded_at",
@@ -61,7 +63,7 @@ def _row(position: int, event: Event) -> tuple[Any, ...]:
         position,
         event.recorded_at,
         actor.person_id,
-        actor.client_id,
+        _text(actor.client_id),
         actor.organisation_id,
         event.organisation_id,
         event.origin.session_id,
@@ -69,8 +71,12 @@ def _row(position: int, event: Event) -> tuple[Any, ...]:
         event.action,
         event.outcome,
         about.type if about else None,
-        about.id if about else None,
+        _text(about.id) if about else None,
     )
+
+
+def _text(text: str | None) -> str | None:
+    return None if text is None else text.replace("\0", "")[:_LONGEST]
 
 
 def students_of(recorded: Recorded) -> Iterable[UUID]:

@@ -184,9 +184,8 @@ def client_router(clients: Clients, keys: SigningKeys) -> APIRouter:
         )
 
     @router.get("/.well-known/jwks.json")
-    async def jwks(response: Response) -> dict[str, list[dict[str, str]]]:
+    async def jwks() -> dict[str, list[dict[str, str]]]:
         """Publish the keys that access tokens are verified with (RFC 7517)."""
-        response.headers["content-type"] = "application/json"
         return await keys.jwks()
 
     return router

@@ -10,6 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from services.authz.api_login import Secret
 from services.authz.me import Change, Me
+from services.authz.own_activity import OwnActivity
+from services.authz.own_password import PasswordChanges
 from services.authz.sessions import Sessions
 from services.authz.visits import Gate, Visiting, authenticated
 from services.kernel.texts import Body, Line
@@ -61,7 +63,7 @@ class PasswordChange(Body):
     new_password: Secret
 
 
-class OwnActivity(BaseModel):
+class OwnEvent(BaseModel):
     """One thing that happened to one's account."""
 
     model_config = ConfigDict(from_attributes=True)
@@ -79,11 +81,17 @@ class OwnActivity(BaseModel):
 class ActivityPage(BaseModel):
     """One's activity, newest first."""
 
-    items: list[OwnActivity]
+    items: list[OwnEvent]
     next_cursor: str | None
 
 
-def me_router(gate: Gate, me: Me, sessions: Sessions) -> APIRouter:
+def me_router(
+    gate: Gate,
+    me: Me,
+    activities: OwnActivity,
+    changes: PasswordChanges,
+    sessions: Sessions,
+) -> APIRouter:
     """Return the routes about oneself."""
     router = APIRouter(tags=["me"], route_class=authenticated(gate))
 
@@ -110,14 +118,14 @@ def me_router(gate: Gate, me: Me, sessions: Sessions) -> APIRouter:
         cursor: Annotated[str | None, Query(max_length=1024)] = None,
     ) -> ActivityPage:
         """Show one's own logins and the facts of one's account; records are audit's to answer."""
-        page = await me.activity(visit, limit, cursor)
-        items = [OwnActivity.model_validate(item) for item in page.items]
+        page = await activities.page(visit, limit, cursor)
+        items = [OwnEvent.model_validate(item) for item in page.items]
         return ActivityPage(items=items, next_cursor=page.next_cursor)
 
     @router.post("/v1/me/password", status_code=204)
     async def password(visit: Visiting, body: PasswordChange) -> None:
         """Change one's password; one's other sessions end (SG-4, SG-21)."""
-        await me.password(visit, body.current_password, body.new_password)
+        await changes.change(visit, body.current_password, body.new_password)
 
     @router.post("/v1/logout", status_code=204)
     async def logout(visit: Visiting) -> None:

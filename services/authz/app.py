@@ -27,8 +27,11 @@ from services.authz.enrolment import Enrolment
 from services.authz.login import Failures, Login
 from services.authz.login_views import LoginView
 from services.authz.me import Me
+from services.authz.own_activity import OwnActivity
+from services.authz.own_password import PasswordChanges
 from services.authz.passwords import Passwords
 from services.authz.recording import Recorder
+from services.authz.self_desk import SelfDesk
 from services.authz.sessions import Limits, Sessions
 from services.authz.signing_keys import SigningKeys
 from services.authz.throttle import Throttle
@@ -105,10 +108,9 @@ class Authz:
             failures=self.failures,
             tokens=self.tokens,
         )
-        me = Me(
-            runtime=self.runtime,
-            recorder=self.recorder,
-            policy=self.policy,
+        desk = SelfDesk(self.runtime, self.recorder, self.policy)
+        changes = PasswordChanges(
+            desk=desk,
             login=login,
             enrolment=enrolment,
             passwords=self.passwords,
@@ -118,10 +120,12 @@ class Authz:
         )
         app.include_router(login_router(login, self.sessions, self.tokens, enrolment))
         app.include_router(client_router(clients, self.signing_keys))
-        app.include_router(me_router(self.gate, me, self.sessions))
-        desk = Desk(self.runtime, self.policy, self.recorder, self.limits)
-        app.include_router(organisation_router(self.gate, desk))
-        app.include_router(people_router(self.gate, desk))
+        app.include_router(
+            me_router(self.gate, Me(desk), OwnActivity(desk), changes, self.sessions)
+        )
+        administration = Desk(self.runtime, self.policy, self.recorder, self.limits)
+        app.include_router(organisation_router(self.gate, administration))
+        app.include_router(people_router(self.gate, administration))
         app.router.routes.append(metrics_route())
         return app
 

@@ -80,7 +80,7 @@ def decode_organisation(state: bytes) -> Organisation:
     return _organisation.decode(state)
 
 
-def evolve_person(person: Person | None, event: Event) -> Person | None:
+def evolve_person(person: Person | None, event: Event) -> Person | None:  # noqa: PLR0911 - one per fact
     """Return ``person`` after ``event``; total over every fact of a person's stream."""
     data, replace = event.data, msgspec.structs.replace
     version = event.version or 0

@@ -250,7 +250,7 @@ async def _client_revoked(connection: Connection, recorded: Recorded) -> None:
 
 
 _ACCOUNT: Final = (
-    f"select {AT}, a.*, p.state as person_state, (select count(*) from authz.login_session s"  # noqa: S608 - no input
+    f"select {AT}, a.*, p.state as person_state, (select count(*) from authz.login_session s"
     " where s.person_id = a.person_id and s.ended_at is null and s.expires_at > $2"
     " and s.refreshed_at > $3) as live_sessions"
     " from authz.account a join authz.person p on p.id = a.person_id where "
@@ -299,7 +299,8 @@ def session_of(row: asyncpg.Record) -> Session:
 async def live_sessions(pool: asyncpg.Pool | Connection, person_id: UUID) -> list[Session]:
     """Return the sessions of a person that have not ended."""
     rows = await pool.fetch(
-        f"select {session_columns('s')} from authz.login_session s where person_id = $1 and ended_at is null",  # noqa: S608 - no input
+        f"select {session_columns('s')} from authz.login_session s"
+        " where person_id = $1 and ended_at is null",
         person_id,
     )
     return [session_of(row) for row in rows]
@@ -308,7 +309,7 @@ async def live_sessions(pool: asyncpg.Pool | Connection, person_id: UUID) -> lis
 async def client(pool: asyncpg.Pool, client_id: str) -> Client | None:
     """Return a client that is not revoked."""
     row = await pool.fetchrow(
-        f"select {AT}, c.* from authz.client c where client_id = $1 and revoked_at is null",  # noqa: S608 - no input
+        f"select {AT}, c.* from authz.client c where client_id = $1 and revoked_at is null",
         client_id,
     )
     if row is None:

@@ -115,7 +115,7 @@ class Sessions:
 
         async def decide() -> Draft[tuple[Session, str]]:
             row = await self._runtime.pool.fetchrow(
-                f"select {AT}, {session_columns('s')}, r.version as token_version, p.state"  # noqa: S608 - no input
+                f"select {AT}, {session_columns('s')}, r.version as token_version, p.state"
                 " from authz.refresh_token r join authz.login_session s on s.id = r.session_id"
                 " join authz.person p on p.id = s.person_id"
                 " where r.digest = $1 and s.ended_at is null",
@@ -180,7 +180,7 @@ class Sessions:
         """
         now = self._effects.now()
         rows = await self._runtime.pool.fetch(
-            f"select {session_columns('s')}, a.suspended from authz.login_session s"  # noqa: S608 - no input
+            f"select {session_columns('s')}, a.suspended from authz.login_session s"
             " join authz.account a using (person_id) where s.ended_at is null"
             " and (s.refreshed_at <= $1 or s.expires_at <= $2 or a.suspended) limit $3",
             now - self._limits.idle,

@@ -102,7 +102,7 @@ class Staff:
                 return await hearing.refuse(NotFound())
             staff, more = await hearing.facts.staff(organisation_id, after, limit)
             ends = [s.assignment.ends_at for s in staff if s.assignment.ends_at is not None]
-            hearing.valid_until = min(hearing.valid_until, *ends)
+            hearing.valid_until = min([hearing.valid_until, *ends])
             page = StaffPage(await self._members(visit, staff), more)
             return await hearing.disclose(
                 decision,
@@ -150,7 +150,7 @@ class Staff:
             return await hearing.refuse(NotFound())
         seen = [a for a in current if self._sees(hearing, person, a)]
         ends = [a.ends_at for a in current if a.ends_at is not None]
-        hearing.valid_until = min(hearing.valid_until, *ends)
+        hearing.valid_until = min([hearing.valid_until, *ends])
         await self._desk.runtime.keys.load([person.sealed_profile().ref])
         view = PersonView(
             id=person.id,

@@ -24,6 +24,7 @@ def router(front: Front) -> APIRouter:
     """Return the routes."""
     routes = APIRouter(prefix="/v1/cases", tags=["cases"])
     _reading(routes, front)
+    _people(routes, front)
     _casework(routes, front)
     _items(routes, front)
     return routes
@@ -80,7 +81,7 @@ def _reading(routes: APIRouter, front: Front) -> None:
         return Response(text, headers={"etag": version}, media_type="text/plain; charset=utf-8")
 
 
-def _casework(routes: APIRouter, front: Front) -> None:
+def _people(routes: APIRouter, front: Front) -> None:
     @routes.put("/{case_id}/primary-contact")
     async def primary_contact(request: Request, case_id: UUID, body: models.ToPerson) -> Response:
         """Name the school's primary contact (AC-DO-1, AC-DO-3)."""
@@ -101,6 +102,8 @@ def _casework(routes: APIRouter, front: Front) -> None:
         command = casework.remove_team_member(body.person_id)
         return await front.change(request, _KIND, case_id, "update", command)
 
+
+def _casework(routes: APIRouter, front: Front) -> None:
     @routes.put("/{case_id}/plan")
     async def write_plan(request: Request, case_id: UUID, body: models.Plan) -> Response:
         """Add a version of the support plan."""

@@ -20,7 +20,12 @@ _KIND = RecordKind.REQUEST
 def router(front: Front) -> APIRouter:
     """Return the routes."""
     routes = APIRouter(prefix="/v1/requests", tags=["requests"])
+    _drafts(routes, front)
+    _decisions(routes, front)
+    return routes
 
+
+def _drafts(routes: APIRouter, front: Front) -> None:
     @routes.post("", status_code=HTTPStatus.CREATED)
     async def create(request: Request, body: models.NewRequest) -> Response:
         """Begin a request for support about a learner of one's school (AC-DO-1 to 3)."""
@@ -74,6 +79,8 @@ def router(front: Front) -> APIRouter:
         """Send a draft to the Central Investigation Team."""
         return await front.change(request, _KIND, request_id, "submit", requests.submit())
 
+
+def _decisions(routes: APIRouter, front: Front) -> None:
     @routes.post("/{request_id}/accept")
     async def accept(request: Request, request_id: UUID) -> Response:
         """Accept a submitted request (AC-DO-7)."""
@@ -104,5 +111,3 @@ def router(front: Front) -> APIRouter:
         """Take a request back."""
         command = requests.withdraw(body.reason if body else None)
         return await front.change(request, _KIND, request_id, "withdraw", command)
-
-    return routes

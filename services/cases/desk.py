@@ -254,7 +254,7 @@ class Change:
         return staff_of(basis.assignment, self.loaded.caller.person.id)
 
     def require_match(self, *versions: str) -> None:
-        """Require ``If-Match`` to name what the caller sees of the record, or one of ``versions``."""
+        """Require ``If-Match`` to name what the caller sees, or one of ``versions``."""
         require_any(self.asked.if_match, self.view.version, *versions)
 
     def item_version(self, item: Item) -> str:

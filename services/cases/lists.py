@@ -58,7 +58,7 @@ def _query(policy: Policy, kind: str) -> str:
                 continue
             conditions = " and ".join(RELATIONS[n].sql for n in sorted(needs - THING_FACTS))
             branches.append(
-                "(select r.id, r.created_at from cases.record r"  # noqa: S608 - constants only
+                "(select r.id, r.created_at from cases.record r"
                 " join cases.student s on s.id = r.student_id"
                 f" where a.role = '{role}' and r.kind = '{kind}' and {conditions}"
                 f" and {EXISTS.sql} and (r.created_at, r.id) < ($4, $5)"
@@ -80,7 +80,7 @@ def _query(policy: Policy, kind: str) -> str:
         join cases.record r on r.id = page.id
         join cases.student st on st.id = r.student_id
         order by r.created_at desc, r.id desc
-    """  # noqa: S608 - constants only
+    """
 
 
 _LAST_ID: Final = UUID(int=(1 << 128) - 1)

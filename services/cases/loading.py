@@ -48,11 +48,11 @@ from (select 1) as one
         limit 1
     ) r on true
     left join cases.student st on st.id = r.student_id
-"""  # noqa: S608 - constants only
+"""
 
 _CALLER: Final = f"""
 select {_POSITION}, {CALLER_COLUMNS} from (select 1) as one {caller_joins("cases", "$1", "$2")}
-"""  # noqa: S608 - constants only
+"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,7 +76,7 @@ def _column(name: str) -> tuple[str, str]:
 
 
 def _equals(column: str, mine: str) -> Expression:
-    """The record's ``column`` is the assignment's ``mine``; null equals nothing."""
+    """Compare the record's ``column`` with the assignment's ``mine``; null equals nothing."""
     python, sql = _column(column)
     return Expression(f"{python} == a.{mine}", f"{sql} = a.{mine}")
 

@@ -60,7 +60,7 @@ def submit() -> Command:
 
 
 def accept() -> Command:
-    """The request meets the criteria."""
+    """Find that the request meets the criteria."""
 
     async def command(change: Change) -> None:
         by = change.permit("accept", "request")
@@ -71,7 +71,7 @@ def accept() -> Command:
 
 
 def decline(reason: str) -> Command:
-    """The request does not meet the criteria, and why."""
+    """Find that it does not meet the criteria, and say why."""
 
     async def command(change: Change) -> None:
         by = change.permit("decline", "request")

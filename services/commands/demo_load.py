@@ -9,8 +9,9 @@ import asyncio
 from typing import TYPE_CHECKING, Final
 from zoneinfo import ZoneInfo
 
+from services import demonstration as marker
 from services.app import House
-from services.demo import marker, seed
+from services.demo import seed
 from services.installation import UserError, connect_as_owner, embedded, running
 from services.kernel.events import Service
 from services.progress import shown

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from services import demonstration
 from services.commands import migrate
 from services.commands.serving import serve_until_signalled
 from services.installation import UserError, connect_as_owner, embedded, installation_of
@@ -112,11 +113,9 @@ def _prepare(installation: Installation, signals: Signals) -> bool:
 
 async def _state(installation: Installation) -> str:
     """Return ``empty``, ``demonstration`` or ``own``: what the log of this database is."""
-    from services.demo import marker
-
     owner = await connect_as_owner(installation)
     try:
-        mark = await marker.read(owner)
+        mark = await demonstration.read(owner)
         if mark is not None:
             return "demonstration" if mark.finished else "empty"
         own = await owner.fetchval("select exists (select from log.event)")

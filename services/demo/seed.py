@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from services.authz import passwords
 from services.authz.usernames import Usernames
-from services.demo import marker
+from services import demonstration as marker
 from services.demo.abroad import with_desks
 from services.demo.chance import Chance
 from services.demo.credentials import password_for

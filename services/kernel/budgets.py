@@ -12,7 +12,7 @@ from uuid import UUID
 
 from services.kernel.errors import TooManyRequests
 
-BURST: Final = 300
+BURST: Final = 5_000
 PER_SECOND: Final = 5.0
 _PEOPLE: Final = 10_000
 

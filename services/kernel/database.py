@@ -57,11 +57,14 @@ class Server:
         return urlunsplit(parts._replace(netloc=netloc))
 
 
-async def open_pool(url: str, *, size: int, name: str) -> asyncpg.Pool:
-    """Open a pool of at most ``size`` connections; statements time out after ten seconds."""
+async def open_pool(url: str, *, size: int, name: str, connect: bool = True) -> asyncpg.Pool:
+    """Open a pool of at most ``size`` connections; statements time out after ten seconds.
+
+    Without ``connect`` nothing is reached until the pool is first used.
+    """
     pool = await asyncpg.create_pool(
         url,
-        min_size=1,
+        min_size=1 if connect else 0,
         max_size=size,
         command_timeout=10,
         timeout=5,

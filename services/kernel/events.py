@@ -247,4 +247,6 @@ def guard_key(name: str) -> int:
 
     A collision of two names costs one needless second decision, never a missed one.
     """
-    return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "big", signed=True)
+    return int.from_bytes(
+        hashlib.blake2b(name.encode(), digest_size=8).digest(), "big", signed=True
+    )

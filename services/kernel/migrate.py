@@ -6,6 +6,7 @@ needs the right to create roles and databases. Safe to run again, and by two at 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import hmac
 from collections.abc import Iterable
@@ -52,10 +53,8 @@ async def _create_database(url: str) -> None:
         connection = await asyncpg.connect(url)
     except asyncpg.InvalidCatalogNameError:
         connection = await asyncpg.connect(urlunsplit(parts._replace(path="/postgres")))
-        try:
+        with contextlib.suppress(asyncpg.DuplicateDatabaseError, asyncpg.UniqueViolationError):
             await connection.execute(f'create database "{name}" encoding utf8 template template0')
-        except (asyncpg.DuplicateDatabaseError, asyncpg.UniqueViolationError):
-            pass
     await connection.close()
 
 

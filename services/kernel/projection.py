@@ -80,6 +80,11 @@ class Projector:
         self._seen = -1
         self.stopped: str | None = None
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of its projections."""
+        return tuple(projection.name for projection in self._projections)
+
     def start(self) -> None:
         """Begin to follow the log."""
         self._tasks = [asyncio.create_task(self._follow()), asyncio.create_task(self._listen())]
@@ -136,7 +141,7 @@ class Projector:
         async with self._pool.acquire() as connection, connection.transaction():
             await connection.execute("set local synchronous_commit = off")
             rows = await connection.fetch(
-                f"select name, position from {self._schema}.projection where name = any($1)"  # noqa: S608 - own schema name
+                f"select name, position from {self._schema}.projection where name = any($1)"
                 " order by name for update",
                 names,
             )
@@ -164,7 +169,7 @@ class Projector:
             if mine:
                 await projection.fold(connection, mine)
         await connection.execute(
-            f"update {self._schema}.projection set position = greatest(position, $2)"  # noqa: S608 - own schema name
+            f"update {self._schema}.projection set position = greatest(position, $2)"
             " where name = any($1)",
             list(positions),
             batch[-1].position,
@@ -216,22 +221,26 @@ class Projector:
                         await asyncio.sleep(1)
             await asyncio.sleep(1)
 
-    async def rebuild(self) -> int:
-        """Empty the projections and fold the log from its beginning; return the events folded."""
+    async def rebuild(self, names: Sequence[str] = ()) -> int:
+        """Empty the projections (those called ``names``, or all) and fold the log from its start.
+
+        Returns the events folded.
+        """
+        emptied = [p for p in self._projections if not names or p.name in names]
         async with self._turn, self._pool.acquire() as connection, connection.transaction():
             # First the rows that a fold elsewhere holds, so that nothing it writes is left behind.
             await connection.execute(
                 f"select from {self._schema}.projection where name = any($1)"
                 " order by name for update",
-                [p.name for p in self._projections],
+                [p.name for p in emptied],
             )
             self._seen = -1
-            for projection in self._projections:
+            for projection in emptied:
                 for table in projection.tables:
-                    await connection.execute(f"delete from {table}")  # noqa: S608 - own table names
+                    await connection.execute(f"delete from {table}")
             await connection.execute(
-                f"update {self._schema}.projection set position = -1 where name = any($1)",  # noqa: S608 - own schema name
-                [p.name for p in self._projections],
+                f"update {self._schema}.projection set position = -1 where name = any($1)",
+                [p.name for p in emptied],
             )
         folded = 0
         while count := await self.fold_once():

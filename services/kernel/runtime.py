@@ -28,11 +28,15 @@ _POOL: Final = 8
 
 @dataclass(frozen=True, slots=True)
 class Installation:
-    """Where an installation lives: its server, its directory of secrets, its effects."""
+    """Where an installation lives: its server, its directory of secrets, its effects.
+
+    ``offline`` is for describing a service (its OpenAPI document): its pools reach nothing.
+    """
 
     server: Server
     data: Path
     effects: Effects
+    offline: bool = False
 
     def secret(self, name: str) -> bytes:
         """Return a secret of this installation, made at first use; a file of mode 0600."""
@@ -94,10 +98,16 @@ async def open_runtime(
     server, role = installation.server, role_name(service)
     password = role_password(installation.secret("roles"), service)
     pool = await open_pool(
-        server.as_role(server.url, role, password), size=pool_size, name=str(service)
+        server.as_role(server.url, role, password),
+        size=pool_size,
+        name=str(service),
+        connect=not installation.offline,
     )
     key_pool = await open_pool(
-        server.as_role(server.keys_url, role, password), size=2, name=f"{service} keys"
+        server.as_role(server.keys_url, role, password),
+        size=2,
+        name=f"{service} keys",
+        connect=not installation.offline,
     )
     effects = installation.effects
     keys = KeyStore(key_pool, EpochKeys(installation.data / "keys", effects), effects)

@@ -69,7 +69,9 @@ class World:
         yield
         self.clock.set(now)
 
-    async def fact(self, type_: str, stream: str, version: int, data: object, **more: Any) -> Event:
+    async def fact(
+        self, type_: str, stream: str, version: int, data: object, touches: tuple[str, ...] = ()
+    ) -> Event:
         """Append a fact of authz."""
         event_id = self.id()
         event = Event(
@@ -78,8 +80,8 @@ class World:
             stream=stream,
             version=version,
             recorded_at=self.clock.now(),
+            touches=touches,
             data=msgspec.to_builtins(data),
-            **more,
         )
         await self.authz.log.append(Group([event]))
         return event
@@ -124,6 +126,12 @@ class World:
         touched = (authz.person_key(person.id),)
         await self.fact(authz.ASSIGNMENT_GRANTED, stream, 2, granted, touches=touched)
         return person
+
+    async def revoke(self, person: Staff) -> None:
+        """Take a person's one assignment away."""
+        revoked = authz.AssignmentRevoked(assignment_id=person.assignment_id, person_id=person.id)
+        touched = (authz.person_key(person.id),)
+        await self.fact(authz.ASSIGNMENT_REVOKED, f"person:{person.id}", 3, revoked, touched)
 
     async def begin(
         self, person: Staff, at: datetime = TUESDAY_MORNING, ip: str = "203.0.113.7"

@@ -53,9 +53,7 @@ async def test_each_filter_keeps_what_it_names_and_nothing_else(world: World) ->
     student, case, now = world.id(), world.id(), world.clock.now()
     wanted = await world.saw(one, student, case_id=case, action="export", at=now)
     await world.saw(two, world.id(), at=now - timedelta(hours=2))
-    refused = await world.saw(
-        two, world.id(), outcome=Outcome.DENIED, at=now - timedelta(hours=2)
-    )
+    refused = await world.saw(two, world.id(), outcome=Outcome.DENIED, at=now - timedelta(hours=2))
     ids = analyst.ids
     assert await ids("/v1/events", actor=one.id, type_="cases.read") == [wanted]
     assert await ids("/v1/events", student=student) == [wanted]

@@ -1,6 +1,6 @@
 """What audit folds: rebuilt equals live, nothing unknown is skipped, nothing unrecorded is told."""
 
-from services.kernel.events import Event, EventType, Kind, Outcome, Service
+from services.kernel.events import Actor, Event, EventType, Kind, ObjectRef, Outcome, Service
 from services.kernel.log import Group
 from services.kernel.runtime import Installation
 from tests.audit.given import AT_NIGHT, World, served
@@ -19,7 +19,7 @@ async def contents(world: World) -> dict[str, list[str]]:
     return {
         table: [
             row["line"]
-            for row in await pool.fetch(f"select t::text as line from audit.{table} t order by 1")  # noqa: S608 - names above
+            for row in await pool.fetch(f"select t::text as line from audit.{table} t order by 1")
         ]
         for table in TABLES
     }
@@ -117,3 +117,18 @@ async def test_origin_whose_key_is_destroyed_is_unknown_not_an_error(
     origin = (await analyst.ask(f"/v1/events/{seen}")).json()["origin"]
     assert (origin["ip"], origin["device"], origin["user_agent"]) == (None, None, None)
     assert origin["request_id"] == "request-7"
+
+
+async def test_any_id_can_be_folded(world: World) -> None:
+    """A fold is total: what no text column or index entry can hold never stops it."""
+    analyst = await world.analyst()
+    event = Event(
+        id=world.id(),
+        type="cases.refused",
+        recorded_at=world.clock.now(),
+        actor=Actor(client_id="c" * 9000),
+        action="read",
+        object=ObjectRef("case", "a\0b" + "x" * 9000),
+    )
+    await world.cases.log.append(Group([event]))
+    assert await analyst.ids("/v1/events", type_="cases.refused") == [event.id]

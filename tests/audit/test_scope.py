@@ -51,9 +51,7 @@ async def test_at_the_ministry_auditors_see_every_organisation(world: World, rol
 
 
 @pytest.mark.parametrize("role", sorted(AUDITORS))
-async def test_elsewhere_auditors_see_their_own_organisation_only(
-    world: World, role: Role
-) -> None:
+async def test_elsewhere_auditors_see_their_own_organisation_only(world: World, role: Role) -> None:
     """Domain: at the Ministry all organisations, elsewhere their own."""
     own, other = await world.organisation("asp"), await world.organisation("asp")
     auditor = await world.caller(role, own)
@@ -97,6 +95,14 @@ async def test_session_that_ended_asks_nothing_more(world: World) -> None:
     response = await analyst.ask("/v1/events")
     assert response.status_code == 401
     assert response.json()["code"] == "unauthenticated"
+
+
+async def test_role_that_was_revoked_asks_nothing_more(world: World) -> None:
+    """SG-3: access ends the moment somebody leaves or changes role."""
+    analyst = await world.analyst()
+    assert (await analyst.ask("/v1/alerts")).status_code == 200
+    await world.revoke(analyst.person)
+    assert (await analyst.ask("/v1/alerts")).status_code == 404
 
 
 @pytest.mark.parametrize("path", PATHS)

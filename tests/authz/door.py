@@ -210,9 +210,7 @@ async def opened(
 
 
 @asynccontextmanager
-async def two_opened(
-    installation: Installation, clock: Clock
-) -> AsyncIterator[tuple[Door, Door]]:
+async def two_opened(installation: Installation, clock: Clock) -> AsyncIterator[tuple[Door, Door]]:
     """Run two authz processes over one log, started at the same moment."""
     built = [Door(await build(installation, Settings()), clock, Settings()) for _ in range(2)]
     await asyncio.gather(*(door.authz.start() for door in built))

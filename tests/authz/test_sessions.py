@@ -226,7 +226,7 @@ async def test_rebuilt_accounts_and_sessions_equal_the_live_ones(door: Door) -> 
     await door.post("/v1/logout", {}, token=gone["access_token"])
     runtime = door.authz.runtime
     queries = [
-        f"select * from {table} order by 1"  # noqa: S608 - names of this test's tables
+        f"select * from {table} order by 1"
         for table in ("authz.account", "authz.login_session", "authz.refresh_token")
     ]
     live = [await runtime.pool.fetch(query) for query in queries]

@@ -1,0 +1,93 @@
+"""Changing one's own password, from within a session (SG-4, SG-21)."""
+
+from functools import partial
+from uuid import UUID
+
+from services.authz import events as e
+from services.authz.credentials import CredentialSealer
+from services.authz.enrolment import Enrolment
+from services.authz.login import BadCredentials, Failures, Login
+from services.authz.login_views import live_sessions
+from services.authz.passwords import Passwords, own_details
+from services.authz.recording import data_of, person_object
+from services.authz.self_desk import SelfDesk
+from services.authz.sessions import Limits, endings
+from services.authz.throttle import Throttle
+from services.authz.visits import Visit
+from services.kernel.errors import Unauthenticated
+from services.kernel.handling import Draft
+
+
+class PasswordChanges:
+    """Changes passwords; every other session of the person ends with the old one."""
+
+    def __init__(
+        self,
+        *,
+        desk: SelfDesk,
+        login: Login,
+        enrolment: Enrolment,
+        passwords: Passwords,
+        throttle: Throttle,
+        failures: Failures,
+        limits: Limits,
+    ) -> None:
+        self._desk = desk
+        self._runtime = desk.runtime
+        self._effects = desk.runtime.effects
+        self._login = login
+        self._enrolment = enrolment
+        self._passwords = passwords
+        self._throttle = throttle
+        self._failures = failures
+        self._limits = limits
+
+    async def change(self, visit: Visit, current: str, new: str) -> None:
+        """Change one's password; every other session of one's ends.
+
+        Raises :class:`BadCredentials` when ``current`` is wrong, a ``PasswordRefused`` for the new.
+        """
+        account = await self._login.account("a.person_id", visit.person_id)
+        if account is None:
+            raise Unauthenticated
+        admission = await self._login.admit(account.username_digest, visit.call)
+        if not await self._login.fits(account, current):
+            name = account.username_digest
+            await self._failures.failed(
+                visit.call, name, "password_change", "mismatch", visit.person_id
+            )
+            raise BadCredentials
+        await self._throttle.take_back(admission)
+        username, profile = await self._enrolment.details(account)
+        await self._passwords.check(new, own_details(profile, username))
+        kept = await self._passwords.hash(new)
+        rested_on = account.password.event_id if account.password else None
+        await self._runtime.handling.run(partial(self._changed, visit, kept, rested_on))
+
+    async def _changed(self, visit: Visit, kept: str, rested_on: UUID | None) -> Draft[None]:
+        caller = await self._desk.called(visit)
+        person = caller.caller.person
+        account = await self._login.account("a.person_id", person.id)
+        if account is None or account.password is None or account.password.event_id != rested_on:
+            return await self._desk.refuse(visit, caller, "update", BadCredentials())
+        carried = CredentialSealer(self._runtime.keys, self._effects, person.id).password(kept)
+        event = await self._desk.recorder.event(
+            carried.type,
+            visit.call,
+            action="update",
+            actor=caller.actor,
+            session_id=visit.session_id,
+            event_id=carried.event_id,
+            stream=(f"person:{person.id}", person.version + 1),
+            object_=person_object(person.id),
+            touches=(e.person_key(person.id), e.login_key(person.id)),
+            data=data_of(carried.payload),
+        )
+        others = [
+            s
+            for s in await live_sessions(self._runtime.pool, person.id)
+            if s.id != visit.session_id
+        ]
+        ended = endings(self._effects, others, "reset", self._limits, caller.actor)
+        group = self._desk.group(caller, [event, *ended], e.login_key(person.id))
+        return Draft(group, None)

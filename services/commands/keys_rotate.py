@@ -1,0 +1,41 @@
+"""``casewarden keys rotate``: what wraps the data keys is replaced, and what wrapped them is gone.
+
+Run monthly, as the owner of the key store, on the machine that holds the epoch keys. A data key
+that was deleted before is unreadable in every backup once this has destroyed its wrapping key.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import asyncpg
+import click
+
+from services.installation import UserError, embedded, running
+from services.kernel.sealing import EpochKeys, KeyStore
+
+if TYPE_CHECKING:
+    from services.kernel.runtime import Installation
+    from services.kernel.settings import Settings
+
+
+def run(settings: Settings) -> None:
+    """Rewrap and destroy; prints the names of the keys that are gone."""
+    with running(settings, embedded(settings)) as installation:
+        gone = asyncio.run(_rotate(installation))
+    epoch_keys = ", ".join(gone) if gone else "none was older than this epoch"
+    click.echo(f"destroyed: {epoch_keys}")
+
+
+async def _rotate(installation: Installation) -> list[str]:
+    try:
+        pool = await asyncpg.create_pool(
+            installation.server.keys_url, min_size=1, max_size=1, command_timeout=600
+        )
+    except (OSError, asyncpg.PostgresError, TimeoutError) as error:
+        raise UserError(f"the key store cannot be reached: {error}") from None
+    async with pool:
+        effects = installation.effects
+        store = KeyStore(pool, EpochKeys(installation.data / "keys", effects), effects)
+        return await store.rewrap()

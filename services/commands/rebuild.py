@@ -1,0 +1,59 @@
+"""``casewarden rebuild``: read models emptied and folded again from the log.
+
+A projection can always be dropped: the log is the only truth. While it is folded again its service
+answers from what is folded so far, or 503; so stop the service, or expect that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import click
+
+from services.app import build_service
+from services.installation import UserError, embedded, running
+from services.kernel.events import Service
+from services.progress import shown
+
+if TYPE_CHECKING:
+    from services.kernel.runtime import Installation
+    from services.kernel.settings import Settings
+    from services.progress import Progress
+
+
+def run(settings: Settings, names: tuple[str, ...]) -> None:
+    """Rebuild the projections called ``names`` (``cases.records``, or ``cases``), or all."""
+    unknown = [name for name in names if name.partition(".")[0] not in {str(s) for s in Service}]
+    if unknown:
+        raise UserError(f"there is no projection {unknown[0]}; each begins with a service's name")
+    with running(settings, embedded(settings)) as installation, shown() as progress:
+        for service in Service:
+            mine = [name for name in names if name.partition(".")[0] == service]
+            if mine or not names:
+                asyncio.run(_rebuild(settings, installation, service, mine, progress))
+
+
+async def _rebuild(
+    settings: Settings,
+    installation: Installation,
+    service: Service,
+    names: list[str],
+    progress: Progress,
+) -> None:
+    built = await build_service(service, installation, settings)
+    projector = built.runtime.projector
+    try:
+        chosen = _chosen(service, names, projector.names)
+        with progress.stage(f"rebuilding {', '.join(chosen)}"):
+            folded = await projector.rebuild(chosen)
+    finally:
+        await built.runtime.stop()
+    click.echo(f"{', '.join(chosen)}: {folded} events folded")
+
+
+def _chosen(service: Service, names: list[str], known: tuple[str, ...]) -> tuple[str, ...]:
+    wrong = [name for name in names if name not in (*known, str(service))]
+    if wrong:
+        raise UserError(f"there is no projection {wrong[0]}; {service} has {', '.join(known)}")
+    return known if not names or str(service) in names else tuple(names)

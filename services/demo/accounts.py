@@ -1,0 +1,58 @@
+"""The accounts of the demonstration, as ``casewarden demo --json`` shows them.
+
+Everything follows from the seed and day that the database is marked with; nothing is read from the
+log, and nothing here works against an installation that is no demonstration.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from services.demo.credentials import (
+    SERVICE_CLIENTS,
+    password_for,
+    secret_for,
+    totp_secret_for,
+)
+from services.demo.seed import demonstration
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from datetime import date
+
+    from services.demonstration import Mark
+
+
+def accounts(mark: Mark, today: date) -> list[dict[str, Any]]:
+    """Return an object for each account in force on ``today``, and for each service client.
+
+    People come once for every role they hold, so that each role is found by its name.
+    """
+    return [*_people(mark, today), *_clients(mark)]
+
+
+def _people(mark: Mark, today: date) -> Iterator[dict[str, Any]]:
+    region = demonstration(mark.seed, mark.today)
+    names = {o.organisation_id: o.name for o in region.organisations}
+    for person in region.people:
+        for held in person.assignments:
+            if held.in_force(today):
+                yield {
+                    "username": person.username,
+                    "password": password_for(mark.seed, person.username),
+                    "totp_secret": totp_secret_for(mark.seed, person.username),
+                    "person_id": str(person.person_id),
+                    "role": held.role,
+                    "organisation_id": str(held.organisation_id),
+                    "organisation": names[held.organisation_id],
+                }
+
+
+def _clients(mark: Mark) -> Iterator[dict[str, Any]]:
+    for client in SERVICE_CLIENTS:
+        yield {
+            "client_id": client.client_id,
+            "client_secret": secret_for(mark.seed, client.client_id),
+            "scopes": list(client.scopes),
+            "role": "service_client",
+        }

@@ -1,0 +1,447 @@
+"""Oneself: profile, correction, activity, password, enrolment (AC-SEE-22, AC-DO-13, SG-2, SG-21)."""
+
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from time import perf_counter
+
+import httpx
+import pyotp
+import pytest
+
+from services.authz import events as e
+from services.authz import seeding
+from services.authz.enrolment import invitation_payload, new_invitation
+from services.authz.recording import data_of
+from services.kernel.events import Event, Outcome
+from services.kernel.log import Group
+from services.kernel.runtime import Installation
+from tests.authz.door import (
+    ELSEWHERE,
+    HOME,
+    PASSWORD,
+    TOTP_SECRET,
+    Door,
+    Somebody,
+    kept_password,
+    opened,
+)
+from tests.conftest import Clock
+
+NEW_PASSWORD = "seven-copper-kettles-sing-41"
+
+
+@pytest.fixture
+async def door(installation: Installation, clock: Clock) -> AsyncIterator[Door]:
+    async with opened(installation, clock) as door:
+        yield door
+
+
+async def _patch(
+    door: Door, token: str, body: object, if_match: str | None = None
+) -> httpx.Response:
+    headers = {"authorization": f"Bearer {token}"}
+    if if_match is not None:
+        headers["if-match"] = if_match
+    return await door.at(HOME).patch("/v1/me", json=body, headers=headers)
+
+
+async def _token(door: Door, somebody: Somebody, ip: str = HOME) -> str:
+    return str((await door.log_in(somebody, ip))["access_token"])
+
+
+async def test_reading_oneself_is_an_event_that_names_its_clause(door: Door) -> None:
+    """AC-SEE-22, AC-USE-1."""
+    leader = await door.somebody()
+    token = await _token(door, leader)
+
+    await door.get("/v1/me", token)
+
+    (read,) = await door.of_type(e.READ)
+    assert read.actor.person_id == leader.id
+    assert read.actor.organisation_id == leader.organisation_id
+    assert read.shown == {"profile": [str(leader.id)]}
+    assert [(g.clause, g.assignment_id) for g in read.grounds] == [
+        ("AC-SEE-22", leader.assignment_id)
+    ]
+    assert read.policy_version == door.authz.policy.version
+
+
+async def test_profile_names_role_organisation_and_version(door: Door) -> None:
+    """AC-SEE-22."""
+    leader = await door.somebody()
+
+    answer = await door.get("/v1/me", await _token(door, leader))
+
+    assert answer.json() == {
+        "person_id": str(leader.id),
+        "given_name": "Aroha",
+        "family_name": "Ngata",
+        "email": "aroha.ngata@kowhai.example",
+        "phone": "",
+        "assignments": [
+            {
+                "id": str(leader.assignment_id),
+                "role": "school_leader",
+                "organisation_id": str(leader.organisation_id),
+                "organisation": "Kowhai Street School",
+                "from": answer.json()["assignments"][0]["from"],
+                "until": None,
+            }
+        ],
+        "version": answer.headers["etag"].strip('"'),
+    }
+
+
+async def test_everybody_corrects_their_own_profile(door: Door) -> None:
+    """AC-DO-13."""
+    leader = await door.somebody()
+    token = await _token(door, leader)
+    tag = (await door.get("/v1/me", token)).headers["etag"]
+
+    corrected = await _patch(door, token, {"family_name": "Ngata-Reid", "phone": "+64 3 1"}, tag)
+    seen = await door.get("/v1/me", token)
+
+    assert corrected.status_code == 200
+    assert seen.json()["family_name"] == "Ngata-Reid"
+    assert seen.json()["given_name"] == "Aroha"
+    assert seen.json()["phone"] == "+64 3 1"
+    assert corrected.headers["etag"] == seen.headers["etag"] != tag
+    (event,) = await door.of_type(e.PROFILE_CORRECTED)
+    assert event.grounds[0].clause == "AC-DO-13"
+    assert all(b"Ngata-Reid" not in r.body for r in await door.log())
+
+
+async def test_correction_without_or_with_an_old_if_match_changes_nothing(door: Door) -> None:
+    """Contract: 428 without, 412 when stale; both are recorded."""
+    leader = await door.somebody()
+    token = await _token(door, leader)
+    tag = (await door.get("/v1/me", token)).headers["etag"]
+    await _patch(door, token, {"phone": "1"}, tag)
+
+    without = await _patch(door, token, {"phone": "2"})
+    stale = await _patch(door, token, {"phone": "3"}, tag)
+
+    assert (without.status_code, stale.status_code) == (428, 412)
+    refused = await door.of_type(e.REFUSED)
+    assert [r.data["reason"] for r in refused] == ["if_match_required", "stale_version"]
+    assert {r.outcome for r in refused} == {Outcome.DENIED}
+    assert (await door.get("/v1/me", token)).json()["phone"] == "1"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"email": "no-address"},
+        {"given_name": ""},
+        {"given_name": "a\x00b"},
+        {"given_name": "\u202eevil"},
+        {"phone": "call me"},
+        {"role": "administrator"},
+        {"person_id": "x"},
+    ],
+)
+async def test_malformed_correction_is_422(door: Door, body: object) -> None:
+    """AC-DO-13: names and contact details, nothing else."""
+    leader = await door.somebody()
+
+    answer = await _patch(door, await _token(door, leader), body, "*")
+
+    assert answer.status_code == 422
+    assert await door.of_type(e.PROFILE_CORRECTED) == []
+
+
+async def test_without_a_session_a_malformed_request_is_401(door: Door) -> None:
+    """Contract: 401 comes before 422."""
+    answer = await door.at(HOME).patch("/v1/me", content=b"{", headers={"purpose": "nosiness"})
+
+    assert answer.status_code == 401
+    assert answer.headers["www-authenticate"] == "Bearer"
+
+
+async def test_activity_lists_own_logins_with_address_and_device(door: Door) -> None:
+    """AC-SEE-22, AC-USE-1."""
+    leader = await door.somebody()
+    gone = await _token(door, leader, ELSEWHERE)
+    await door.post("/v1/logout", {}, ELSEWHERE, gone)
+    token = await _token(door, leader)
+
+    items = (await door.get("/v1/me/activity", token)).json()["items"]
+
+    assert [item["type"] for item in items[:3]] == [
+        e.SESSION_STARTED,
+        e.SESSION_ENDED,
+        e.SESSION_STARTED,
+    ]
+    assert [item["ip"] for item in items[:3]] == [HOME, ELSEWHERE, ELSEWHERE]
+    assert items[0]["device"] == "Firefox on Windows"
+    assert items[1]["detail"]["reason"] == "logout"
+    assert not [item for item in items if "position" in item]
+    assert "sealed" not in str(items)
+    assert "refresh_digest" not in str(items)
+
+
+async def test_activity_is_paged_without_gaps_and_cursors_are_bound_to_their_owner(
+    door: Door,
+) -> None:
+    """Contract: cursors are sealed and bound to caller and filter."""
+    leader, other = await door.somebody(), await door.somebody("hemi.walker", "Hemi", "Walker")
+    for _ in range(3):
+        await _token(door, leader)
+    token, stranger = await _token(door, leader), await _token(door, other)
+    whole = (await door.get("/v1/me/activity?limit=200", token)).json()["items"]
+
+    paged, cursor = [], ""
+    for _ in range(10):
+        path = f"/v1/me/activity?limit=2{cursor}"
+        page = (await door.get(path, token)).json()
+        paged += page["items"]
+        if page["next_cursor"] is None:
+            break
+        cursor = f"&cursor={page['next_cursor']}"
+    foreign = await door.get(f"/v1/me/activity?limit=2{cursor}", stranger)
+
+    assert paged == whole
+    assert foreign.status_code == 422
+
+
+async def test_activity_shows_nobody_elses_address(door: Door) -> None:
+    """AC-SEE-22: who granted me a role is not shown where they sat."""
+    leader = await door.somebody()
+    token = await _token(door, leader)
+
+    items = (await door.get("/v1/me/activity", token)).json()["items"]
+
+    granted = next(item for item in items if item["type"] == e.ASSIGNMENT_GRANTED)
+    assert granted["ip"] is None
+    assert granted["detail"]["role"] == "school_leader"
+
+
+async def test_activity_of_others_is_not_in_mine(door: Door) -> None:
+    """AC-SEE-22."""
+    leader, other = await door.somebody(), await door.somebody("hemi.walker", "Hemi", "Walker")
+    await _token(door, other, ELSEWHERE)
+
+    items = (await door.get("/v1/me/activity", await _token(door, leader))).json()["items"]
+
+    assert len([i for i in items if i["type"] == e.SESSION_STARTED]) == 1
+    assert ELSEWHERE not in str(items)
+
+
+async def test_password_change_lets_in_with_the_new_one_and_ends_other_sessions(
+    door: Door,
+) -> None:
+    """SG-4, SG-21."""
+    leader = await door.somebody()
+    other, token = await _token(door, leader, ELSEWHERE), await _token(door, leader)
+
+    changed = await door.post(
+        "/v1/me/password",
+        {"current_password": PASSWORD, "new_password": NEW_PASSWORD},
+        token=token,
+    )
+    old = await door.post("/v1/login", {"username": leader.username, "password": PASSWORD})
+    new = await door.post("/v1/login", {"username": leader.username, "password": NEW_PASSWORD})
+
+    assert changed.status_code == 204
+    assert (old.status_code, new.status_code) == (401, 200)
+    assert (await door.get("/v1/me", token)).status_code == 200
+    assert (await door.get("/v1/me", other)).status_code == 401
+    assert all(NEW_PASSWORD.encode() not in r.body for r in await door.log())
+
+
+async def test_password_change_ends_logins_that_are_half_way(door: Door) -> None:
+    """SG-21: a first factor of the old password is worth nothing."""
+    leader = await door.somebody()
+    token = await _token(door, leader)
+    half_way = await door.first_factor(leader)
+    await door.post(
+        "/v1/me/password",
+        {"current_password": PASSWORD, "new_password": NEW_PASSWORD},
+        token=token,
+    )
+    door.next_step()
+
+    answer = await door.verify(half_way, door.code())
+
+    assert answer.status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("current", "new", "status", "code"),
+    [
+        ("wrong-wrong-wrong", NEW_PASSWORD, 401, "bad_credentials"),
+        (PASSWORD, "short", 422, "password_too_short"),
+        (PASSWORD, "aroha-likes-copper-kettles-41", 422, "password_holds_own_details"),
+        (PASSWORD, "password12345", 422, "password_guessable"),
+        (PASSWORD, "seven-copper\x00kettles-sing", 422, "password_malformed"),
+    ],
+)
+async def test_password_change_is_refused_with_its_reason(
+    door: Door, current: str, new: str, status: int, code: str
+) -> None:
+    """SG-4, SG-21."""
+    leader = await door.somebody()
+    token = await _token(door, leader)
+
+    answer = await door.post(
+        "/v1/me/password", {"current_password": current, "new_password": new}, token=token
+    )
+
+    assert (answer.status_code, answer.json()["code"]) == (status, code)
+
+
+async def _invite(door: Door, somebody: Somebody) -> str:
+    effects = door.authz.runtime.effects
+    invitation = new_invitation(effects)
+    payload = invitation_payload(somebody.id, invitation, door.clock.now())
+    event = Event(
+        id=effects.new_id(),
+        type=e.INVITATION_ISSUED,
+        stream=f"person:{somebody.id}",
+        version=await door.person_version(somebody) + 1,
+        recorded_at=door.clock.now(),
+        action="create",
+        touches=(e.person_key(somebody.id),),
+        data=data_of(payload),
+    )
+    await door.append(Group([event]))
+    return invitation
+
+
+async def _enrol(door: Door, invitation: str) -> tuple[str, list[str]]:
+    """Enrol; return the new secret and the recovery codes."""
+    begun = await door.post("/v1/enrolment", {"invitation": invitation, "password": NEW_PASSWORD})
+    assert begun.status_code == 200, begun.text
+    secret = str(begun.json()["totp_secret"])
+    code = pyotp.TOTP(secret).at(door.clock.now())
+    done = await door.post("/v1/enrolment/confirm", {"invitation": invitation, "code": code})
+    assert done.status_code == 200, done.text
+    return secret, done.json()["recovery_codes"]
+
+
+async def test_enrolment_lets_in_with_the_new_password_and_secret(door: Door) -> None:
+    """SG-2."""
+    leader = await door.somebody()
+    secret, codes = await _enrol(door, await _invite(door, leader))
+    door.next_step()
+
+    begun = await door.post("/v1/login", {"username": leader.username, "password": NEW_PASSWORD})
+    token = begun.json()["login_token"]
+    answer = await door.verify(token, pyotp.TOTP(secret).at(door.clock.now()))
+
+    assert answer.status_code == 200
+    assert len(set(codes)) == 10
+    bodies = b"".join(r.body for r in await door.log())
+    assert not [c for c in (*codes, secret, NEW_PASSWORD) if c.encode() in bodies]
+
+
+async def test_nothing_changes_before_the_second_factor_is_confirmed(door: Door) -> None:
+    """SG-2: an invitation alone opens nothing."""
+    leader = await door.somebody()
+    invitation = await _invite(door, leader)
+    await door.post("/v1/enrolment", {"invitation": invitation, "password": NEW_PASSWORD})
+
+    new = await door.post("/v1/login", {"username": leader.username, "password": NEW_PASSWORD})
+    wrong = await door.post("/v1/enrolment/confirm", {"invitation": invitation, "code": "000000"})
+
+    assert new.status_code == 401
+    assert (wrong.status_code, wrong.json()["code"]) == (422, "bad_code")
+    assert (await door.log_in(leader))["token_type"] == "Bearer"
+
+
+async def test_invitation_serves_once_and_ends_the_sessions_there_were(door: Door) -> None:
+    """SG-21: the same path is a forced reset."""
+    leader = await door.somebody()
+    token = await _token(door, leader)
+    invitation = await _invite(door, leader)
+    await _enrol(door, invitation)
+
+    again = await door.post("/v1/enrolment", {"invitation": invitation, "password": NEW_PASSWORD})
+
+    assert (await door.get("/v1/me", token)).status_code == 401
+    assert (again.status_code, again.json()["code"]) == (401, "bad_invitation")
+    assert [s.data["reason"] for s in await door.of_type(e.SESSION_ENDED)] == ["reset"]
+
+
+async def test_old_or_unknown_invitations_are_refused_alike(door: Door) -> None:
+    """SG-4."""
+    leader = await door.somebody()
+    invitation = await _invite(door, leader)
+    door.clock.advance(timedelta(days=7))
+
+    answers = [
+        await door.post("/v1/enrolment", {"invitation": i, "password": NEW_PASSWORD})
+        for i in (invitation, "A" * 43)
+    ]
+
+    assert [(a.status_code, a.json()["code"]) for a in answers] == [(401, "bad_invitation")] * 2
+
+
+async def test_recovery_code_begins_one_session(door: Door) -> None:
+    """SG-2: one-time, like every code."""
+    leader = await door.somebody()
+    _, codes = await _enrol(door, await _invite(door, leader))
+    statuses = []
+    for code in (codes[0], codes[0], codes[1].upper(), "aaaa-aaaa-aaaa-aaaa"):
+        begun = await door.post(
+            "/v1/login", {"username": leader.username, "password": NEW_PASSWORD}
+        )
+        token = begun.json()["login_token"]
+        answer = await door.verify(token, code, method="recovery_code")
+        statuses.append(answer.status_code)
+
+    assert statuses == [200, 401, 200, 401]
+
+
+async def test_reset_credentials_let_nobody_in(door: Door) -> None:
+    """SG-21: a forced reset is a containment act."""
+    leader = await door.somebody()
+    half_way = await door.first_factor(leader)
+    event = Event(
+        id=door.authz.runtime.effects.new_id(),
+        type=e.CREDENTIALS_RESET,
+        stream=f"person:{leader.id}",
+        version=await door.person_version(leader) + 1,
+        recorded_at=door.clock.now(),
+        action="update",
+        touches=(e.person_key(leader.id), e.login_key(leader.id)),
+        data=data_of(e.CredentialsReset(person_id=leader.id)),
+    )
+    await door.append(Group([event]))
+
+    first = await door.post("/v1/login", {"username": leader.username, "password": PASSWORD})
+    second = await door.verify(half_way, door.code())
+
+    assert (first.status_code, second.status_code) == (401, 401)
+
+
+async def test_five_hundred_people_are_built_within_a_second(door: Door) -> None:
+    """A demonstration begins quickly."""
+    runtime = door.authz.runtime
+    ids = [runtime.effects.new_id() for _ in range(500)]
+    await runtime.keys.load((r for i in ids for r in seeding.needed_keys(i)), create=True)
+    kept, now = kept_password(), door.clock.now()
+    profile = e.Profile(given_name="Aroha", family_name="Ngata", email="a@kowhai.example")
+
+    started = perf_counter()
+    built = [
+        seeding.person_events(
+            runtime.keys,
+            runtime.effects,
+            door.authz.usernames,
+            person_id=person_id,
+            username=f"staff.{number}",
+            profile=profile,
+            password_hash=kept,
+            totp_secret=TOTP_SECRET,
+            assignments=[],
+            recorded_at=now,
+        )
+        for number, person_id in enumerate(ids)
+    ]
+    seconds = perf_counter() - started
+
+    assert seconds < 1
+    assert [event.version for event in built[0]] == [1, 2, 3]
+    await door.append(Group([event for events in built for event in events]))
+    assert await runtime.pool.fetchval("select count(*) from authz.account") == 500

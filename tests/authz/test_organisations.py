@@ -1,0 +1,156 @@
+"""Organisations and catchments: an administrator's to make, their members' to see."""
+
+from datetime import timedelta
+from http import HTTPStatus
+from uuid import uuid4
+
+import httpx
+import pytest
+
+from services.authz import events as e
+from services.authz.events import OrganisationKind
+from tests.authz.staffed import KOTARE, MATAI, RIMU, STAFF, TUI, Region, region
+from tests.conftest import Clock
+
+__all__ = ["region"]
+
+NEW = {"kind": "school", "name": "Kauri School", "time_zone": "Pacific/Auckland"}
+
+
+async def serve(
+    region: Region, provider: str, school: str, who: str = "admin", **more: str
+) -> httpx.Response:
+    path = f"/v1/organisations/{region.organisations[provider]}/catchment"
+    body = {"school_id": str(region.organisations[school]), **more}
+    return await region.call(who, "POST", path, body)
+
+
+async def test_one_lists_the_organisations_one_belongs_to(region: Region) -> None:
+    """AC-SEE-22; what else exists is absent."""
+    for who in ("leader", "contact", "manager"):
+        listed = await region.call(who, "GET", "/v1/organisations")
+        own = str(region.organisations[STAFF[who][1]])
+        assert [o["id"] for o in listed.json()["items"]] == [own]
+        assert listed.json()["next_cursor"] is None
+    assert (await region.log(e.READ))[-1].event.shown == {"organisation": [own]}
+
+
+async def test_administrators_list_them_all_page_by_page(region: Region) -> None:
+    """AC-DO-16."""
+    seen: list[str] = []
+    cursor = ""
+    while True:
+        query = f"?limit=2{cursor and f'&cursor={cursor}'}"
+        page = (await region.call("admin", "GET", f"/v1/organisations{query}")).json()
+        seen += [o["id"] for o in page["items"]]
+        cursor = page["next_cursor"]
+        if cursor is None:
+            break
+    assert sorted(seen) == sorted(str(o) for o in region.organisations.values())
+
+
+async def test_somebody_elses_cursor_is_malformed(region: Region) -> None:
+    """Contract: cursors are bound to caller and filter."""
+    path = "/v1/organisations?limit=2"
+    cursor = (await region.call("admin", "GET", path)).json()["next_cursor"]
+    for who, where in (
+        ("leader", "/v1/organisations"),
+        ("admin", f"/v1/organisations/{region.organisations[MATAI]}/staff"),
+    ):
+        answer = await region.call(who, "GET", f"{where}?cursor={cursor}")
+        assert answer.status_code == HTTPStatus.UNPROCESSABLE_ENTITY
+
+
+async def test_other_organisations_and_none_answer_alike(region: Region) -> None:
+    """AC-SEE: what one may not see answers as if it did not exist."""
+    other = await region.call("leader", "GET", f"/v1/organisations/{region.organisations[RIMU]}")
+    none = await region.call("leader", "GET", f"/v1/organisations/{uuid4()}")
+    assert other.status_code == none.status_code == HTTPStatus.NOT_FOUND
+    assert other.content == none.content
+    assert len(await region.log(e.REFUSED)) == 2
+
+
+async def test_an_administrator_registers_organisations(region: Region) -> None:
+    """AC-DO-16."""
+    made = await region.call("admin", "POST", "/v1/organisations", NEW)
+    assert made.status_code == HTTPStatus.CREATED, made.text
+    found = await region.call("admin", "GET", f"/v1/organisations/{made.json()['id']}")
+    assert found.json() == made.json()
+    assert (await region.log(e.ORGANISATION_REGISTERED))[-1].event.grounds[0].clause == "AC-DO-16"
+
+
+@pytest.mark.parametrize("who", sorted(set(STAFF) - {"admin"}))
+async def test_nobody_else_registers_organisations(region: Region, who: str) -> None:
+    """AC-DO-16."""
+    made = await region.call(who, "POST", "/v1/organisations", NEW)
+    assert made.status_code == HTTPStatus.FORBIDDEN
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"kind": "club"}, {"time_zone": "Pacific/Nowhere"}, {"name": ""}, {"id": "1"}]
+)
+async def test_an_organisation_must_make_sense(region: Region, wrong: dict[str, str]) -> None:
+    made = await region.call("admin", "POST", "/v1/organisations", {**NEW, **wrong})
+    assert made.status_code == HTTPStatus.UNPROCESSABLE_ENTITY
+
+
+async def test_a_repeated_registration_makes_one_organisation(region: Region) -> None:
+    """Contract: Idempotency-Key."""
+    key, before = {"idempotency-key": "o-1"}, len(await region.log(e.ORGANISATION_REGISTERED))
+    first = await region.call("admin", "POST", "/v1/organisations", NEW, headers=key)
+    again = await region.call("admin", "POST", "/v1/organisations", NEW, headers=key)
+    assert first.json() == again.json()
+    assert len(await region.log(e.ORGANISATION_REGISTERED)) == before + 1
+
+
+async def test_a_key_is_scoped_to_its_person(region: Region) -> None:
+    """Contract: Idempotency-Key is scoped to person, route and key."""
+    key = {"idempotency-key": "o-1"}
+    await region.call("admin", "POST", "/v1/organisations", NEW, headers=key)
+    other = await region.call("leader", "POST", "/v1/organisations", NEW, headers=key)
+    assert other.status_code == HTTPStatus.FORBIDDEN
+
+
+@pytest.mark.parametrize("provider", [KOTARE, TUI])
+async def test_an_administrator_gives_a_school_to_a_provider(
+    region: Region, provider: str
+) -> None:
+    """AC-DO-16."""
+    made = await serve(region, provider, MATAI)
+    assert made.status_code == HTTPStatus.CREATED, made.text
+    event = (await region.log(e.CATCHMENT_CHANGED))[-1].event
+    assert e.catchment_key(region.organisations[MATAI]) in event.touches
+    assert made.json()["until"] is None
+
+
+async def test_a_catchment_joins_a_provider_and_a_school(region: Region) -> None:
+    for provider, school in ((MATAI, RIMU), (KOTARE, TUI)):
+        made = await serve(region, provider, school)
+        assert made.status_code == HTTPStatus.UNPROCESSABLE_ENTITY
+
+
+async def test_nobody_else_changes_catchments(region: Region) -> None:
+    """AC-DO-16: the lead of the provider neither."""
+    assert (await serve(region, KOTARE, MATAI, "lead")).status_code == HTTPStatus.NOT_FOUND
+
+
+async def test_a_school_has_one_asp_at_a_time(region: Region, clock: Clock) -> None:
+    """Words: the provider whose catchment holds a school is one."""
+    await region.organisation("Kea Attendance", OrganisationKind.ASP)
+    start, change = clock.now(), clock.now() + timedelta(days=30)
+    await serve(region, KOTARE, MATAI, **{"from": start.isoformat()})
+    early = await serve(region, "Kea Attendance", MATAI)
+    assert early.status_code == HTTPStatus.CONFLICT
+    ended = await serve(
+        region, KOTARE, MATAI, **{"from": start.isoformat(), "until": change.isoformat()}
+    )
+    assert ended.status_code == HTTPStatus.CREATED, ended.text
+    then = await serve(region, "Kea Attendance", MATAI, **{"from": change.isoformat()})
+    assert then.status_code == HTTPStatus.CREATED, then.text
+    assert (await serve(region, TUI, MATAI)).status_code == HTTPStatus.CREATED
+
+
+async def test_an_isp_serves_one_school(region: Region) -> None:
+    """Words: an in-school provider serves one school."""
+    assert (await serve(region, TUI, MATAI)).status_code == HTTPStatus.CREATED
+    assert (await serve(region, TUI, RIMU)).status_code == HTTPStatus.CONFLICT

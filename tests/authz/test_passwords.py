@@ -1,0 +1,111 @@
+"""What may be a password, and how it is kept (SG-4, SG-21)."""
+
+import asyncio
+
+import pytest
+
+from services.authz import passwords as p
+from services.authz.events import Profile
+from services.kernel.effects import Effects
+from services.kernel.errors import TooManyRequests
+
+PROFILE = Profile(given_name="Māia-Rose", family_name="O'Brien", email="rosie.field@school.example")
+OWN = p.own_details(PROFILE, "mbrien7")
+
+
+@pytest.mark.parametrize(
+    "good",
+    [
+        "granite-otter-lantern-94-quilt",
+        "correct staple unlikely horse",
+        "ngā rākau roa o te ngahere",
+        "x7!Kq9#vLm2$Zp",
+        "\N{SNOWMAN} walks in seven quiet valleys",
+    ],
+)
+def test_long_unguessable_passwords_are_taken(good: str) -> None:
+    """SG-4: length over complexity."""
+    assert p.check(good, OWN) is None  # type: ignore[func-returns-value] # it raises, or nothing
+
+
+@pytest.mark.parametrize(
+    ("bad", "refusal"),
+    [
+        ("short-otter", p.PasswordTooShort),
+        ("", p.PasswordTooShort),
+        ("ab" * 65, p.PasswordTooLong),
+        ("granite-otter\x00-lantern-94", p.PasswordMalformed),
+        ("granite-otter\n-lantern-94-quilt", p.PasswordMalformed),
+        ("password1234", p.PasswordGuessable),
+        ("aaaaaaaaaaaaaaaa", p.PasswordGuessable),
+        ("qwertyuiop123456", p.PasswordGuessable),
+        ("123456789012345", p.PasswordGuessable),
+        ("granite-BRIEN-lantern-94-quilt", p.PasswordHoldsOwnDetails),
+        ("granite-māia-lantern-94-quilt", p.PasswordHoldsOwnDetails),
+        ("granite-otter-rosie-94-quilt", p.PasswordHoldsOwnDetails),
+        ("field-granite-otter-lantern", p.PasswordHoldsOwnDetails),
+        ("granite-otter-mbrien7-quilt", p.PasswordHoldsOwnDetails),
+    ],
+)
+def test_refused_passwords_say_why(bad: str, refusal: type[p.PasswordRefused]) -> None:
+    """SG-4, SG-21."""
+    with pytest.raises(refusal) as refused:
+        p.check(bad, OWN)
+
+    assert type(refused.value) is refusal
+    assert refused.value.status == 422
+    assert bad == "" or bad not in refused.value.detail
+
+
+def test_every_refusal_has_a_code_of_its_own() -> None:
+    """So that a client can say what to do."""
+    refusals = p.PasswordRefused.__subclasses__()
+
+    assert len({r.code for r in refusals}) == len(refusals) == 5
+
+
+def test_name_parts_of_two_letters_forbid_nothing() -> None:
+    """SG-21: Jo may have a password with jo in it."""
+    short = Profile(given_name="Jo", family_name="Li", email="jl@school.example")
+
+    assert p.own_details(short, "jl") == frozenset()
+
+
+def test_same_characters_from_another_keyboard_are_the_same_password() -> None:
+    """Composed and decomposed letters are one text."""
+    kept = p.hash_password("ngā rākau roa o te ngahere", b"0" * 16)
+
+    assert p.matches(kept, "nga\u0304 ra\u0304kau roa o te ngahere")
+
+
+def test_hash_is_argon2id_with_owasp_parameters() -> None:
+    """OWASP password storage: 19 MiB, two passes, one lane."""
+    kept = p.hash_password("granite-otter-lantern-94-quilt", b"0" * 16)
+
+    assert kept.startswith("$argon2id$v=19$m=19456,t=2,p=1$")
+    assert p.matches(kept, "granite-otter-lantern-94-quilt")
+    assert not p.matches(kept, "granite-otter-lantern-94-quilT")
+    assert not p.matches("not a hash", "granite-otter-lantern-94-quilt")
+
+
+async def test_no_kept_hash_never_fits() -> None:
+    """SG-4: an unknown account does the work and fails."""
+    passwords = p.Passwords(Effects())
+
+    assert not await passwords.verify(None, "granite-otter-lantern-94-quilt")
+    passwords.close()
+
+
+async def test_flood_of_hashing_is_refused_beyond_a_bound() -> None:
+    """Nobody takes all memory by logging in."""
+    passwords = p.Passwords(Effects())
+
+    answers = await asyncio.gather(
+        *(passwords.verify(None, "x" * 12) for _ in range(60)), return_exceptions=True
+    )
+
+    refused = [a for a in answers if isinstance(a, TooManyRequests)]
+    assert len(refused) == 60 - 32
+    assert [a for a in answers if a is False] == [False] * 32
+    assert refused[0].retry_after_s == 1
+    passwords.close()

@@ -78,8 +78,13 @@ def load(settings: Settings) -> None:
 
 @demo.command()
 @click.option("--seed", default=1, show_default=True, help="Another seed is another day.")
-@click.option("--scale", default=1.0, show_default=True, type=click.FloatRange(0.02, 10),
-              help="How much is done, 1 being a few thousand requests.")
+@click.option(
+    "--scale",
+    default=1.0,
+    show_default=True,
+    type=click.FloatRange(0.02, 10),
+    help="How much is done, 1 being a few thousand requests.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 @click.pass_obj
 def day(settings: Settings, seed: int, scale: float, *, as_json: bool) -> None:

@@ -116,7 +116,7 @@ async def serve(
     serving = asyncio.create_task(server.serve(sockets=[claimed]))
     stopping = asyncio.create_task(stop.wait())
     try:
-        while not (server.started or serving.done() or stop.is_set()):
+        while not (server.started or serving.done() or stop.is_set()):  # noqa: ASYNC110 - uvicorn tells by an attribute only
             await asyncio.sleep(0.01)
         if server.started:
             ready()

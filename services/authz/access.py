@@ -8,7 +8,7 @@ with every decision.
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final
 from uuid import UUID
 
@@ -27,6 +27,9 @@ TYPE: Final = "at+jwt"
 _CACHE: Final = 4096
 _REQUIRED: Final = ("exp", "iat", "sub", "aud", "iss", "jti")
 _LONGEST: Final = 2048
+#: how long a retired key may still be accepted, and how often an unknown one is looked for
+_KEYS_LAST: Final = timedelta(seconds=60)
+_LOOK_AGAIN: Final = timedelta(seconds=1)
 
 
 class Claims(msgspec.Struct, frozen=True):
@@ -42,7 +45,8 @@ class Claims(msgspec.Struct, frozen=True):
 class AccessTokens:
     """Verifies access tokens with the public keys that the log carries.
 
-    A verified token is remembered until it expires, so that its signature is checked once.
+    A verified token is remembered for up to a minute, so that its signature is seldom checked
+    twice. A retired key is refused within that minute; whether a session lives is asked every time.
     """
 
     def __init__(self, pool: asyncpg.Pool, schema: str) -> None:
@@ -50,15 +54,18 @@ class AccessTokens:
         self._schema = schema
         self._keys: dict[str, Ed25519PublicKey] = {}
         self._known: OrderedDict[str, Claims] = OrderedDict()
+        self._loaded_at: datetime | None = None
 
     async def claims(self, request: Request, now: datetime) -> Claims:
         """Return the claims of the request's bearer token; raise :class:`Unauthenticated`."""
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not token or len(token) > _LONGEST:
             raise Unauthenticated
+        if self._loaded_at is not None and now - self._loaded_at > _KEYS_LAST:
+            self.forget_keys()
         claims = self._known.get(token)
         if claims is None:
-            claims = self._known[token] = await self._verify(token)
+            claims = self._known[token] = await self._verify(token, now)
             if len(self._known) > _CACHE:
                 self._known.popitem(last=False)
         if claims.expires_at <= now:
@@ -74,11 +81,12 @@ class AccessTokens:
         return claims.person_id, claims.session_id, claims.expires_at
 
     def forget_keys(self) -> None:
-        """Load the keys again: one was retired."""
+        """Load the keys again: one may have been retired."""
+        self._loaded_at = None
         self._keys.clear()
         self._known.clear()
 
-    async def _verify(self, token: str) -> Claims:
+    async def _verify(self, token: str, now: datetime) -> Claims:
         try:
             head = jwt.get_unverified_header(token)
             kid = head.get("kid")
@@ -86,7 +94,7 @@ class AccessTokens:
                 raise Unauthenticated
             payload = jwt.decode(
                 token,
-                await self._key(kid),
+                await self._key(kid, now),
                 algorithms=[ALGORITHM],
                 audience=AUDIENCE,
                 issuer=ISSUER,
@@ -96,8 +104,11 @@ class AccessTokens:
         except (jwt.InvalidTokenError, ValueError, KeyError, TypeError):
             raise Unauthenticated from None
 
-    async def _key(self, kid: str) -> Ed25519PublicKey:
-        if kid not in self._keys:
+    async def _key(self, kid: str, now: datetime) -> Ed25519PublicKey:
+        """Return the key called ``kid``; unknown names cost one look a second, not one each."""
+        recent = self._loaded_at is not None and now - self._loaded_at < _LOOK_AGAIN
+        if kid not in self._keys and not (recent and self._keys):
+            self._loaded_at = now
             rows = await self._pool.fetch(
                 f"select kid, public_key from {self._schema}.signing_key where retired_at is null"
             )

@@ -151,6 +151,7 @@ class Authz:
     async def _housekeeping(self) -> None:
         await self.throttle.sweep()
         await self.signing_keys.turn(self.access_life)
+        self.access.forget_keys()
 
 
 async def build(installation: Installation, settings: Settings) -> Authz:

@@ -102,7 +102,8 @@ def evolve_person(person: Person | None, event: Event) -> Person | None:  # noqa
                 granted.starts_at,
                 granted.ends_at,
             )
-            return replace(person, assignments=(*person.assignments, new))
+            others = (a for a in person.assignments if a.id != new.id)
+            return replace(person, assignments=(*others, new))
         case e.ASSIGNMENT_REVOKED:
             gone = UUID(data["assignment_id"])
             left = tuple(

@@ -52,7 +52,7 @@ class Policy:
         if not self.rows:
             raise BadPolicy("the policy has no rows")
         for row in self.rows:
-            if not all(row[:4]) or not row.needs:
+            if not all(row[:4]) or not row.needs or not all(row.needs):
                 raise BadPolicy(f"an empty term in {row}")
         self.version = hashlib.sha256(source or repr(self.rows).encode()).hexdigest()[:16]
         names = sorted({name for row in self.rows for name in row.needs})
@@ -105,9 +105,7 @@ class Policy:
             known = self._answers[key] = self._decide_parts(role, action, kind, facts)
         return known
 
-    def _decide_parts(
-        self, role: str, action: str, kind: str, facts: int
-    ) -> tuple[Granted, ...]:
+    def _decide_parts(self, role: str, action: str, kind: str, facts: int) -> tuple[Granted, ...]:
         rows = self._parts.get((role, action, kind))
         if rows is None:
             rows = self._parts.get((ANY_ROLE, action, kind), ())

@@ -182,7 +182,8 @@ class Enrolment:
             self._limits,
             Actor(person_id=person.id),
         )
-        once = (f"invitation:{digest(invitation)}".encode(), totp.step_once(person.id, step))
+        # The step is used up by TotpEnrolled itself; its once-key may be the former secret's.
+        once = (f"invitation:{digest(invitation)}".encode(),)
         guards = (e.person_key(person.id), e.login_key(person.id))
         return Draft(Group([*events, *ended], account.at, guards, once=once), codes)
 

@@ -88,11 +88,21 @@ class Failures:
             e.LOGIN_FAILED,
             call,
             action="login",
-            actor=Actor(person_id=person_id),
+            actor=Actor(person_id=person_id, organisation_id=await self._home(person_id)),
             outcome=Outcome.FAILED,
             data={"account": account, "stage": stage, "reason": reason},
         )
         await self._runtime.log.append(Group([event]))
+
+    async def _home(self, person_id: UUID | None) -> UUID | None:
+        """Return where a person works, so that their organisation sees it; asked of nobody too."""
+        organisation_id: UUID | None = await self._runtime.pool.fetchval(
+            "select organisation_id from authz.assignment where person_id = $1"
+            " and starts_at <= $2 and (ends_at is null or ends_at > $2) order by starts_at, id",
+            person_id,
+            self._runtime.effects.now(),
+        )
+        return organisation_id
 
     def throttled(self, call: Call) -> None:
         """Count an attempt that was not tried."""

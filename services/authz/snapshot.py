@@ -33,7 +33,7 @@ from services.kernel.errors import Unauthenticated
 from services.kernel.projection import Connection
 
 _CALLER: Final = (
-    f"select (select min(position) from authz.projection) as at, {CALLER_COLUMNS}"  # noqa: S608 - no input
+    f"select (select min(position) from authz.projection) as at, {CALLER_COLUMNS}"
     f" from (select) one{caller_joins('authz', '$1', '$2')}"
 )
 

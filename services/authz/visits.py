@@ -21,7 +21,7 @@ from services.kernel.errors import Unauthenticated
 from services.kernel.http import Call, call_of
 from services.kernel.runtime import Runtime
 
-_LIVE = f"select {CALLER_COLUMNS} from (select) one{caller_joins('authz', '$1', '$2')}"  # noqa: S608 - no input
+_LIVE = f"select {CALLER_COLUMNS} from (select) one{caller_joins('authz', '$1', '$2')}"
 
 
 @dataclass(frozen=True, slots=True)

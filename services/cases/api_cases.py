@@ -11,7 +11,7 @@ from services.cases.events import RecordKind
 from services.cases.explaining import explain
 from services.cases.front import Front, json_response
 from services.cases.lists import MAX_LIMIT
-from services.cases.parts import wanted_parts
+from services.cases.parts import wanted_part, wanted_parts
 from services.cases.reading import document_of, read_item
 from services.cases.record import Status
 from services.kernel.errors import Malformed
@@ -57,7 +57,7 @@ def _reading(routes: APIRouter, front: Front) -> None:
     @routes.get("/{case_id}/why")
     async def why(request: Request, case_id: UUID, part: str) -> Response:
         """Explain on which assignment and clause a part that one sees rests."""
-        (name,) = wanted_parts(part) or {""}
+        name = wanted_part(part)
         asked = await front.asked(request, "read")
         body = await front.run(asked, lambda: explain(front.desk, asked, _KIND, case_id, name))
         return json_response(body)

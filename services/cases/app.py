@@ -42,6 +42,7 @@ class Cases:
     def _application(self) -> FastAPI:
         app = FastAPI(title="Casewarden cases", version="1", docs_url=None, redoc_url=None)
         install_errors(app)
+        self.front.install(app)
         self.windows.count_unauthenticated(app, e.UNAUTHENTICATED)
         for module in (api_requests, api_cases, api_students):
             app.include_router(module.router(self.front))

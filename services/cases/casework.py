@@ -10,7 +10,7 @@ from services.cases import events as e
 from services.cases.desk import Change, Command
 from services.cases.events import Label, PlanStatus
 from services.cases.record import Status
-from services.cases.requests import require_holder, require_provider, require_status
+from services.cases.requests import Holder, require_holder, require_provider, require_status
 from services.kernel.errors import Conflict, Forbidden, NotFound
 
 
@@ -21,13 +21,20 @@ def name_primary_contact(person_id: UUID) -> Command:
         change.permit("name_primary_contact", "case")
         if person_id == change.loaded.caller.person.id:
             raise Forbidden
+        holder = await require_holder(change, change.record.school_id, person_id)
         change.require_match()
         require_status(change, Status.ACTIVE)
-        school_id = change.record.school_id
-        contact = await require_holder(change, school_id, person_id, Role.PRIMARY_CONTACT)
+        contact = holder.as_(Role.PRIMARY_CONTACT)
         change.write(e.PrimaryContactNamed(primary_contact=contact))
 
     return command
+
+
+async def _colleague(change: Change, person_id: UUID) -> Holder:
+    """Return somebody of the provider that has the case; all others are unknown (404)."""
+    provider_id = change.record.provider_id
+    assert provider_id is not None  # noqa: S101 - a case has a provider
+    return await require_holder(change, provider_id, person_id)
 
 
 def assign(person_id: UUID) -> Command:
@@ -35,10 +42,9 @@ def assign(person_id: UUID) -> Command:
 
     async def command(change: Change) -> None:
         change.permit("assign", "case")
+        holder = await _colleague(change, person_id)
         require_status(change, Status.ACTIVE)
-        provider_id = change.record.provider_id
-        assert provider_id is not None  # noqa: S101 - a case has a provider
-        manager = await require_holder(change, provider_id, person_id, Role.ASP_CASE_MANAGER)
+        manager = holder.as_(Role.ASP_CASE_MANAGER)
         if manager == change.record.case_manager:
             raise Conflict
         change.write(e.CaseAssigned(case_manager=manager))
@@ -51,10 +57,9 @@ def name_team_member(person_id: UUID) -> Command:
 
     async def command(change: Change) -> None:
         change.permit("name_team", "case")
+        holder = await _colleague(change, person_id)
         require_status(change, Status.ACTIVE)
-        provider_id = change.record.provider_id
-        assert provider_id is not None  # noqa: S101 - a case has a provider
-        member = await require_holder(change, provider_id, person_id, Role.ASP_CASE_MANAGER)
+        member = holder.as_(Role.ASP_CASE_MANAGER)
         if member in change.record.team:
             raise Conflict
         change.write(e.TeamMemberNamed(member=member))

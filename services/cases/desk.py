@@ -5,7 +5,7 @@ are durable. A refusal is drafted like a disclosure; what is hidden and what is 
 alike. Nothing here knows HTTP beyond problems, and nothing here opens a record it does not show.
 """
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, NamedTuple
@@ -15,6 +15,7 @@ import msgspec
 
 from services.authz.access import Claims
 from services.authz.directory import Assignment
+from services.authz.events import Role
 from services.cases import events as e
 from services.cases.events import Box, RecordKind, Staff, record_key, student_key
 from services.cases.loading import Asking, Loaded, Loader
@@ -245,9 +246,20 @@ class Change:
         self.made: dict[str, UUID] = {}
         self.shown: dict[str, list[UUID]] = {}
 
-    def permit(self, action: str, object_: str, *things: str) -> Staff:
-        """Return the caller in the assignment that lets them; raise :class:`Forbidden`."""
-        basis = self.sight.may(action, object_, *things)
+    def permit(
+        self,
+        action: str,
+        object_: str,
+        thing: str = "",
+        owners: Collection[UUID] = (),
+        prefer: Collection[Role] = (),
+    ) -> Staff:
+        """Return the caller in the assignment that lets them; raise :class:`Forbidden`.
+
+        Of several, one in a role that is preferred. For ``thing`` see :meth:`Sight.may`.
+        """
+        preferred = self.sight.may(action, object_, thing, owners, prefer) if prefer else None
+        basis = preferred or self.sight.may(action, object_, thing, owners)
         if basis is None:
             raise Forbidden
         self.basis = self.basis or basis
@@ -271,8 +283,10 @@ class Change:
         event_id = pen.event_id if pen else self.desk.runtime.effects.new_id()
         stream = stream_of(self.record.id, self.record.kind)
         version = self.after.version + 1
-        touches = (record_key(self.record.id),)
-        self.facts.append(Fact(event_id, payload, stream, version, touches))
+        touches = [record_key(self.record.id)]
+        if self.record.request_id is not None:
+            touches.append(record_key(self.record.request_id))
+        self.facts.append(Fact(event_id, payload, stream, version, tuple(touches)))
         evolved = evolve(self.after, _event_of(self.facts[-1], self.now))
         assert evolved is not None  # noqa: S101 - a record that exists stays one
         self.after = evolved
@@ -378,7 +392,11 @@ async def _appended(desk: Desk, change: Change, fact: Fact) -> Event:
         event_id=fact.event_id,
     )
     return msgspec.structs.replace(
-        event, stream=fact.stream, version=fact.version, touches=fact.touches
+        event,
+        recorded_at=change.now,  # so that what is folded is what the answer's version was made of
+        stream=fact.stream,
+        version=fact.version,
+        touches=fact.touches,
     )
 
 
@@ -390,6 +408,7 @@ async def _view_after(desk: Desk, loaded: Loaded, change: Change) -> View | None
     if not sight:
         return None
     people = {s.person_id for s in (*change.after.staff, *change.after.team)}
-    if people - loaded.people.keys():
+    provider = change.after.provider_id
+    if people - loaded.people.keys() or (provider and provider not in loaded.organisations):
         return None
     return await desk.view(loaded, sight)

@@ -19,14 +19,14 @@ async def explain(
     loaded = await desk.load(asked, kind, record_id)
     object_ = ObjectRef(kind, str(record_id))
     sight = desk.see(loaded)
-    if sight is None or part not in sight.parts:
+    bases = desk.renderer.basis(loaded, sight).get(part) if sight else None
+    if sight is None or not bases:
         return await desk.refuse(asked, loaded, object_, NotFound())
-    basis = sight.parts[part]
     event = await desk.event(
         asked,
         loaded.asking,
         e.READ,
-        grounds=grounds_of({part: basis}),
+        grounds=grounds_of({part: bases}),
         student_id=sight.record.student_id,
         object_=object_,
     )
@@ -40,6 +40,7 @@ async def explain(
                 "assignment_id": basis.assignment.id,
                 "organisation_id": basis.assignment.organisation_id,
             }
+            for basis in bases
         ],
         "policy_version": desk.judge.policy.version,
         "valid_until": loaded.caller.valid_until,

@@ -9,6 +9,8 @@ from http import HTTPStatus
 from typing import TypeVar
 from uuid import UUID
 
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -19,10 +21,10 @@ from services.cases.events import RecordKind
 from services.cases.lists import Lists
 from services.cases.rendering import canonical
 from services.kernel.budgets import RefusalBudget
-from services.kernel.errors import Forbidden, NotFound, Unauthenticated
+from services.kernel.errors import Forbidden, Malformed, NotFound, Unauthenticated
 from services.kernel.etags import not_modified
 from services.kernel.handling import Draft
-from services.kernel.http import call_of
+from services.kernel.http import as_problem, call_of, problem_response
 from services.kernel.idempotency import Idempotency, Made
 
 JSON = "application/json"
@@ -57,6 +59,22 @@ class Front:
         self._budget.check(claims.person_id, now)
         if_match = tuple(request.headers.getlist("if-match"))
         return Asked(call_of(request), claims, action, if_match)
+
+    async def signed_in(self, request: Request) -> None:
+        """Raise :class:`Unauthenticated` unless a live session stands behind the request."""
+        now = self.desk.now()
+        claims = await self._tokens.claims(request, now)
+        await self.desk.loader.asking(claims, now)
+
+    def install(self, app: FastAPI) -> None:
+        """Answer what is malformed as malformed only to who is signed in: 401 comes first."""
+
+        async def render(request: Request, error: Exception) -> Response:
+            await self.signed_in(request)
+            return problem_response(as_problem(error), request.scope["casewarden.request_id"])
+
+        for kind in (Malformed, RequestValidationError):
+            app.add_exception_handler(kind, render)
 
     async def run(self, asked: Asked, decide: Callable[[], Awaitable[Draft[T]]]) -> T:
         """Run a decision; a refusal is counted against the caller's budget."""

@@ -5,7 +5,7 @@ index, and each row is then decided like a single read. What a caller may not se
 counted nor skipped visibly.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
 from typing import Any, Final
@@ -207,7 +207,7 @@ class Lists:
         grounds: dict[tuple[UUID, str], Ground] = {}
         for student, _ in hits:
             if student.school_id is not None:
-                _merge(grounds, {"student_basic": schools[student.school_id]})
+                _merge(grounds, {"student_basic": (schools[student.school_id],)})
         ids = [student.id for student, _ in hits]
         event_id = desk.runtime.effects.new_id()
         event = await desk.event(
@@ -284,7 +284,7 @@ class Lists:
             asked,
             asking,
             e.READ,
-            grounds=grounds_of(parts),
+            grounds=grounds_of({part: (basis,) for part, basis in parts.items()}),
             student_id=student_id,
             object_=object_,
             shown={part: [student_id] for part in parts},
@@ -346,7 +346,7 @@ def _loaded(asking: Asking, row: Any) -> Loaded:  # noqa: ANN401 - a database ro
     )
 
 
-def _merge(grounds: dict[tuple[UUID, str], Ground], basis: dict[str, Basis]) -> None:
+def _merge(grounds: dict[tuple[UUID, str], Ground], basis: Mapping[str, Sequence[Basis]]) -> None:
     """Add ``basis`` to ``grounds``, one ground for each assignment and clause."""
     for ground in grounds_of(basis):
         key = (ground.assignment_id, ground.clause)

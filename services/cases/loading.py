@@ -34,11 +34,9 @@ _RECORD: Final = f"""
 select {_POSITION}, {CALLER_COLUMNS}, r.id as record_id, r.state as record_state,
     st.state as student_state,
     (select array_agg(q.state) from cases.person q where q.id = any(r.people)) as people,
-    (select array_agg(o.state) from cases.organisation o where o.id = any(r.organisations))
-        as organisations,
-    (select array_agg(h.state) from cases.record h
-        where h.student_id = r.student_id and h.id <> r.id and h.created_at <= r.created_at)
-        as earlier
+    (select array_agg(o.state) from cases.organisation o where o.id = any(
+        r.organisations || coalesce(before.organisations, '{{}}'))) as organisations,
+    before.states as earlier
 from (select 1) as one
     {caller_joins("cases", "$1", "$2")}
     left join lateral (
@@ -48,6 +46,12 @@ from (select 1) as one
         limit 1
     ) r on true
     left join cases.student st on st.id = r.student_id
+    left join lateral (
+        select array_agg(h.state order by h.created_at, h.id) as states,
+            array_agg(h.school_id) || array_agg(h.provider_id) as organisations
+        from cases.record h
+        where h.student_id = r.student_id and h.id <> r.id and h.created_at <= r.created_at
+    ) before on true
 """
 
 _CALLER: Final = f"""

@@ -30,3 +30,10 @@ def wanted_parts(text: str | None) -> frozenset[str] | None:
     if not names <= set(PARTS):
         raise Malformed("parts: unknown part")
     return names
+
+
+def wanted_part(text: str) -> str:
+    """Return the one part called ``text``; raise :class:`Malformed` for anything else."""
+    if text not in PARTS:
+        raise Malformed("part: unknown part")
+    return text

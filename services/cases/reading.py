@@ -47,7 +47,7 @@ async def _read(
         asked,
         loaded.asking,
         e.READ,
-        grounds=grounds_of({"items": basis}),
+        grounds=grounds_of({"items": (basis,)}),
         student_id=sight.record.student_id,
         object_=object_,
         shown={"items": [item_id]},

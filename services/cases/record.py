@@ -4,6 +4,7 @@
 as it came; nothing here opens anything, reads a clock, or knows who is asking.
 """
 
+from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
@@ -42,7 +43,8 @@ class Item(msgspec.Struct, frozen=True):
     text: Box
     shared: bool = False
     labels: tuple[Label, ...] = ()
-    labelled_by: UUID | None = None
+    #: the assignment that set each label: who set it may remove it (AC-DO-6)
+    labelled_by: Mapping[Label, UUID] = {}
     summary: Box | None = None
     edited_at: datetime | None = None
 
@@ -247,7 +249,7 @@ def _evolve_content(record: Record, payload: msgspec.Struct, moment: datetime) -
                 payload.text,
                 payload.shared_with_school,
                 payload.labels,
-                payload.labelled_by,
+                _setters({}, payload.labels, payload.labelled_by),
                 payload.summary,
             )
             return _replace(record, items=(*record.items, item))
@@ -263,6 +265,7 @@ def _evolve_content(record: Record, payload: msgspec.Struct, moment: datetime) -
 
 
 def _edited(item: Item, edit: e.ItemEdited, moment: datetime) -> Item:
+    # A text may be sealed anew only because its labels came or went.
     rewritten = edit.text is not None and edit.labels is None
     return _replace(
         item,
@@ -270,9 +273,30 @@ def _edited(item: Item, edit: e.ItemEdited, moment: datetime) -> Item:
         summary=edit.summary or item.summary,
         shared=item.shared if edit.shared_with_school is None else edit.shared_with_school,
         labels=item.labels if edit.labels is None else edit.labels,
-        labelled_by=item.labelled_by if edit.labels is None else edit.labelled_by,
+        labelled_by=item.labelled_by
+        if edit.labels is None
+        else _setters(item.labelled_by, edit.labels, edit.labelled_by),
         edited_at=moment if rewritten else item.edited_at,
     )
+
+
+def _setters(
+    known: Mapping[Label, UUID], labels: tuple[Label, ...], by: UUID | None
+) -> dict[Label, UUID]:
+    """Return who set each of ``labels``: whoever did before, else ``by``."""
+    found = ((label, known.get(label, by)) for label in labels)
+    return {label: setter for label, setter in found if setter is not None}
+
+
+def follow(request: Record, case: Record) -> Record:
+    """Return a request that became ``case`` as it stands now that the case has gone on.
+
+    It is with the provider and the case manager that the case is with: who lost the case, by a
+    move, a reassignment or its withdrawal, has lost the request too (AC-SEE-9, 12, AC-SHARE-3).
+    """
+    if case.status is Status.WITHDRAWN:
+        return _replace(request, provider_id=None, case_manager=None)
+    return _replace(request, provider_id=case.provider_id, case_manager=case.case_manager)
 
 
 class Student(msgspec.Struct, frozen=True):

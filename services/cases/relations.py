@@ -5,7 +5,7 @@ of one assignment (``a``). It is compiled to a Python predicate, for one record 
 SQL condition, for lists. A property test holds the two equal over random worlds.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
@@ -134,19 +134,3 @@ def compile_facts(policy: Policy) -> Facts:
     scope: dict[str, Facts] = {}
     exec("\n".join(lines), scope)  # noqa: S102 - source is the constant table above
     return scope["facts"]
-
-
-def sql_filter(policy: Policy, roles: Iterable[str], kind: str) -> str:
-    """Return the condition under which an assignment ``a`` sees something of record ``r``.
-
-    ``a`` has columns id, role and organisation_id; ``s`` is the record's student.
-    """
-    alternatives = []
-    for role in sorted(set(roles)):
-        for needs in policy.needs(role, "read", kind):
-            if "authored" in needs:
-                continue  # sees the record by another row, or not at all
-            conditions = [RELATIONS[name].sql for name in sorted(needs - THING_FACTS)]
-            alternatives.append(f"(a.role = '{role}' and {' and '.join(conditions)})")
-    unique = sorted(set(alternatives))
-    return f"({EXISTS.sql}) and ({' or '.join(unique) or 'false'})"

@@ -4,7 +4,7 @@ Only what the sight grants is opened. A value whose key is destroyed shows as nu
 gone, the record's shape is not.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
@@ -30,7 +30,7 @@ class Page(NamedTuple):
 
     parts: dict[str, Any]
     shown: dict[str, list[UUID]]
-    basis: dict[str, Basis]
+    basis: Mapping[str, Sequence[Basis]]
 
     def only(self, wanted: frozenset[str] | None) -> "Page":
         """Return the page cut down to the parts that were asked for."""
@@ -64,20 +64,34 @@ class Renderer:
 
     async def page(self, loaded: Loaded, sight: Sight) -> Page:
         """Return everything ``sight`` shows."""
-        await self._keys.load(_refs(loaded, sight))
+        await self._keys.load(_refs(sight))
         parts: dict[str, Any] = {}
         shown: dict[str, list[UUID]] = {}
-        basis = dict(sight.parts)
-        if sight.whole and "items" not in basis:
-            own = next((b for i in sight.record.items if (b := sight.item(i))), None)
-            if own is not None:
-                basis["items"] = own
+        basis = self.basis(loaded, sight)
         for part, render in self._parts.items():
             if part in basis:
                 parts[part], shown[part] = render(loaded, sight)
         for part in basis.keys() - parts.keys():
             parts[part], shown[part] = [], []
         return Page(parts, shown, basis)
+
+    def basis(self, loaded: Loaded, sight: Sight) -> dict[str, tuple[Basis, ...]]:
+        """Return on what each part that ``sight`` shows rests, thing by thing; opens nothing.
+
+        ``items`` appears also for somebody who sees none but their own (AC-SEE-25).
+        """
+        bases: dict[str, tuple[Basis, ...]] = {p: (basis,) for p, basis in sight.parts.items()}
+        if not sight.whole:
+            return bases
+        things: dict[str, Iterable[Basis | None]] = {
+            "plan": (sight.plan(version) for version in sight.record.plan),
+            "items": (sight.item(item) or sight.summary(item) for item in sight.record.items),
+            "history": (basis for _, basis in self._earlier(loaded, sight)),
+        }
+        for part, found in things.items():
+            if seen := tuple(dict.fromkeys(basis for basis in found if basis)):
+                bases[part] = seen
+        return bases
 
     async def load_item_keys(self, sight: Sight, item: Item) -> None:
         """Bring into reach the keys that one item was sealed under."""
@@ -216,16 +230,20 @@ class Renderer:
         return None
 
     def _history(self, loaded: Loaded, sight: Sight) -> Part:
-        entries, shown = [], []
+        seen = [other for other, _ in self._earlier(loaded, sight)]
+        return [self._entry(loaded, other) for other in seen], [other.record.id for other in seen]
+
+    def _earlier(self, loaded: Loaded, sight: Sight) -> Iterable[tuple[Sight, Basis]]:
+        """Yield the entries of the history that the caller sees, oldest first, and by what."""
+        if loaded.student is None or "history" not in sight.parts:
+            return
         for record in loaded.earlier:
-            if record.id == sight.record.request_id or loaded.student is None:
+            if record.id == sight.record.request_id:
                 continue
             other = self._judge.see(loaded.caller, record, loaded.student)
-            if sight.history(other) is None:
-                continue
-            entries.append(self._entry(loaded, other))
-            shown.append(record.id)
-        return entries, shown
+            basis = sight.history(other)
+            if basis is not None:
+                yield other, basis
 
     def _entry(self, loaded: Loaded, other: Sight) -> dict[str, Any]:
         overview, _ = self._overview(loaded, other)
@@ -252,7 +270,7 @@ _STUDENT_PARTS: Final = frozenset({"student_basic", "demographics", "family"})
 _STAFF_PARTS: Final = frozenset({"contacts", "team"})
 
 
-def _refs(loaded: Loaded, sight: Sight) -> Iterable[KeyRef]:
+def _refs(sight: Sight) -> Iterable[KeyRef]:
     """Return the keys that what is seen was sealed under, and no others."""
     student_id = sight.record.student_id
     if _STUDENT_PARTS & sight.parts.keys():
@@ -263,8 +281,8 @@ def _refs(loaded: Loaded, sight: Sight) -> Iterable[KeyRef]:
     ):
         yield KeyRef(student_id, Compartment.SENSITIVE)
     if _STAFF_PARTS & sight.parts.keys():
-        for person_id in loaded.people:
-            yield KeyRef(person_id, Compartment.STAFF)
+        for member in (*_visible_staff(sight), *sight.record.team):
+            yield KeyRef(member.person_id, Compartment.STAFF)
 
 
 def canonical(value: object) -> bytes:

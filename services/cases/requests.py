@@ -4,7 +4,8 @@ Each function returns a command: it asks for permission, checks that the request
 which the thing is possible (409), and writes the facts. AC-DO-1 to 7.
 """
 
-from typing import Final
+from collections.abc import Mapping
+from typing import Final, NamedTuple
 from uuid import UUID
 
 import msgspec
@@ -19,6 +20,11 @@ from services.cases.record import Status
 from services.kernel.errors import Conflict, NotFound
 
 _PROVIDERS: Final = (OrganisationKind.ASP, OrganisationKind.ISP)
+_PROVIDER_ROLES: Final = (
+    Role.ASP_WORKFLOW_LEAD,
+    Role.ASP_CASE_MANAGER,
+    Role.ISP_WORKFLOW_LEAD,
+)
 
 
 def require_status(change: Change, *statuses: Status) -> None:
@@ -31,13 +37,10 @@ def edit(changes: dict[str, str]) -> Command:
     """Replace fields of the referral; the makers while it is a draft, the provider once theirs."""
 
     async def command(change: Change) -> None:
-        change.permit("update", "request")
+        allocated = change.record.status is Status.ALLOCATED
+        editor = change.permit("update", "request", prefer=_PROVIDER_ROLES if allocated else ())
         change.require_match()
-        provider = change.basis is not None and change.basis.assignment.role in (
-            Role.ASP_WORKFLOW_LEAD,
-            Role.ASP_CASE_MANAGER,
-            Role.ISP_WORKFLOW_LEAD,
-        )
+        provider = editor.role in _PROVIDER_ROLES
         require_status(change, Status.ALLOCATED if provider else Status.DRAFT)
         record = change.record
         referral = change.desk.renderer.open_json(record.student_id, record.referral) or {}
@@ -116,22 +119,29 @@ async def require_provider(change: Change, organisation_id: UUID, *, asp_only: b
     ]
 
 
-async def require_holder(
-    change: Change, organisation_id: UUID, person_id: UUID, role: Role
-) -> Staff:
-    """Return ``person_id`` in their ``role`` at ``organisation_id``.
+class Holder(NamedTuple):
+    """Somebody of an organisation, with the assignments they hold there now."""
 
-    Somebody who is not of that organisation is unknown (404); somebody in another role there
-    cannot be named (409).
-    """
+    person_id: UUID
+    organisation_id: UUID
+    held: Mapping[str, UUID]
+
+    def as_(self, role: Role) -> Staff:
+        """Return them in their ``role``; who has another one cannot be named (409)."""
+        if role not in self.held:
+            raise Conflict
+        return Staff(self.held[role], self.person_id, self.organisation_id, role)
+
+
+async def require_holder(change: Change, organisation_id: UUID, person_id: UUID) -> Holder:
+    """Return somebody of ``organisation_id``; whoever is not of it is unknown (404)."""
     rows = await change.desk.loader.people_at(organisation_id, person_id, change.now)
     change.guards.append(authz.person_key(person_id))
     if not rows:
         raise NotFound
-    held = next((row for row in rows if row["role"] == role), None)
-    if held is None:
-        raise Conflict
-    return Staff(held["id"], person_id, organisation_id, role)
+    # Of several assignments to one role, the longest-standing.
+    held = {row["role"]: row["id"] for row in reversed(rows)}
+    return Holder(person_id, organisation_id, held)
 
 
 def assign(person_id: UUID) -> Command:
@@ -140,9 +150,10 @@ def assign(person_id: UUID) -> Command:
     async def command(change: Change) -> None:
         change.permit("assign", "request")
         record = change.record
+        assert record.provider_id is not None  # noqa: S101 - who may assign is of its provider
+        holder = await require_holder(change, record.provider_id, person_id)
         require_status(change, Status.ALLOCATED)
-        assert record.provider_id is not None  # noqa: S101 - allocated means it has one
-        manager = await require_holder(change, record.provider_id, person_id, Role.ASP_CASE_MANAGER)
+        manager = holder.as_(Role.ASP_CASE_MANAGER)
         effects = change.desk.runtime.effects
         case_id = effects.new_id()
         change.made["case_id"] = case_id

@@ -5,13 +5,15 @@ the relation of another. Things inside a part (items, plan versions, the referra
 by one by the same rows, with the facts of the thing added. Pure: no clock, no keys, no database.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
+from uuid import UUID
 
 from services.authz.directory import Assignment, Caller
 from services.authz.engine import Granted, Policy
-from services.cases.events import Label, Staff
-from services.cases.record import Item, PlanVersion, Record, Student
+from services.authz.events import Role
+from services.cases.events import Label, RecordKind, Staff
+from services.cases.record import Item, PlanVersion, Record, Status, Student
 from services.cases.relations import Facts, compile_facts, view_of
 from services.kernel.events import Ground
 
@@ -52,15 +54,14 @@ class Judge:
             facts = self._facts(view, assignment)
             if not facts:
                 continue
-            standings.append(Standing(assignment, facts))
-            granted: Granted
-            for granted in self.policy.parts(
+            granted = self.policy.parts(
                 assignment.role, "read", record.kind, facts | self._possible
-            ):
-                if granted.part not in parts:
-                    parts[granted.part] = Basis(assignment, granted.clause)
-        if parts:
-            standings = [Standing(s.assignment, s.facts | self._sees) for s in standings]
+            )
+            # Whose item it is, and that they see its record, hold of one and the same assignment.
+            standings.append(Standing(assignment, facts | self._sees if granted else facts))
+            part: Granted
+            for part in granted:
+                parts.setdefault(part.part, Basis(assignment, part.clause))
         return Sight(self, record, tuple(standings), parts)
 
 
@@ -98,11 +99,24 @@ class Sight:
         narrow.whole = False
         return narrow
 
-    def may(self, action: str, object_: str, *things: str) -> Basis | None:
-        """Return by what the caller may do ``action``, given facts of the thing acted upon."""
-        extra = self._judge.policy.bits(things)
+    def may(
+        self,
+        action: str,
+        object_: str,
+        thing: str = "",
+        owners: Collection[UUID] = (),
+        among: Collection[Role] = tuple(Role),
+    ) -> Basis | None:
+        """Return by what the caller may do ``action`` in a role ``among`` these.
+
+        ``thing`` is a fact of the thing acted upon that holds of the assignments ``owners`` only.
+        """
+        policy = self._judge.policy
         for assignment, facts in self.standings:
-            clause = self._judge.policy.clause(assignment.role, action, object_, facts | extra)
+            if assignment.role not in among:
+                continue
+            extra = policy.bits((thing,)) if assignment.id in owners else 0
+            clause = policy.clause(assignment.role, action, object_, facts | extra)
             if clause is not None:
                 return Basis(assignment, clause)
         return None
@@ -147,22 +161,40 @@ class Sight:
         """Return by what the caller sees ``other`` as an entry of this record's history.
 
         An entry is an earlier request or a closed case of the same learner. It is seen by who sees
-        that record itself, or by who works with the learner now when another provider closed it.
+        all of it in that record itself, in the same assignment, or by who works with the learner
+        now when another provider closed it.
         """
-        record, bits = other.record, 0
-        if "overview" in other.parts:
-            bits |= self._judge.bit["seen_itself"]
-        closed_case = record.kind == "case" and record.status == "closed"
-        if closed_case and record.provider_id != self.record.provider_id:
-            bits |= self._judge.bit["elsewhere"]
-        return self._thing("history", bits) if bits else None
+        record, policy = other.record, self._judge.policy
+        if record.kind is RecordKind.CASE and record.status is not Status.CLOSED:
+            return None
+        closed = record.kind is RecordKind.CASE
+        elsewhere = closed and record.provider_id != self.record.provider_id
+        for assignment, facts in self.standings:
+            bits = facts | (self._judge.bit["elsewhere"] if elsewhere else 0)
+            if other._shows_entry_to(assignment):  # noqa: SLF001 - a sight like this one
+                bits |= self._judge.bit["seen_itself"]
+            object_ = f"{self.record.kind}.history"
+            clause = policy.clause(assignment.role, "read", object_, bits)
+            if clause is not None:
+                return Basis(assignment, clause)
+        return None
+
+    def _shows_entry_to(self, assignment: Assignment) -> bool:
+        """Say whether ``assignment`` by itself sees what an entry in a history holds."""
+        facts = next((s.facts for s in self.standings if s.assignment == assignment), 0)
+        bits = facts | self._cleared(())
+        return all(
+            self._judge.policy.clause(assignment.role, "read", f"{self.record.kind}.{part}", bits)
+            for part in ("overview", "referral")
+        )
 
 
-def grounds_of(parts: dict[str, Basis]) -> tuple[Ground, ...]:
-    """Group ``parts`` by what they rest on."""
+def grounds_of(parts: Mapping[str, Sequence[Basis]]) -> tuple[Ground, ...]:
+    """Group ``parts`` by what they rest on; a part may rest on several bases, thing by thing."""
     grouped: dict[tuple[Assignment, str], list[str]] = {}
-    for part, basis in parts.items():
-        grouped.setdefault((basis.assignment, basis.clause), []).append(part)
+    for part, bases in parts.items():
+        for basis in bases:
+            grouped.setdefault((basis.assignment, basis.clause), []).append(part)
     return tuple(
         Ground(assignment.id, assignment.role, clause, tuple(names))
         for (assignment, clause), names in grouped.items()

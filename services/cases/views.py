@@ -11,7 +11,7 @@ from uuid import UUID
 import msgspec
 
 from services.cases.events import RecordKind
-from services.cases.record import Record, Student, evolve, evolve_student
+from services.cases.record import Record, Student, evolve, evolve_student, follow
 from services.cases.relations import view_of
 from services.kernel.events import Recorded
 from services.kernel.projection import Connection
@@ -75,14 +75,21 @@ class Records:
                 states[student_id] = evolve_student(states.get(student_id), recorded.event)
                 found = recorded.event.data.get("tokens", ())
                 tokens.extend((token, student_id) for token in found)
-        await connection.executemany(
-            "insert into cases.student (id, school_id, state) values ($1, $2, $3)"
+        known = [student for student in states.values() if student is not None]
+        await connection.execute(
+            "insert into cases.student (id, school_id, state)"
+            " select * from unnest($1::uuid[], $2::uuid[], $3::bytea[])"
             " on conflict (id) do update set school_id = excluded.school_id,"
             " state = excluded.state",
-            [(s.id, s.school_id, _encode(s)) for s in states.values() if s is not None],
+            [student.id for student in known],
+            [student.school_id for student in known],
+            [_encode(student) for student in known],
         )
-        await connection.executemany(
-            "insert into cases.student_token values ($1, $2) on conflict do nothing", tokens
+        await connection.execute(
+            "insert into cases.student_token (token, student_id)"
+            " select * from unnest($1::text[], $2::uuid[]) on conflict do nothing",
+            [token for token, _ in tokens],
+            [student_id for _, student_id in tokens],
         )
 
     async def _records(self, connection: Connection, changes: dict[UUID, list[Recorded]]) -> None:
@@ -93,9 +100,23 @@ class Records:
         for record_id, events in changes.items():
             for recorded in events:
                 states[record_id] = evolve(states.get(record_id), recorded.event)
+        await self._follow(connection, states)
         await connection.executemany(
             _UPSERT, [_row(record) for record in states.values() if record is not None]
         )
+
+    async def _follow(self, connection: Connection, states: dict[UUID, Record | None]) -> None:
+        """Let the requests that became the cases in ``states`` go where their cases went."""
+        cases = [r for r in states.values() if r is not None and r.request_id is not None]
+        missing = [c.request_id for c in cases if c.request_id not in states]
+        rows = await connection.fetch(
+            "select id, state from cases.record where id = any($1)", missing
+        )
+        states.update({row["id"]: decode_record(row["state"]) for row in rows})
+        for case in cases:
+            request = states.get(case.request_id) if case.request_id else None
+            if request is not None:
+                states[request.id] = follow(request, case)
 
 
 def _row(record: Record) -> tuple[Any, ...]:

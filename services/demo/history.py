@@ -57,10 +57,10 @@ class Step:
 
 
 def number(chance: Chance, kind: str, record_id: UUID) -> str:
-    """Return the number of a record: eight letters that say nothing of another's or of a count."""
+    """Return the number of a record: ten letters that say nothing of another's or of a count."""
     draw = chance.stream(f"number:{record_id}")
-    letters = "".join(draw.choices(_ALPHABET, k=8))
-    return f"{kind[0].upper()}-{letters[:4]}-{letters[4:]}"
+    letters = "".join(draw.choices(_ALPHABET, k=10))
+    return f"{kind[0].upper()}-{letters[:5]}-{letters[5:]}"
 
 
 def student_step(student: Student, school_names: dict[UUID, str]) -> Step:
@@ -305,9 +305,7 @@ class Narrator:
 
 
 def _referral(request: Request) -> str:
-    return _json(
-        reason=request.reason, absences=request.absences, steps_taken=request.steps_taken
-    )
+    return _json(reason=request.reason, absences=request.absences, steps_taken=request.steps_taken)
 
 
 @dataclass(frozen=True, slots=True)

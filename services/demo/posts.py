@@ -27,9 +27,7 @@ class Posts:
         self._at: dict[tuple[UUID, str], list[tuple[Assignment, Staff]]] = {}
         for person in people:
             for held in person.assignments:
-                staff = Staff(
-                    held.assignment_id, person.person_id, held.organisation_id, held.role
-                )
+                staff = Staff(held.assignment_id, person.person_id, held.organisation_id, held.role)
                 self._by_assignment[held.assignment_id] = staff
                 self._held.setdefault(person.person_id, []).append((held, staff))
                 self._at.setdefault((held.organisation_id, held.role), []).append((held, staff))

@@ -11,9 +11,9 @@ import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final
 
+from services import demonstration as marker
 from services.authz import passwords
 from services.authz.usernames import Usernames
-from services import demonstration as marker
 from services.demo.abroad import with_desks
 from services.demo.chance import Chance
 from services.demo.credentials import password_for
@@ -53,9 +53,7 @@ async def load(
     """Append whatever of the region is not in the log yet, and finish the mark."""
     with progress.stage("making up the region"):
         region = await asyncio.to_thread(demonstration, mark.seed, mark.today)
-    landed = {
-        row["stream"] for row in await owner.fetch("select distinct stream from log.fact")
-    }
+    landed = {row["stream"] for row in await owner.fetch("select distinct stream from log.fact")}
     hashing = asyncio.create_task(_hashes(installation, region, mark.seed, landed))
     try:
         await _load_cases(installation, region, mark.seed, owner, progress)
@@ -104,9 +102,7 @@ async def _load_authz(
             await _append(runtime, _new(staffing.clients(), landed))
             hashes = await hashing
             people = [p for p in region.people if p.username in hashes]
-            await _append(
-                runtime, (staffing.person(p, hashes[p.username]) for p in people), stage
-            )
+            await _append(runtime, (staffing.person(p, hashes[p.username]) for p in people), stage)
     finally:
         await runtime.stop()
 

@@ -12,7 +12,7 @@ from typing import Final, Generic, TypeVar
 from uuid import UUID
 
 from services.kernel import telemetry
-from services.kernel.errors import Problem, Unavailable
+from services.kernel.errors import Problem, Unauthenticated, Unavailable
 from services.kernel.events import Service
 from services.kernel.log import Expired, Group, Log, Stale, VersionConflict
 from services.kernel.projection import Projector
@@ -47,10 +47,21 @@ class Handling:
         Facts appended are folded when this returns, so the caller sees their own write. Raises
         :class:`Unavailable` when the log cannot be written, or changes faster than twenty
         decisions; :class:`services.kernel.log.Duplicate` goes through to whoever set a once-key.
+
+        A session that is not known here may have begun a moment ago elsewhere: before that is told
+        (:class:`Unauthenticated`) the service folds up to the head of the log and looks once more.
         """
+        caught_up = False
         for _ in range(_TRIES):
             self._projector.check()
-            draft = await decide()
+            try:
+                draft = await decide()
+            except Unauthenticated:
+                if caught_up:
+                    raise
+                caught_up = True
+                await self._projector.reached(await self._projector.head())
+                continue
             try:
                 position = await self._log.append(draft.group)
             except (Stale, VersionConflict) as moved:

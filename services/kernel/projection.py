@@ -21,7 +21,7 @@ import structlog
 from services.kernel import telemetry
 from services.kernel.database import CONNECTION_ERRORS
 from services.kernel.errors import Problem, Unavailable
-from services.kernel.events import Recorded, Registry, UnknownEvent
+from services.kernel.events import CorruptEvent, Recorded, Registry, UnknownEvent
 from services.kernel.log import listening, read_all, read_facts
 
 _BATCH: Final = 500
@@ -207,7 +207,9 @@ class Projector:
         self._wake.clear()
 
     def _halt(self, error: Exception) -> None:
-        self.stopped = f"{type(error).__name__}: {error}"
+        # What a database or a decoder says may repeat what it was given.
+        known = isinstance(error, UnknownEvent | CorruptEvent)
+        self.stopped = f"{type(error).__name__}: {error}" if known else type(error).__name__
         _logger.error("projection_stopped", reason=self.stopped)
         for projection in self._projections:
             telemetry.PROJECTION_STOPPED.labels(projection.name).set(1)

@@ -23,7 +23,7 @@ _EARLIEST_YEAR: Final = 1900
 _LATEST_YEAR: Final = 2200
 
 
-def _check(text: str, allowed: frozenset[str]) -> str:
+def _check(text: str, allowed: frozenset[str], limit: int) -> str:
     for character in text:
         refused = unicodedata.category(character) in _REFUSED or character in _DIRECTION
         if refused and character not in allowed:
@@ -31,15 +31,17 @@ def _check(text: str, allowed: frozenset[str]) -> str:
     text = unicodedata.normalize("NFC", text)
     if not text.strip():
         raise PydanticCustomError("text_blank", "text is blank")
+    if len(text) > limit:  # some characters are longer in NFC
+        raise PydanticCustomError("text_too_long", "text is too long")
     return text
 
 
 def _line(text: str) -> str:
-    return _check(text.strip(), frozenset())
+    return _check(text.strip(), frozenset(), MAX_LINE)
 
 
 def _prose(text: str) -> str:
-    return _check(text.replace("\r\n", "\n").replace("\r", "\n"), _IN_PROSE)
+    return _check(text.replace("\r\n", "\n").replace("\r", "\n"), _IN_PROSE, MAX_PROSE)
 
 
 def _moment(moment: datetime) -> datetime:

@@ -7,7 +7,6 @@ the service's own routes, as a process of its own would serve them.
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any
 from uuid import UUID
 
 import httpx
@@ -182,7 +181,7 @@ class Region:
         tag = await self.version(who, of) if version is None else version
         return await self.call(who, "DELETE", path, headers={"if-match": tag})
 
-    async def decision(self, who: str, person: str, role: Role, **more: Any) -> httpx.Response:
+    async def decision(self, who: str, person: str, role: Role, **more: object) -> httpx.Response:
         """Record, as ``who``, an access decision about Matai School."""
         expires = self.installation.effects.now() + timedelta(days=7)
         body = {
@@ -196,7 +195,8 @@ class Region:
 
     async def log(self, type_: str) -> list[Recorded]:
         """Return every event of a type, oldest first."""
-        events = await read_all(self.authz.runtime.pool, -1, 10_000)
+        async with self.authz.runtime.pool.acquire() as connection:
+            events = await read_all(connection, -1, 10_000)
         return [recorded for recorded in events if recorded.event.type == type_]
 
     async def another(self) -> Authz:
@@ -209,7 +209,7 @@ class Region:
 
 @pytest.fixture
 async def region(installation: Installation) -> AsyncIterator[Region]:
-    """The region, in a service that has started."""
+    """Start a service over the region."""
     authz = await build(installation, Settings())
     await authz.start()
     built = Region(authz, installation)

@@ -1,4 +1,4 @@
-"""The office acts on a leader's recorded decision (AC-DO-3): what it names, and that it serves once."""
+"""The office acts on a leader's recorded decision, which serves once (AC-DO-3)."""
 
 import asyncio
 from datetime import timedelta
@@ -85,9 +85,7 @@ async def test_a_decision_expires(region: Region, clock: Clock) -> None:
     assert (await carry_out(region, decision_id)).status_code == HTTPStatus.FORBIDDEN
 
 
-async def test_a_decision_that_has_expired_cannot_be_recorded(
-    region: Region, clock: Clock
-) -> None:
+async def test_a_decision_that_has_expired_cannot_be_recorded(region: Region, clock: Clock) -> None:
     past = (clock.now() - timedelta(minutes=1)).isoformat()
     answer = await region.decision("leader", "contact", ROLE, expires_at=past)
     assert answer.status_code == HTTPStatus.UNPROCESSABLE_ENTITY

@@ -1,4 +1,4 @@
-"""Oneself: profile, correction, activity, password, enrolment (AC-SEE-22, AC-DO-13, SG-2, SG-21)."""
+"""Oneself: profile, activity, password, enrolment (AC-SEE-22, AC-DO-13, SG-2, SG-21)."""
 
 from collections.abc import AsyncIterator
 from datetime import timedelta
@@ -361,6 +361,18 @@ async def test_invitation_serves_once_and_ends_the_sessions_there_were(door: Doo
     assert (await door.get("/v1/me", token)).status_code == 401
     assert (again.status_code, again.json()["code"]) == (401, "bad_invitation")
     assert [s.data["reason"] for s in await door.of_type(e.SESSION_ENDED)] == ["reset"]
+
+
+async def test_code_that_confirmed_the_enrolment_logs_nobody_in(door: Door) -> None:
+    """SG-2: it was used."""
+    leader = await door.somebody()
+    secret, _ = await _enrol(door, await _invite(door, leader))
+
+    begun = await door.post("/v1/login", {"username": leader.username, "password": NEW_PASSWORD})
+    token = begun.json()["login_token"]
+    answer = await door.verify(token, pyotp.TOTP(secret).at(door.clock.now()))
+
+    assert answer.status_code == 401
 
 
 async def test_old_or_unknown_invitations_are_refused_alike(door: Door) -> None:

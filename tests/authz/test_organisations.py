@@ -32,7 +32,7 @@ async def test_one_lists_the_organisations_one_belongs_to(region: Region) -> Non
         own = str(region.organisations[STAFF[who][1]])
         assert [o["id"] for o in listed.json()["items"]] == [own]
         assert listed.json()["next_cursor"] is None
-    assert (await region.log(e.READ))[-1].event.shown == {"organisation": [own]}
+        assert (await region.log(e.READ))[-1].event.shown == {"organisation": [own]}
 
 
 async def test_administrators_list_them_all_page_by_page(region: Region) -> None:
@@ -79,19 +79,20 @@ async def test_an_administrator_registers_organisations(region: Region) -> None:
     assert (await region.log(e.ORGANISATION_REGISTERED))[-1].event.grounds[0].clause == "AC-DO-16"
 
 
-@pytest.mark.parametrize("who", sorted(set(STAFF) - {"admin"}))
-async def test_nobody_else_registers_organisations(region: Region, who: str) -> None:
+async def test_nobody_else_registers_organisations(region: Region) -> None:
     """AC-DO-16."""
-    made = await region.call(who, "POST", "/v1/organisations", NEW)
-    assert made.status_code == HTTPStatus.FORBIDDEN
+    for who in set(STAFF) - {"admin"}:
+        made = await region.call(who, "POST", "/v1/organisations", NEW)
+        assert made.status_code == HTTPStatus.FORBIDDEN, who
 
 
-@pytest.mark.parametrize(
-    "wrong", [{"kind": "club"}, {"time_zone": "Pacific/Nowhere"}, {"name": ""}, {"id": "1"}]
-)
-async def test_an_organisation_must_make_sense(region: Region, wrong: dict[str, str]) -> None:
-    made = await region.call("admin", "POST", "/v1/organisations", {**NEW, **wrong})
-    assert made.status_code == HTTPStatus.UNPROCESSABLE_ENTITY
+WRONG = ({"kind": "club"}, {"time_zone": "Pacific/Nowhere"}, {"name": ""}, {"id": "1"})
+
+
+async def test_an_organisation_must_make_sense(region: Region) -> None:
+    for wrong in WRONG:
+        made = await region.call("admin", "POST", "/v1/organisations", {**NEW, **wrong})
+        assert made.status_code == HTTPStatus.UNPROCESSABLE_ENTITY, wrong
 
 
 async def test_a_repeated_registration_makes_one_organisation(region: Region) -> None:
@@ -112,9 +113,7 @@ async def test_a_key_is_scoped_to_its_person(region: Region) -> None:
 
 
 @pytest.mark.parametrize("provider", [KOTARE, TUI])
-async def test_an_administrator_gives_a_school_to_a_provider(
-    region: Region, provider: str
-) -> None:
+async def test_an_administrator_gives_a_school_to_a_provider(region: Region, provider: str) -> None:
     """AC-DO-16."""
     made = await serve(region, provider, MATAI)
     assert made.status_code == HTTPStatus.CREATED, made.text

@@ -96,8 +96,11 @@ async def test_no_kept_hash_never_fits() -> None:
     passwords.close()
 
 
-async def test_flood_of_hashing_is_refused_beyond_a_bound() -> None:
+async def test_flood_of_hashing_is_refused_beyond_a_bound(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Nobody takes all memory by logging in."""
+    monkeypatch.setattr(p, "matches", lambda _kept, _password: False)
     passwords = p.Passwords(Effects())
 
     answers = await asyncio.gather(

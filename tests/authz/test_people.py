@@ -127,26 +127,25 @@ async def test_a_repeated_registration_gives_the_same_person_and_invitation(
     assert (await region.log(e.READ))[-1].event.shown == {"person": [first.json()["id"]]}
 
 
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        {"username": "a\x00b"},
-        {"given_name": "two\nlines"},
-        {"family_name": "   "},
-        {"email": "nobody"},
-        {"nickname": "Ari"},
-        {"organisation_id": "1"},
-        {"given_name": "x" * 201},
-        {"family_name": "\ud800"},
-    ],
+WRONG: tuple[dict[str, str], ...] = (
+    {"username": "a\x00b"},
+    {"given_name": "two\nlines"},
+    {"family_name": "   "},
+    {"email": "nobody"},
+    {"nickname": "Ari"},
+    {"organisation_id": "1"},
+    {"given_name": "x" * 201},
+    {"family_name": "\u202eNgata"},
 )
-async def test_what_cannot_be_stored_or_is_not_known_is_malformed(
-    region: Region, wrong: dict[str, str]
-) -> None:
-    sent = {**body(region, MATAI), **wrong}
-    made = await region.call("leader", "POST", "/v1/people", sent)
-    assert made.status_code == HTTPStatus.UNPROCESSABLE_ENTITY
-    assert made.headers["content-type"] == "application/problem+json"
+
+
+async def test_what_cannot_be_stored_or_is_not_known_is_malformed(region: Region) -> None:
+    for wrong in WRONG:
+        sent = {**body(region, MATAI), **wrong}
+        made = await region.call("leader", "POST", "/v1/people", sent)
+        assert made.status_code == HTTPStatus.UNPROCESSABLE_ENTITY, wrong
+        assert made.headers["content-type"] == "application/problem+json"
+    assert len(await region.log(e.PERSON_REGISTERED)) == len(region.people)
 
 
 async def test_who_is_not_authenticated_learns_nothing_of_the_body(region: Region) -> None:
@@ -228,25 +227,26 @@ async def test_reinstated_one_must_log_in_again(region: Region) -> None:
     assert (await region.call("office", "GET", "/v1/organisations")).status_code == 200
 
 
-@pytest.mark.parametrize(
-    ("who", "of", "expected"),
-    [
-        ("leader", "leader", 403),
-        ("office", "contact", 403),
-        ("contact", "office", 404),
-        ("leader", "rimu_leader", 404),
-        ("admin", "leader", 403),
-        ("admin", "admin", 403),
-        ("admin", "investigator", 200),
-        ("lead", "manager", 200),
-        ("manager", "lead", 403),
-    ],
+SHUTTING_OUT = (
+    ("leader", "leader", 403),
+    ("office", "contact", 403),
+    ("contact", "office", 404),
+    ("leader", "rimu_leader", 404),
+    ("admin", "leader", 403),
+    ("admin", "admin", 403),
+    ("manager", "lead", 403),
+    ("admin", "investigator", 200),
+    ("lead", "manager", 200),
+    ("leader", "office", 200),
 )
-async def test_who_may_shut_whom_out(region: Region, who: str, of: str, expected: int) -> None:
+
+
+async def test_leaders_leads_and_administrators_shut_out_their_own(region: Region) -> None:
     """AC-DO-1, 5 and 16; nobody themselves."""
-    path = f"/v1/people/{region.people[of]}/suspend"
-    answer = await region.call(who, "POST", path, {"reason": "Because"})
-    assert answer.status_code == expected, answer.text
+    for who, of, expected in SHUTTING_OUT:
+        path = f"/v1/people/{region.people[of]}/suspend"
+        answer = await region.call(who, "POST", path, {"reason": "Because"})
+        assert answer.status_code == expected, (who, of)
 
 
 async def test_who_also_works_elsewhere_is_not_one_leaders_to_shut_out(region: Region) -> None:

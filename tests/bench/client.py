@@ -10,7 +10,7 @@ import random
 import sys
 from collections.abc import Sequence
 from time import perf_counter
-from typing import Final
+from typing import Final, cast
 
 import msgspec
 import uvloop
@@ -57,8 +57,7 @@ class _Connection(asyncio.Protocol):
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)
         self._ask()
 
     def _ask(self) -> None:

@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 from uuid import UUID
@@ -39,7 +39,6 @@ from services.kernel.postgres import EmbeddedPostgres
 from services.kernel.runtime import Installation, Runtime, open_runtime
 
 SEED: Final = 20
-_DAY: Final = date(2025, 6, 3)
 _PER_GROUP: Final = 200
 _AT_ONCE: Final = 32
 
@@ -111,7 +110,7 @@ async def appender(installation: Installation, service: Service) -> AsyncIterato
 
 def region() -> Region:
     """Return the region that is seeded."""
-    return build_region(SEED, _DAY)
+    return build_region(SEED, datetime.now(UTC).date())
 
 
 async def seed(installation: Installation, made: Region) -> None:

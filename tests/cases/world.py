@@ -7,7 +7,7 @@ cases application as it is served, so that every record in these tests has come 
 import base64
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
@@ -25,6 +25,8 @@ from services.authz.events import OrganisationKind, Role
 from services.cases import events as cases
 from services.cases.app import Cases, build
 from services.cases.search import name_tokens
+from services.cases.views import decode_student
+from services.kernel.budgets import RefusalBudget
 from services.kernel.events import Event, Recorded, Registry, Service, decode
 from services.kernel.http import Boundary
 from services.kernel.log import Group
@@ -62,6 +64,7 @@ class World:
     key: Ed25519PrivateKey = field(default_factory=Ed25519PrivateKey.generate)
     people: dict[str, Staff] = field(default_factory=dict)
     versions: dict[UUID, int] = field(default_factory=dict)
+    _owner: asyncpg.Connection | None = None
 
     @property
     def installation(self) -> Installation:
@@ -127,7 +130,9 @@ class World:
             )
         )
 
-    async def staff(self, name: str, role: Role, organisation_id: UUID) -> Staff:
+    async def staff(
+        self, name: str, role: Role, organisation_id: UUID, *, until: datetime | None = None
+    ) -> Staff:
         """Register a person with one assignment and sign them in."""
         person_id, assignment_id, event_id = self.id(), self.id(), self.id()
         ref = KeyRef(person_id, Compartment.STAFF)
@@ -145,7 +150,7 @@ class World:
             self._of_person(person_id, 1, authz.PERSON_REGISTERED, registered, event_id)
         )
         self.versions[person_id] = 1
-        await self.grant(person_id, role, organisation_id, assignment_id)
+        await self.grant(person_id, role, organisation_id, assignment_id, until=until)
         person = await self.sign_in(
             Staff(person_id, name, role, organisation_id, assignment_id, person_id, "")
         )
@@ -166,7 +171,13 @@ class World:
         )
 
     async def grant(
-        self, person_id: UUID, role: Role, organisation_id: UUID, assignment_id: UUID
+        self,
+        person_id: UUID,
+        role: Role,
+        organisation_id: UUID,
+        assignment_id: UUID,
+        *,
+        until: datetime | None = None,
     ) -> int:
         """Give a person an assignment."""
         self.versions[person_id] += 1
@@ -176,6 +187,7 @@ class World:
             role=role,
             organisation_id=organisation_id,
             starts_at=self.now() - LONG_AGO,
+            ends_at=until,
         )
         version = self.versions[person_id]
         return await self.append(
@@ -190,6 +202,65 @@ class World:
             who.id, self.versions[who.id], authz.ASSIGNMENT_REVOKED, revoked, self.id()
         )
         return await self.authz.log.append(Group([event]))
+
+    async def also(self, who: Staff, role: Role, organisation_id: UUID) -> Staff:
+        """Give somebody one more assignment; return them in it, in the same session."""
+        assignment_id = self.id()
+        await self.grant(who.id, role, organisation_id, assignment_id)
+        return replace(who, role=role, organisation_id=organisation_id, assignment_id=assignment_id)
+
+    async def suspend(self, who: Staff) -> int:
+        """Suspend a person."""
+        self.versions[who.id] += 1
+        suspended = authz.PersonSuspended(person_id=who.id, reason="sealed")
+        return await self.append(
+            self._of_person(
+                who.id, self.versions[who.id], authz.PERSON_SUSPENDED, suspended, self.id()
+            )
+        )
+
+    async def end_session(self, who: Staff) -> int:
+        """End a person's session; return without waiting for anybody's fold."""
+        ended = authz.SessionEnded(
+            session_id=who.session_id, person_id=who.id, reason="logout", duration_s=1
+        )
+        event = Event(
+            id=self.id(),
+            type=authz.SESSION_ENDED,
+            stream=f"session:{who.session_id}",
+            version=2,
+            recorded_at=self.now(),
+            touches=(authz.session_key(who.session_id),),
+            data=msgspec.to_builtins(ended),
+        )
+        return await self.authz.log.append(Group([event]))
+
+    async def enrol(self, student_id: UUID, school_id: UUID | None) -> int:
+        """Let a learner be at another school from now on, as the enrolment feed will say it."""
+        state = await self.cases.runtime.pool.fetchval(
+            "select state from cases.student where id = $1", student_id
+        )
+        student = decode_student(state)
+        payload = cases.StudentRegistered(
+            student_id=student_id,
+            school_id=school_id,
+            basic=student.basic,
+            demographics=student.demographics,
+            family=student.family,
+        )
+        event = Event(
+            id=self.id(),
+            type=cases.STUDENT_REGISTERED,
+            stream=f"student:{student_id}",
+            version=student.version + 1,
+            recorded_at=self.now(),
+            student_id=student_id,
+            touches=(cases.student_key(student_id),),
+            data=msgspec.to_builtins(payload),
+        )
+        position = await self.cases.runtime.log.append(Group([event]))
+        await self.cases.runtime.projector.reached(position)
+        return position
 
     async def sign_in(self, who: Staff) -> Staff:
         """Start a session and sign an access token for it."""
@@ -221,9 +292,7 @@ class World:
             "iat": int(self.now().timestamp()),
             "exp": int(until.timestamp()),
         }
-        token = jwt.encode(
-            claims, self.key, access.ALGORITHM, {"kid": "test", "typ": access.TYPE}
-        )
+        token = jwt.encode(claims, self.key, access.ALGORITHM, {"kid": "test", "typ": access.TYPE})
         return Staff(
             who.id, who.name, who.role, who.organisation_id, who.assignment_id, session_id, token
         )
@@ -339,6 +408,29 @@ class World:
             await connection.close()
         return [decode(row["position"], row["body"]) for row in rows]
 
+    async def newest(self) -> Event:
+        """Return the newest event of the log."""
+        connection = await self._peek()
+        row = await connection.fetchrow(
+            "select position, body from log.event order by position desc limit 1"
+        )
+        assert row is not None
+        return decode(row["position"], row["body"]).event
+
+    async def _peek(self) -> asyncpg.Connection:
+        if self._owner is None:
+            self._owner = await asyncpg.connect(self.installation.server.url)
+        return self._owner
+
+    def forgive(self) -> None:
+        """Forget who was refused how often, so that a matrix of refusals runs on."""
+        self.cases.front._budget = RefusalBudget()
+
+    async def close(self) -> None:
+        """Hang up."""
+        if self._owner is not None:
+            await self._owner.close()
+
     async def last(self, type_: str) -> Event:
         """Return the newest event of a type."""
         found = [r.event for r in await self.events() if r.event.type == type_]
@@ -371,6 +463,7 @@ async def open_world(installation: Installation, clock: Clock) -> AsyncIterator[
     try:
         yield world
     finally:
+        await world.close()
         await client.aclose()
         await service.stop()
         await authz_runtime.stop()

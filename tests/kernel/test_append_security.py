@@ -111,7 +111,7 @@ async def test_no_role_writes_a_table_of_the_log(
         f"delete from log.{table}",
         f"truncate log.{table}",
         f"select from log.{table} for update",
-        f"lock table log.{table} in access exclusive mode",
+        f"do 'begin lock table log.{table} in access exclusive mode; end'",
         f"alter table log.{table} disable trigger all",
         f"drop table log.{table}",
         f"create rule quiet as on insert to log.{table} do instead nothing",

@@ -390,19 +390,11 @@ async def test_without_a_database_it_is_unavailable_in_time_and_works_again_afte
             *(log.append(Group([read()])) for _ in range(300)), return_exceptions=True
         )
         assert all(isinstance(answer, Unavailable) for answer in answers)
-        assert 4.9 < loop.time() - began < 5.6
+        assert 4.9 < loop.time() - began < 7
         await asyncio.to_thread(server.start)
         assert await log.append(Group([read()])) == 1
-
-
-async def test_an_append_waits_out_a_short_absence(
-    own_server: tuple[EmbeddedPostgres, Installation],
-) -> None:
-    server, installation = own_server
-    async with log_at(installation) as log:
-        await log.append(Group([read()]))
         await asyncio.to_thread(server.stop)
-        waiting = asyncio.create_task(log.append(Group([read(id=uuid4())])))
+        waiting = asyncio.create_task(log.append(Group([read()])))
         await asyncio.sleep(0.2)
         await asyncio.to_thread(server.start)
-        assert await waiting == 1
+        assert await waiting == 2, "a short absence is waited out"

@@ -1,0 +1,81 @@
+"""``casewarden demo day``: a school day at the demonstration that is running, and what it left.
+
+Refused on a database that was not started as a demonstration, and when nothing serves there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from services.commands.demo import marked
+from services.demo import day as days
+from services.demo.seed import demonstration
+from services.installation import UserError, embedded, running
+from services.progress import shown
+
+if TYPE_CHECKING:
+    from services.kernel.settings import Settings
+
+_OWN = ("0.0.0.0", "::", "localhost")  # noqa: S104 - compared with, never listened on
+
+
+def run(settings: Settings, *, seed: int, scale: float, as_json: bool) -> None:
+    """Drive the day and print its summary."""
+    host = "127.0.0.1" if settings.host in _OWN else settings.host
+    if not host.startswith("127."):
+        raise UserError("a school day is driven from this machine only: serve on 127.0.0.1")
+    base = f"http://{host}:{settings.port}"
+    with running(settings, embedded(settings)) as installation:
+        mark = asyncio.run(marked(installation))
+        if not asyncio.run(days.reachable(base)):
+            raise UserError(f"nothing serves on {base}: start it with casewarden up")
+        plan = days.plan(
+            demonstration(mark.seed, mark.today),
+            seed=mark.seed,
+            day_seed=seed,
+            scale=scale,
+            base=base,
+            now=installation.effects.now(),
+        )
+    with shown() as progress, progress.stage("a school day", days.expected(plan)) as stage:
+        summary = asyncio.run(days.Day(plan, stage.advance).run())
+    if as_json:
+        click.echo(json.dumps(summary, indent=1))
+    else:
+        _print(summary, base)
+
+
+def _print(summary: dict[str, Any], base: str) -> None:
+    browser, sprayer, learner = summary["browser"], summary["sprayer"], summary["learner"]
+    rate = summary["requests"] / max(summary["seconds"], 0.1)
+    refused = ", ".join(f"{count} x {status}" for status, count in summary["refused"].items())
+    click.echo(
+        f"\nA school day: {summary['requests']} requests ({summary['reads']} reads,"
+        f" {summary['edits']} edits and logins) by {summary['people']} people"
+        f" in {summary['seconds']} s, {rate:.0f} a second.\n"
+        f"Refused: {refused}."
+    )
+    for fault, count in summary["unexpected"].items():
+        click.echo(f"UNEXPECTED: {count} x {fault}")
+    click.echo("\nAlerts open now:")
+    for name, count in sorted(summary["alerts"].items()):
+        click.echo(f"  {count:4} {name}")
+    hours = browser["out_of_hours"] or "in hours"
+    click.echo(
+        f"\nSomebody browsed out of hours ({hours}): {browser['username']},"
+        f" {browser['events']} events, {browser['denied']} of them refusals.\n"
+        f"Somebody tried one password on {sprayer['accounts_tried']} accounts"
+        f" from {sprayer['address']}.\n"
+        f"One learner's records were touched {learner['accesses']} times"
+        f" by {learner['people']} people.\n"
+        "\nWhere to look, with a security analyst's token:\n"
+        f"  {base}/audit/v1/alerts?status=open\n"
+        f"  {base}/audit/v1/people/{browser['person_id']}/activity\n"
+        f"  {base}/audit/v1/students/{learner['student_id']}/accesses\n"
+        f"and without one:\n"
+        f"  {base}/audit/metrics    casewarden_alerts_open, casewarden_login_attempts_total"
+    )

@@ -1,0 +1,213 @@
+"""The audited read over HTTP against the bare read and the obvious build, round about.
+
+Three processes serve side by side over one PostgreSQL and are asked one after the other, again and
+again; each rate is the median of its rounds.
+"""
+
+import asyncio
+import json
+import random
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.request import Request, urlopen
+from urllib.error import HTTPError
+from uuid import UUID
+
+import asyncpg
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from services.authz import engine
+from services.authz.directory import decode_person
+from services.cases.relations import view_of
+from services.cases.sight import Judge
+from services.cases.views import decode_record, decode_student
+from services.demo.region import Region
+from services.kernel.runtime import Installation
+from tests.bench import place, serving
+from tests.bench.peers import ANSWER, POOL, RECORD, STANDING, metadata
+from tests.bench.place import SignedIn
+from tests.bench.results import Results, middle
+from tests.bench.serving import Serving
+
+FLUSH_MS: Final = 4
+_DATABASE: Final = "peers"
+_SIDES: Final = ("casewarden", "bare", "obvious")
+_THINGS: Final = "shared cleared agreed seen_itself elsewhere sees_record"
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much to measure."""
+
+    rounds: int = 7
+    seconds: float = 1.5
+
+
+@dataclass(frozen=True)
+class Target:
+    """A case, and somebody who sees it."""
+
+    case_id: UUID
+    reader: SignedIn
+
+    @property
+    def request(self) -> bytes:
+        """The request as it is sent."""
+        return serving.request(f"/cases/v1/cases/{self.case_id}", self.reader.token)
+
+
+def measure(results: Results, installation: Installation, made: Region, effort: Effort) -> None:
+    """Measure all of it into ``results``; the region has been seeded."""
+    signed, key = asyncio.run(place.sign_in(installation, sorted(_readers(made))))
+    (installation.data / "bench.key").write_bytes(key)
+    with ExitStack() as stack:
+        ours = stack.enter_context(serving.casewarden(installation, "cases"))
+        answers = _answers(ours, made, signed)
+        url = asyncio.run(_fill_peers(installation, answers))
+        settings = {"BENCH_DATABASE": url, "BENCH_KEY": str(installation.data / "bench.key")}
+        sides = {"casewarden": ours}
+        for name in _SIDES[1:]:
+            sides[name] = stack.enter_context(serving.peer(name, settings))
+        requests = [target.request for target, _ in answers]
+        size = middle([float(len(body)) for _, body in answers])
+        print(f"audited read: {len(requests)} cases, {size:,.0f} bytes in the middle")
+        _compare(results, sides, requests, effort, "")
+        with place.slow_flush(installation, FLUSH_MS):
+            lone = asyncio.run(place.lone_commit_ms(installation))
+            results.figure("lone_commit_ms_4ms", lone, "with 4 ms injected into every flush")
+            _compare(results, sides, requests, effort, f"_{FLUSH_MS}ms")
+    for peer in ("bare_read", "obvious_build"):
+        name = f"audited_read_vs_{peer}"
+        results.least(name, f"{name}_c1", f"{name}_c64")
+
+
+def _compare(
+    results: Results,
+    sides: dict[str, Serving],
+    requests: Sequence[bytes],
+    effort: Effort,
+    suffix: str,
+) -> None:
+    for connections in (1, 64):
+        rates: dict[str, list[float]] = {name: [] for name in sides}
+        tails: list[float] = []
+        for number in range(effort.rounds + 1):
+            for name, side in sides.items():
+                seen = side.load(requests, connections, effort.seconds)
+                if seen.failed:
+                    raise RuntimeError(f"{name}: {seen.failed} requests failed")
+                if number:  # the first round warms up
+                    rates[name].append(seen.rate)
+                    if name == "casewarden":
+                        tails.append(seen.p99_ms)
+        label = f"c{connections}{suffix}"
+        ours = middle(rates["casewarden"])
+        results.figure(f"audited_read_per_s_{label}", ours, "a second")
+        results.figure(f"audited_read_p99_ms_{label}", middle(tails), "ms")
+        for peer, name in (("bare", "bare_read"), ("obvious", "obvious_build")):
+            ratio = f"audited_read_vs_{name}_{label}"
+            results.ratio(ratio, ours, middle(rates[peer]), "reads/s")
+
+
+def _readers(made: Region) -> set[UUID]:
+    """Return the case managers, and the leaders of schools and providers."""
+    managers = {case.case_manager_id for case in made.cases}
+    roles = {"school_leader", "asp_workflow_lead"}
+    leaders = {p.person_id for p in made.people if any(a.role in roles for a in p.assignments)}
+    return managers | leaders
+
+
+def _answers(
+    ours: Serving, made: Region, signed: dict[UUID, SignedIn]
+) -> list[tuple[Target, bytes]]:
+    """Find one reader of each case, and the bytes they are answered."""
+    draw = random.Random(place.SEED)
+    leads: dict[UUID, list[UUID]] = {}
+    for person in made.people:
+        for held in person.assignments:
+            if held.role in ("school_leader", "asp_workflow_lead"):
+                leads.setdefault(held.organisation_id, []).append(person.person_id)
+    found = []
+    for case in made.cases:
+        likely = [case.case_manager_id] * 2
+        likely += leads.get(case.provider_id, [])[:1] + leads.get(case.school_id, [])[:1]
+        draw.shuffle(likely)
+        for person_id in dict.fromkeys(likely):
+            target = Target(case.case_id, signed[person_id])
+            body = _ask(ours, target)
+            if body is not None:
+                found.append((target, body))
+                break
+    return found
+
+
+def _ask(ours: Serving, target: Target) -> bytes | None:
+    asked = Request(f"http://127.0.0.1:{ours.port}/cases/v1/cases/{target.case_id}")
+    asked.add_header("Authorization", f"Bearer {target.reader.token}")
+    try:
+        with urlopen(asked, timeout=10) as answer:  # noqa: S310 - loopback
+            body: bytes = answer.read()
+            return body
+    except HTTPError:
+        return None
+
+
+async def _fill_peers(installation: Installation, answers: list[tuple[Target, bytes]]) -> str:
+    """Make the peers' database with the same answers in it; return its URL."""
+    owner = await asyncpg.connect(installation.server.url)
+    try:
+        await owner.execute(f"create database {_DATABASE}")
+        standings = [await _standing(owner, target) for target, _ in answers]
+    finally:
+        await owner.close()
+    url = installation.server.url.replace("/casewarden?", f"/{_DATABASE}?")
+    url = url.replace("postgresql://", "postgresql+asyncpg://")
+    database = create_async_engine(url, pool_size=POOL)
+    async with database.begin() as connection:
+        await connection.run_sync(metadata().create_all)
+        rows = [{"id": target.case_id, "body": body} for target, body in answers]
+        await connection.execute(ANSWER.insert(), rows)
+        await connection.execute(RECORD.insert(), [_record(t, body) for t, body in answers])
+        await connection.execute(STANDING.insert(), standings)
+    async with database.connect() as connection:
+        await connection.exec_driver_sql("analyze")
+    await database.dispose()
+    return url
+
+
+def _record(target: Target, body: bytes) -> dict[str, Any]:
+    content = json.loads(body)
+    parts = content.pop("parts")
+    return {"id": target.case_id, "head": content, "parts": parts}
+
+
+async def _standing(owner: asyncpg.Connection, target: Target) -> dict[str, Any]:
+    """Return the facts between a reader and a case, as the policy's rows name them."""
+    row = await owner.fetchrow(
+        "select r.state, s.state as student, p.state as person from cases.record r"
+        " join cases.student s on s.id = r.student_id, cases.person p"
+        " where r.id = $1 and p.id = $2",
+        target.case_id,
+        target.reader.person_id,
+    )
+    assert row is not None
+    policy = engine.load()
+    record, student = decode_record(row["state"]), decode_student(row["student"])
+    now = asyncio.get_running_loop() and record.created_at
+    assignments = decode_person(row["person"]).assignments
+    judge = Judge(policy)
+    best = max(
+        assignments,
+        key=lambda a: bin(judge._facts(view_of(record, student), a)).count("1"),
+    )
+    del now
+    bits = judge._facts(view_of(record, student), best)
+    names = " ".join(name for name, bit in policy.facts.items() if bits & bit)
+    return {
+        "record_id": target.case_id,
+        "person_id": target.reader.person_id,
+        "role": best.role.value,
+        "facts": f"{names} {_THINGS}".strip(),
+    }

@@ -1,0 +1,241 @@
+"""Sealed values: opened only where, as and for whom they were sealed; gone when the keys are."""
+
+import asyncio
+from datetime import timedelta
+from pathlib import Path
+from uuid import UUID, uuid4
+
+import asyncpg
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from services.kernel.effects import Effects
+from services.kernel.events import Service
+from services.kernel.runtime import Installation
+from services.kernel.sealing import (
+    Compartment,
+    EpochKeys,
+    KeyRef,
+    KeyStore,
+    Sealed,
+    SealBroken,
+    period_subject,
+)
+from tests.conftest import Clock, Connect, Pools, address
+from tests.kernel.given import NOON
+
+EVENT = UUID(int=1)
+
+
+@pytest.fixture
+async def keys(pools: Pools, installation: Installation) -> KeyStore:
+    return await store(pools, installation, Service.CASES)
+
+
+async def store(pools: Pools, installation: Installation, service: Service) -> KeyStore:
+    effects = installation.effects
+    pool = await pools(service, keys=True)
+    return KeyStore(pool, EpochKeys(installation.data / "keys", effects), effects)
+
+
+def student(compartment: Compartment = Compartment.RECORD) -> KeyRef:
+    return KeyRef(uuid4(), compartment)
+
+
+async def test_it_opens_for_the_same_event_field_compartment_and_subject_only(
+    keys: KeyStore,
+) -> None:
+    """SG-6: moved elsewhere a sealed value does not open."""
+    ref = student()
+    others = [KeyRef(ref.subject, Compartment.SENSITIVE), student()]
+    await keys.load([ref, *others], create=True)
+    sealed = keys.seal(ref, EVENT, "note", "Ōtāhuhu")
+    assert keys.open(ref, EVENT, "note", sealed) == "Ōtāhuhu"
+    assert keys.open_sealed(Sealed(ref, EVENT, "note", sealed)) == "Ōtāhuhu"
+    for wrong in others:
+        with pytest.raises(SealBroken):
+            keys.open(wrong, EVENT, "note", sealed)
+    with pytest.raises(SealBroken):
+        keys.open(ref, UUID(int=2), "note", sealed)
+    with pytest.raises(SealBroken):
+        keys.open(ref, EVENT, "notes", sealed)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
+@given(st.data())
+def test_what_was_tampered_with_does_not_open(data: st.DataObject) -> None:
+    ref, keys = student(), loaded()
+    keys.cache(ref)
+    sealed = keys.store.seal(ref, EVENT, "note", data.draw(st.text(max_size=40)))
+    place = data.draw(st.integers(0, len(sealed) - 1))
+    letter = data.draw(st.characters(codec="ascii").filter(lambda c: c != sealed[place]))
+    changed = sealed[:place] + letter + sealed[place + 1 :]
+    with pytest.raises(SealBroken):
+        keys.store.open(ref, EVENT, "note", changed)
+
+
+class loaded:  # noqa: N801 - reads as what it is
+    """A key store without a database, for what needs none."""
+
+    def __init__(self) -> None:
+        effects = Effects()
+        self.store = KeyStore(None, EpochKeys(Path("unused"), effects), effects)  # type: ignore[arg-type] # never asked
+
+    def cache(self, ref: KeyRef) -> None:
+        from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+        self.store._cache[ref] = AESGCM(bytes(32))
+
+
+@pytest.mark.parametrize("text", ["", "A256GCM", "A256GCM.1.", "A256GCM.1.AAAA", "x.1.AAAA", "é"])
+def test_what_was_never_sealed_does_not_open(text: str) -> None:
+    ref, keys = student(), loaded()
+    keys.cache(ref)
+    with pytest.raises(SealBroken):
+        keys.store.open(ref, EVENT, "note", text)
+
+
+async def test_the_same_text_is_sealed_differently_every_time(keys: KeyStore) -> None:
+    ref = student()
+    await keys.load([ref], create=True)
+    assert len({keys.seal(ref, EVENT, "note", "same") for _ in range(20)}) == 20
+
+
+async def test_without_its_key_nothing_is_sealed_or_opened(keys: KeyStore) -> None:
+    ref = student()
+    await keys.load([ref])
+    assert not keys.has(ref)
+    with pytest.raises(SealBroken):
+        keys.seal(ref, EVENT, "note", "text")
+    with pytest.raises(SealBroken):
+        keys.open(ref, EVENT, "note", "A256GCM.1.AAAA")
+
+
+async def test_a_key_made_by_many_at_once_is_one_key(
+    pools: Pools, installation: Installation, connect: Connect
+) -> None:
+    ref = student()
+    stores = [await store(pools, installation, Service.CASES) for _ in range(6)]
+    await asyncio.gather(*(each.load([ref], create=True) for each in stores))
+    sealed = [each.seal(ref, EVENT, "note", "text") for each in stores]
+    for each in stores:
+        assert {each.open(ref, EVENT, "note", text) for text in sealed} == {"text"}
+    owner = await connect(None, keys=True)
+    assert await owner.fetchval("select count(*) from keys.data_key") == 1
+    assert len(list((installation.data / "keys").iterdir())) == 1
+
+
+async def test_the_store_is_useless_without_the_file_of_its_epoch(
+    keys: KeyStore, pools: Pools, installation: Installation, connect: Connect
+) -> None:
+    """A backup of the key database alone opens nothing."""
+    ref = student()
+    await keys.load([ref], create=True)
+    sealed = keys.seal(ref, EVENT, "note", "text")
+    wrapped = await (await connect(None, keys=True)).fetchval("select wrapped from keys.data_key")
+    (file,) = (installation.data / "keys").iterdir()
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert file.parent.stat().st_mode & 0o777 == 0o700
+    assert len(wrapped) == 12 + 32 + 16
+    file.unlink()
+    thief = await store(pools, installation, Service.CASES)  # would make an epoch key of its own
+    with pytest.raises(SealBroken):
+        await thief.load([ref])
+    with pytest.raises(SealBroken):
+        thief.open(ref, EVENT, "note", sealed)
+
+
+async def test_a_wrapped_key_moved_to_another_row_does_not_open(
+    keys: KeyStore, pools: Pools, installation: Installation, connect: Connect
+) -> None:
+    mine, yours = student(), student()
+    await keys.load([mine, yours], create=True)
+    owner = await connect(None, keys=True)
+    await owner.execute(
+        "update keys.data_key set wrapped = (select wrapped from keys.data_key where subject = $1)",
+        mine.subject,
+    )
+    with pytest.raises(SealBroken):
+        await (await store(pools, installation, Service.CASES)).load([yours])
+
+
+async def test_rewrapping_keeps_the_living_and_destroys_the_old_epoch(
+    keys: KeyStore, pools: Pools, installation: Installation, connect: Connect, clock: Clock
+) -> None:
+    """Who was deleted from the store is gone for good once the epoch's key is destroyed."""
+    living, gone = student(), student()
+    await keys.load([living, gone], create=True)
+    kept = keys.seal(living, EVENT, "note", "text")
+    owner = await connect(None, keys=True)
+    backup = await owner.fetch("select * from keys.data_key")
+    old = {path.name for path in (installation.data / "keys").iterdir()}
+    await owner.execute("delete from keys.data_key where subject = $1", gone.subject)
+
+    clock.advance(timedelta(days=31))
+    pool = await asyncpg.create_pool(
+        address(installation, None, keys=True), min_size=0, max_size=1
+    )
+    assert pool is not None
+    effects = installation.effects
+    destroyed = await KeyStore(
+        pool, EpochKeys(installation.data / "keys", effects), effects
+    ).rewrap()
+    await pool.close()
+    assert set(destroyed) == old
+
+    fresh = await store(pools, installation, Service.CASES)
+    await fresh.load([living, gone])
+    assert fresh.open(living, EVENT, "note", kept) == "text"
+    assert not fresh.has(gone)
+
+    # Even with every row of the old backup there is nothing left to unwrap it with.
+    await owner.execute("delete from keys.data_key")
+    await owner.executemany(
+        "insert into keys.data_key values ($1, $2, $3, $4)", [tuple(row) for row in backup]
+    )
+    thief = await store(pools, installation, Service.CASES)
+    with pytest.raises(SealBroken, match="destroyed"):
+        await thief.load([gone])
+
+
+async def test_a_role_cannot_rewrap_nor_destroy(keys: KeyStore, clock: Clock) -> None:
+    """It sees its own compartments only: destroying the epoch would destroy the others' keys."""
+    ref = student()
+    await keys.load([ref], create=True)
+    clock.advance(timedelta(days=31))
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        await keys.rewrap()
+    keys._cache.clear()
+    await keys.load([ref])
+    assert keys.has(ref)
+
+
+async def test_another_services_compartment_is_as_if_it_did_not_exist(
+    keys: KeyStore, pools: Pools, installation: Installation
+) -> None:
+    """SG-6: row security, not good manners, keeps the compartments apart."""
+    authz = await store(pools, installation, Service.AUTHZ)
+    ref = KeyRef(uuid4(), Compartment.CREDENTIAL)
+    await authz.load([ref], create=True)
+    assert authz.has(ref)
+    await keys.load([ref])
+    assert not keys.has(ref)
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        await keys.load([KeyRef(uuid4(), Compartment.CREDENTIAL)], create=True)
+
+
+async def test_what_is_forgotten_is_looked_up_again(keys: KeyStore, connect: Connect) -> None:
+    ref = student()
+    await keys.load([ref], create=True)
+    await (await connect(None, keys=True)).execute("delete from keys.data_key")
+    assert keys.has(ref)
+    keys.forget(ref.subject)
+    await keys.load([ref])
+    assert not keys.has(ref)
+
+
+def test_a_period_has_one_subject_a_month_and_kind() -> None:
+    assert period_subject("origin", NOON) == period_subject("origin", NOON + timedelta(days=20))
+    assert period_subject("origin", NOON) != period_subject("origin", NOON + timedelta(days=31))
+    assert period_subject("origin", NOON) != period_subject("search", NOON)

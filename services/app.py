@@ -18,6 +18,7 @@ from services.kernel import errors
 from services.kernel.database import CONNECTION_ERRORS
 from services.kernel.events import Service
 from services.kernel.http import Boundary, problem_response
+from services.witness import Witness, path_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -81,6 +82,8 @@ class House:
 
     def __init__(self, services: Mapping[Service, Built]) -> None:
         self._services = services
+        audit = services.get(Service.AUDIT)
+        self._witness = None if audit is None else _witness(audit.runtime)
         self._mounted = {
             f"/{service}": Boundary(built.app, service) for service, built in services.items()
         }
@@ -104,9 +107,13 @@ class House:
         """Start every service: authz first, since the others fold what it says."""
         for built in self._services.values():
             await built.start()
+        if self._witness is not None:
+            self._witness.start()
 
     async def stop(self) -> None:
         """Stop every service, each after it has appended what it accepted."""
+        if self._witness is not None:
+            await self._witness.stop()
         for built in self._services.values():
             with contextlib.suppress(*CONNECTION_ERRORS):
                 await built.stop()
@@ -166,6 +173,10 @@ def _split(scope: Scope) -> tuple[str, Scope]:
     if not separator:
         return "", scope
     return prefix, {**scope, "root_path": scope.get("root_path", "") + prefix}
+
+
+def _witness(runtime: Runtime) -> Witness:
+    return Witness(runtime.pool, path_of(runtime.installation))
 
 
 async def _follows(runtime: Runtime) -> bool:

@@ -4,8 +4,9 @@ Reads the rows as they are, in one snapshot, beside services that go on appendin
 everything again: contiguous positions, the header line of each body against the columns beside it,
 canonical JSON, registered types, streams without a gap, the side tables, and the RFC 6962 root.
 
-It cannot see what was never there, nor that a whole tail is gone together with its side rows:
-for that somebody must keep an earlier count and root elsewhere. Group boundaries are not in the
+A body changed into another that could have been written, or a whole tail gone together with its
+side rows, shows only against hashes that were taken before, outside the database
+(:mod:`services.witness`), or a count and root that somebody kept. Group boundaries are not in the
 log, so of a guard it proves that it is not older than its newest touch, and touched at all.
 """
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 _LIMIT: Final = 65_535
 _AHEAD: Final = 1_000
+_HASH: Final = 32
 _REPORT_EVERY: Final = 500
 _HEADER: Final = re.compile(
     rb"([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})"
@@ -43,11 +45,15 @@ class Wrong(Exception):  # noqa: N818 - a finding
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What was checked: how many events and facts, and the root of the tree over them."""
+    """What was checked: how many events and facts, and the root of the tree over them.
+
+    ``leaves`` are the leaf hashes that were not witnessed before, in order.
+    """
 
     events: int
     facts: int
     root: str
+    leaves: tuple[bytes, ...] = ()
 
 
 class Tree:
@@ -56,13 +62,15 @@ class Tree:
     def __init__(self) -> None:
         self._subtrees: list[tuple[int, bytes]] = []
 
-    def add(self, body: bytes) -> None:
-        """Add the next leaf."""
-        size, node = 1, hashlib.sha256(b"\0" + body).digest()
+    def add(self, body: bytes) -> bytes:
+        """Add the next leaf and return its hash."""
+        leaf = hashlib.sha256(b"\0" + body).digest()
+        size, node = 1, leaf
         while self._subtrees and self._subtrees[-1][0] == size:
             node = hashlib.sha256(b"\1" + self._subtrees.pop()[1] + node).digest()
             size *= 2
         self._subtrees.append((size, node))
+        return leaf
 
     def root(self) -> str:
         """Return the root in hexadecimal."""
@@ -89,11 +97,16 @@ def key_of(touched: str) -> int:
 
 
 async def verify(
-    connection: asyncpg.Connection, advance: Callable[[int], None] = lambda _count: None
+    connection: asyncpg.Connection,
+    witnessed: bytes = b"",
+    advance: Callable[[int], None] = lambda _count: None,
 ) -> Summary:
-    """Check the log that ``connection`` (its owner's) sees now; raise :class:`Wrong`."""
+    """Check the log that ``connection`` (its owner's) sees now; raise :class:`Wrong`.
+
+    ``witnessed`` are leaf hashes kept outside the database, one after another, from position 0.
+    """
     async with connection.transaction(isolation="repeatable_read", readonly=True):
-        return await _Check(connection, advance).run()
+        return await _Check(connection, witnessed, advance).run()
 
 
 class _Side:
@@ -121,8 +134,12 @@ class _Side:
 
 
 class _Check:
-    def __init__(self, connection: asyncpg.Connection, advance: Callable[[int], None]) -> None:
+    def __init__(
+        self, connection: asyncpg.Connection, witnessed: bytes, advance: Callable[[int], None]
+    ) -> None:
         self._connection = connection
+        self._witnessed = witnessed
+        self._leaves: list[bytes] = []
         self._advance = advance
         self._types: dict[str, tuple[str, bool]] = {}
         self._versions: dict[str, int] = {}
@@ -158,15 +175,24 @@ class _Check:
             if stream is not None:
                 self._facts.append(position)
                 await facts.expect(position, stream, version)
-            self._tree.add(body)
+            self._compare(position, self._tree.add(body))
             expected += 1
             if expected % _REPORT_EVERY == 0:
                 self._advance(_REPORT_EVERY)
         await ids.end()
         await facts.end()
+        if expected < len(self._witnessed) // _HASH:
+            raise Wrong(expected, "the event is missing; it was there when the log was last seen")
         await self._guards(expected)
         await self._once(expected)
-        return Summary(expected, len(self._facts), self._tree.root())
+        return Summary(expected, len(self._facts), self._tree.root(), tuple(self._leaves))
+
+    def _compare(self, position: int, leaf: bytes) -> None:
+        known = self._witnessed[position * _HASH : (position + 1) * _HASH]
+        if not known:
+            self._leaves.append(leaf)
+        elif known != leaf:
+            raise Wrong(position, "the event is not what it was when it was first seen")
 
     def _event(
         self, position: int, event_id: str, type_: str, body: bytes
@@ -222,10 +248,10 @@ class _Check:
         async for row in self._rows("select position, key from log.guard order by position"):
             position = row["position"]
             touched = self._touched.pop(row["key"], None)
-            if touched is None or position not in facts:
+            if touched is None:
                 raise Wrong(min(position, count), "log.guard has a key that nothing touched")
-            if position < touched:
-                raise Wrong(touched, f"log.guard still says {position} for a key it touches")
+            if position < touched or position not in facts:
+                raise Wrong(touched, f"log.guard says {position} for a key it touches")
         for touched in sorted(self._touched.values()):
             raise Wrong(touched, "log.guard has no row for a key it touches")
 

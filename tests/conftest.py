@@ -15,6 +15,7 @@ import secrets
 import shutil
 import socket
 import sys
+import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -235,10 +236,31 @@ def _plain_logs() -> None:
     )
 
 
+@contextlib.contextmanager
+def embedded_server() -> Iterator[EmbeddedPostgres]:
+    """Name an embedded server, not yet started; stop it and remove what it held afterwards.
+
+    Not below pytest's own directory: each pytest closes that to other accounts as it starts, and
+    where tests run as root a server is another account.
+    """
+    directory = Path(tempfile.mkdtemp(prefix="casewarden-test-"))
+    embedded = EmbeddedPostgres(directory)
+    try:
+        yield embedded
+    finally:
+        embedded.stop()
+        shutil.rmtree(directory, ignore_errors=True)
+
+
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestServer]:
+def server() -> Iterator[TestServer]:
     """Start (or find) the session's PostgreSQL, migrated once."""
-    embedded = None if _NAMED else EmbeddedPostgres(tmp_path_factory.mktemp("postgres"))
+    with contextlib.ExitStack() as stack:
+        embedded = None if _NAMED else stack.enter_context(embedded_server())
+        yield from _served(embedded)
+
+
+def _served(embedded: EmbeddedPostgres | None) -> Iterator[TestServer]:
     if embedded is not None:
         # What the session's server holds need not outlive the machine; the tests about durability
         # run a server of their own, with the settings of production.
@@ -252,10 +274,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestServer]:
     )
     asyncio.run(_prepare(started))
     yield started
-    if embedded is not None:
-        embedded.stop()
-        shutil.rmtree(embedded.directory, ignore_errors=True)
-    else:
+    if embedded is None:
         names = (started.template, f"{started.template}_keys", *started.spare)
         asyncio.run(started.drop(*names))
 

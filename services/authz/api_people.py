@@ -1,4 +1,4 @@
-"""Routes about people: registered, granted, revoked, suspended. Parse, one call, answer."""
+"""Routes about people: registered, corrected, granted, suspended. Parse, one call, answer."""
 
 from datetime import datetime
 from typing import Annotated, Literal
@@ -7,10 +7,13 @@ from uuid import UUID
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, Field, StringConstraints
 
+from services.authz.api_me import Correction
 from services.authz.desk import Desk
 from services.authz.events import Profile, Role
 from services.authz.grants import Decide, Grant, Granted, Grants
+from services.authz.me import Change
 from services.authz.people import People, Register
+from services.authz.profiles import Profiles
 from services.authz.staff_views import AssignmentView, PersonView, Staff, version_of
 from services.authz.visits import Gate, Visiting, authenticated
 from services.kernel.etags import not_modified
@@ -123,6 +126,7 @@ def people_router(gate: Gate, desk: Desk) -> APIRouter:
     """Return the routes under ``/v1/people``, and of access decisions."""
     router = APIRouter(prefix="/v1", route_class=authenticated(gate))
     people, staff, grants = People(desk), Staff(desk), Grants(desk)
+    profiles = Profiles(desk, staff)
     attempt_of = desk.idempotency.attempt
 
     @router.post("/people", status_code=201)
@@ -146,6 +150,17 @@ def people_router(gate: Gate, desk: Desk) -> APIRouter:
         response.headers["etag"] = version
         tags = [version_of(desk, visit, one) for one in found.assignments]
         return _person(found, version, tags)
+
+    @router.patch("/people/{person_id}")
+    async def correct_person(
+        visit: Visiting, request: Request, person_id: UUID, body: Correction, response: Response
+    ) -> PersonOut:
+        change = Change(**body.model_dump())
+        corrected = await profiles.correct(visit, request, person_id, change)
+        version = version_of(desk, visit, corrected)
+        response.headers["etag"] = version
+        tags = [version_of(desk, visit, one) for one in corrected.assignments]
+        return _person(corrected, version, tags)
 
     @router.post("/people/{person_id}/assignments", status_code=201)
     async def grant_assignment(

@@ -15,6 +15,7 @@ from fastapi import FastAPI
 from services.authz import engine
 from services.authz import events as e
 from services.authz.access import AccessTokens
+from services.authz.activity import follower
 from services.authz.administration import Administration
 from services.authz.api_login import client_router, login_router, render_oauth
 from services.authz.api_me import me_router
@@ -47,6 +48,8 @@ from services.kernel.refusals import RefusalWindows
 from services.kernel.runtime import Installation, Runtime, open_runtime
 from services.kernel.settings import Settings
 
+#: two of them listen: for the facts, and for the whole log
+_POOL: Final = 10
 _SWEEP_S: Final = 15.0
 _HOUSEKEEPING_S: Final = 600.0
 _logger = structlog.get_logger(__name__)
@@ -73,6 +76,8 @@ class Authz:
         self.sessions = Sessions(runtime, self.recorder, self.tokens, self.limits)
         self.access = AccessTokens(runtime.pool, "authz")
         self.gate = Gate(runtime, self.access)
+        #: follows the whole log, for ``authz.activity`` alone
+        self.follower = follower(runtime.pool)
         self.app = self._application()
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -121,7 +126,7 @@ class Authz:
         app.include_router(login_router(login, self.sessions, self.tokens, enrolment))
         app.include_router(client_router(clients, self.signing_keys))
         app.include_router(
-            me_router(self.gate, Me(desk), OwnActivity(desk), changes, self.sessions)
+            me_router(self.gate, Me(desk), OwnActivity(desk, self.follower), changes, self.sessions)
         )
         administration = Desk(self.runtime, self.policy, self.recorder, self.limits)
         app.include_router(organisation_router(self.gate, administration))
@@ -132,6 +137,7 @@ class Authz:
     async def start(self) -> None:
         """Begin to serve: fold what is in the log, make the first signing key, sweep."""
         self.runtime.start()
+        self.follower.start()
         await self.signing_keys.ensure()
         self.windows.start()
         self._tasks = [
@@ -145,6 +151,7 @@ class Authz:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.windows.stop()
+        await self.follower.stop()
         await self.runtime.stop()
         self.passwords.close()
 
@@ -161,6 +168,7 @@ async def build(installation: Installation, settings: Settings) -> Authz:
         Service.AUTHZ,
         Registry(e.TYPES),
         lambda _keys: [Directory("authz"), LoginView(), Administration()],
+        pool_size=_POOL,
     )
     return Authz(runtime, settings)
 

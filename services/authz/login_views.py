@@ -18,8 +18,8 @@ from services.kernel.events import Recorded
 from services.kernel.projection import Connection
 from services.kernel.sealing import Compartment, KeyRef, Sealed
 
-#: the position that facts of authz's own tables are read at
-AT: Final = "(select min(position) from authz.projection) as at"
+#: the position that facts of authz's own tables are read at; ``authz.activity`` holds no facts
+AT: Final = "(select min(position) from authz.projection where name <> 'authz.activity') as at"
 
 
 class Account(msgspec.Struct, frozen=True):

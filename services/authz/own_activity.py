@@ -1,125 +1,88 @@
-"""One's own activity, as authz knows it (AC-SEE-22).
+"""One's own activity: every event of the log that one is the actor of (AC-SEE-22, AC-USE-1).
 
-That is: one's own logins, their ends, and the facts of one's own account. What somebody did with
-records, and logins that failed, are observations, which authz does not fold: audit answers those.
+Place in the flow: catch up with the log, load the caller, read, record the asking, answer. What was
+done before the question is in the answer; the question itself is in the next one. What of an event
+is shown is said in :mod:`services.authz.activity_views`.
 """
 
-from collections.abc import Mapping, Sequence
-from datetime import datetime
-from typing import Any, Final, NamedTuple
-from uuid import UUID
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
+from typing import Final
 
 import msgspec
 
-from services.authz import events as e
+from services.authz.activity import newest
+from services.authz.activity_views import ActivityPage, Place, own_event
 from services.authz.self_desk import SelfDesk
 from services.authz.visits import Visit
 from services.kernel.cursors import Cursors
-from services.kernel.events import Event, Recorded, decode
+from services.kernel.events import Event, Recorded
 from services.kernel.handling import Draft
+from services.kernel.projection import Projector
 from services.kernel.sealing import Compartment, KeyRef, SealBroken, period_subject
 
 _ROUTE: Final = "me/activity"
-_OWN_FACTS: Final = """
-    with own as (
-        select position from log.fact where stream = 'person:' || $1::uuid
-        union all select started_position from authz.login_session where person_id = $1
-        union all select ended_position from authz.login_session
-        where person_id = $1 and ended_position is not null
-    )
-    select (select min(position) from authz.projection) as at, e.position, e.body
-    from own join log.event e using (position)
-    where $2::bigint is null or position < $2 order by position desc limit $3
-"""
-#: what of an event's data its person is told; none of it is sealed
-_TOLD: Final[Mapping[str, tuple[str, ...]]] = {
-    e.SESSION_STARTED: ("session_id", "methods", "expires_at", "other_sessions"),
-    e.SESSION_ENDED: ("session_id", "reason", "duration_s"),
-    e.ASSIGNMENT_GRANTED: (
-        "assignment_id",
-        "role",
-        "organisation_id",
-        "starts_at",
-        "ends_at",
-    ),
-    e.ASSIGNMENT_REVOKED: ("assignment_id",),
-}
-
-
-class Did(msgspec.Struct, frozen=True):
-    """One thing of one's own account, as one sees it oneself."""
-
-    type: str
-    occurred_at: datetime
-    action: str
-    outcome: str
-    session_id: UUID | None = None
-    #: only of what one did oneself: somebody else's address is not one's own
-    ip: str | None = None
-    device: str | None = None
-    detail: Mapping[str, Any] = {}
-
-
-class Page(NamedTuple):
-    """Activity, newest first, and the cursor of what follows."""
-
-    items: Sequence[Did]
-    next_cursor: str | None
+# An event may have been sealed a moment before or after the time it carries: at a month's turn
+# its key is the neighbour's.
+_TURN: Final = timedelta(minutes=1)
+_UNKNOWN: Final = Place()
+_place = msgspec.json.Decoder(Place)
 
 
 class OwnActivity:
-    """Lists one's own activity."""
+    """Lists one's own activity. ``follower`` keeps ``authz.activity`` up to date."""
 
-    def __init__(self, desk: SelfDesk) -> None:
+    def __init__(self, desk: SelfDesk, follower: Projector) -> None:
         self._desk = desk
+        self._follower = follower
         self._runtime = desk.runtime
         self._cursors = Cursors(desk.runtime.installation.secret("cursor"))
 
-    async def page(self, visit: Visit, limit: int, cursor: str | None) -> Page:
-        """Return one's own activity as authz knows it, newest first."""
-        before = (
-            self._cursors.open(visit.person_id, _ROUTE, cursor, int) if cursor is not None else None
-        )
+    async def page(self, visit: Visit, limit: int, cursor: str | None) -> ActivityPage:
+        """Return what one did, newest first.
 
-        async def decide() -> Draft[Page]:
+        Raises :class:`Malformed` for a cursor of somebody else or of another list, and
+        :class:`Unavailable` when the log cannot be followed to its head.
+        """
+        before = None
+        if cursor is not None:
+            before = self._cursors.open(visit.person_id, _ROUTE, cursor, int)
+        await self._follower.reached(await self._follower.head())
+
+        async def decide() -> Draft[ActivityPage]:
             caller = await self._desk.called(visit)
-            rows = await self._runtime.pool.fetch(_OWN_FACTS, visit.person_id, before, limit + 1)
-            recorded = [decode(row["position"], row["body"]) for row in rows]
-            page = await self._page(visit, recorded, limit)
-            ids = [str(r.event.id) for r in recorded[:limit]]
+            found = await newest(self._runtime.pool, visit.person_id, before, limit + 1)
+            page = await self._page(visit, found, limit)
+            ids = [str(item.id) for item in page.items]
             return await self._desk.answer(visit, caller, "list", "activity", reply=page, ids=ids)
 
         return await self._runtime.handling.run(decide)
 
-    async def _page(self, visit: Visit, recorded: Sequence[Recorded], limit: int) -> Page:
-        shown = recorded[:limit]
-        months = {period_subject("origin", r.event.recorded_at) for r in shown}
-        await self._runtime.keys.load(KeyRef(month, Compartment.ORIGIN) for month in months)
-        more = len(recorded) > limit
-        following = (
-            self._cursors.seal(visit.person_id, _ROUTE, shown[-1].position) if more else None
-        )
-        return Page([self._did(visit.person_id, r.event) for r in shown], following)
+    async def _page(self, visit: Visit, found: Sequence[Recorded], limit: int) -> ActivityPage:
+        shown = found[:limit]
+        await self._runtime.keys.load({ref for r in shown for ref in _refs(r.event)})
+        following = None
+        if len(found) > limit:
+            following = self._cursors.seal(visit.person_id, _ROUTE, shown[-1].position)
+        items = [own_event(visit.person_id, r.event, self._place(r.event)) for r in shown]
+        return ActivityPage(items=items, next_cursor=following)
 
-    def _did(self, person_id: UUID, event: Event) -> Did:
-        own = event.actor.person_id == person_id
-        origin = self._origin(event) if own else {}
-        detail = {k: event.data[k] for k in _TOLD.get(event.type, ()) if k in event.data}
-        return Did(
-            type=event.type,
-            occurred_at=event.effective_at or event.recorded_at,
-            action=event.action,
-            outcome=str(event.outcome),
-            session_id=event.origin.session_id if own else None,
-            ip=origin.get("ip"),
-            device=origin.get("device"),
-            detail=detail,
-        )
+    def _place(self, event: Event) -> Place:
+        """Return where an event came from; unknown once the period's key is destroyed."""
+        for ref in _refs(event):
+            try:
+                sealed = event.origin.sealed or ""
+                return _place.decode(self._runtime.keys.open(ref, event.id, "origin", sealed))
+            except (SealBroken, ValueError):
+                continue
+        return _UNKNOWN
 
-    def _origin(self, event: Event) -> Mapping[str, str]:
-        ref = KeyRef(period_subject("origin", event.recorded_at), Compartment.ORIGIN)
-        try:
-            text = self._runtime.keys.open(ref, event.id, "origin", event.origin.sealed or "..")
-            return msgspec.json.decode(text, type=dict[str, str])
-        except SealBroken:
-            return {}
+
+def _refs(event: Event) -> Iterator[KeyRef]:
+    """Return the keys an origin may be sealed under; none when nothing was sealed."""
+    if event.origin.sealed is None:
+        return
+    at = event.recorded_at
+    months = {(m.year, m.month): m for m in (at, at - _TURN, at + _TURN)}
+    for moment in months.values():
+        yield KeyRef(period_subject("origin", moment), Compartment.ORIGIN)

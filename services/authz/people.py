@@ -7,6 +7,7 @@ refuses every later answer in every process, and ends their sessions (SG-3).
 
 import base64
 import hmac
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import sha256
@@ -219,7 +220,7 @@ class People:
         await keys.load([ref], create=True)
         sealed = keys.seal(ref, event_id, "reason", reason)
         data = e.PersonSuspended(person_id=person.id, reason=sealed)
-        event = await self._change(hearing, decision, person, (e.PERSON_SUSPENDED, event_id, data))
+        event = await next_fact(hearing, decision, person, (e.PERSON_SUSPENDED, event_id, data))
         ended = await ended_sessions(self._desk, hearing, decision, person.id, "suspended")
         return hearing.draft([*ended, event], person.id, {"person": person.id})
 
@@ -228,28 +229,30 @@ class People:
     ) -> Draft[UUID]:
         event_id = self._desk.runtime.effects.new_id()
         data = e.PersonReinstated(person_id=person.id)
-        event = await self._change(hearing, decision, person, (e.PERSON_REINSTATED, event_id, data))
+        event = await next_fact(hearing, decision, person, (e.PERSON_REINSTATED, event_id, data))
         ended = await ended_sessions(self._desk, hearing, decision, person.id, "suspended")
         return hearing.draft([*ended, event], person.id, {"person": person.id})
 
-    async def _change(
-        self,
-        hearing: Hearing,
-        decision: Decision,
-        person: Person,
-        change: tuple[str, UUID, msgspec.Struct],
-    ) -> Event:
-        """Return the next fact of a person, which changes every staff list they are on."""
-        type_, event_id, data = change
-        places = {a.organisation_id for a in person.assignments}
-        return await hearing.event(
-            type_,
-            decision,
-            data=data_of(data),
-            stream=(person_stream(person.id), person.version + 1),
-            touches=(e.person_key(person.id), *map(e.organisation_key, sorted(places))),
-            event_id=event_id,
-        )
+
+async def next_fact(
+    hearing: Hearing,
+    decision: Decision,
+    person: Person,
+    change: tuple[str, UUID, msgspec.Struct],
+    shown: Mapping[str, Sequence[str]] | None = None,
+) -> Event:
+    """Return the next fact of a person, which changes every staff list they are on."""
+    type_, event_id, data = change
+    places = {a.organisation_id for a in person.assignments}
+    return await hearing.event(
+        type_,
+        decision,
+        data=data_of(data),
+        stream=(person_stream(person.id), person.version + 1),
+        touches=(e.person_key(person.id), *map(e.organisation_key, sorted(places))),
+        event_id=event_id,
+        shown=shown,
+    )
 
 
 async def ended_sessions(

@@ -27,14 +27,13 @@ from services.authz.directory import (
     decode_person,
 )
 from services.authz.events import OrganisationKind, Role
-from services.authz.login_views import Session, live_sessions
+from services.authz.login_views import AT, Session, live_sessions
 from services.authz.visits import Visit
 from services.kernel.errors import Unauthenticated
 from services.kernel.projection import Connection
 
 _CALLER: Final = (
-    f"select (select min(position) from authz.projection) as at, {CALLER_COLUMNS}"
-    f" from (select) one{caller_joins('authz', '$1', '$2')}"
+    f"select {AT}, {CALLER_COLUMNS} from (select) one{caller_joins('authz', '$1', '$2')}"
 )
 
 

@@ -12,6 +12,7 @@ import msgspec
 from services.authz.desk import Asked, Desk, Hearing
 from services.authz.directory import Assignment, Person
 from services.authz.events import Profile, Role
+from services.authz.relations import Decision
 from services.authz.snapshot import Staffed
 from services.authz.visits import Visit
 from services.kernel.errors import NotFound
@@ -79,6 +80,21 @@ def over(assignment: Assignment, now: datetime) -> bool:
     return assignment.revoked or (assignment.ends_at is not None and assignment.ends_at <= now)
 
 
+def shown_of(view: PersonView) -> dict[str, list[str]]:
+    """Return the ids that showing ``view`` discloses, by part."""
+    assignments = [str(a.assignment_id) for a in view.assignments]
+    return {"profile": [str(view.id)], "assignment": assignments}
+
+
+async def places_of(hearing: Hearing, person: Person) -> set[UUID]:
+    """Return where somebody works or is to; if they never did, whom they were registered for."""
+    now = hearing.facts.now
+    if person.assignments:
+        return {a.organisation_id for a in person.assignments if not over(a, now)}
+    home = await hearing.facts.home(person.id)
+    return {home} if home else set()
+
+
 class Staff:
     """Queries about staff."""
 
@@ -136,18 +152,23 @@ class Staff:
 
     async def show(self, hearing: Hearing, person: Person) -> Draft[PersonView]:
         """Draft the disclosure of ``person``, as far as the caller sees them."""
-        standing, now = hearing.standing, hearing.facts.now
-        current = [a for a in person.assignments if not over(a, now)]
-        places = {a.organisation_id for a in current}
-        if not person.assignments:
-            places |= {home} if (home := await hearing.facts.home(person.id)) else set()
+        decision, view = await self.view(hearing, person)
+        if view is None:
+            return await hearing.refuse(NotFound())
+        return await hearing.disclose(decision, view, shown_of(view), (person.id,))
+
+    async def view(self, hearing: Hearing, person: Person) -> tuple[Decision, PersonView | None]:
+        """Return ``person`` as far as the caller sees them, if at all, and by which clause."""
+        standing = hearing.standing
+        current = [a for a in person.assignments if not over(a, hearing.facts.now)]
+        places = await places_of(hearing, person)
         decision = standing.may("read", "staff", standing.towards(places))
         if not decision.allowed:
             decision = standing.may("read", "person", standing.towards(places))
         if not decision.allowed and person.id == hearing.visit.person_id:
             decision = standing.may("read", "profile", lambda _: ("self",))
         if not decision.allowed:
-            return await hearing.refuse(NotFound())
+            return decision, None
         seen = [a for a in current if self._sees(hearing, person, a)]
         ends = [a.ends_at for a in current if a.ends_at is not None]
         hearing.valid_until = min([hearing.valid_until, *ends])
@@ -158,8 +179,7 @@ class Staff:
             suspended=person.suspended,
             assignments=[view_of(person.id, a) for a in seen],
         )
-        shown = {"profile": [str(person.id)], "assignment": [str(a.id) for a in seen]}
-        return await hearing.disclose(decision, view, shown, (person.id,))
+        return decision, view
 
     def _sees(self, hearing: Hearing, person: Person, assignment: Assignment) -> bool:
         """Say whether the caller sees this assignment: of themselves, or on a list they see."""

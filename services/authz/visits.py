@@ -17,7 +17,8 @@ from starlette.responses import Response
 
 from services.authz.access import AccessTokens
 from services.authz.directory import CALLER_COLUMNS, caller_joins, caller_of
-from services.kernel.errors import Unauthenticated
+from services.kernel.budgets import RefusalBudget
+from services.kernel.errors import Forbidden, NotFound, Unauthenticated
 from services.kernel.http import Call, call_of
 from services.kernel.runtime import Runtime
 
@@ -35,11 +36,15 @@ class Visit:
 
 
 class Gate:
-    """Admits requests that carry a valid token of a live session."""
+    """Admits requests that carry a valid token of a live session.
+
+    Who is refused all day meets 429, at the gate of one process: a budget of refusals per person.
+    """
 
     def __init__(self, runtime: Runtime, tokens: AccessTokens) -> None:
         self._runtime = runtime
         self._tokens = tokens
+        self._budget = RefusalBudget()
 
     async def admit(self, request: Request) -> Visit:
         """Return the visit; raise :class:`Unauthenticated`, and only then look at the rest."""
@@ -48,7 +53,12 @@ class Gate:
         row = await self._runtime.pool.fetchrow(_LIVE, person_id, session_id)
         if row is None or caller_of(row, session_id, expires_at, now) is None:
             raise Unauthenticated
+        self._budget.check(person_id, now)
         return Visit(person_id, session_id, expires_at, call_of(request))
+
+    def refused(self, visit: Visit) -> None:
+        """Count one refusal of whoever visits."""
+        self._budget.spend(visit.person_id, self._runtime.effects.now())
 
 
 def authenticated(gate: Gate) -> type[APIRoute]:
@@ -62,8 +72,12 @@ def authenticated(gate: Gate) -> type[APIRoute]:
             serve = super().get_route_handler()
 
             async def handle(request: Request) -> Response:
-                request.state.visit = await gate.admit(request)
-                return await serve(request)
+                visit = request.state.visit = await gate.admit(request)
+                try:
+                    return await serve(request)
+                except (NotFound, Forbidden):
+                    gate.refused(visit)
+                    raise
 
             return handle
 

@@ -10,14 +10,18 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import click
+import httpx
 
 from services.commands.demo import marked
 from services.demo import day as days
+from services.demo.caller import LoginFailed
 from services.demo.seed import demonstration
 from services.installation import UserError, embedded, running
 from services.progress import shown
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from services.kernel.settings import Settings
 
 _OWN = ("0.0.0.0", "::", "localhost")  # noqa: S104 - compared with, never listened on
@@ -42,11 +46,20 @@ def run(settings: Settings, *, seed: int, scale: float, as_json: bool) -> None:
             now=installation.effects.now(),
         )
     with shown() as progress, progress.stage("a school day", days.expected(plan)) as stage:
-        summary = asyncio.run(days.Day(plan, stage.advance).run())
+        summary = _driven(plan, stage.advance)
     if as_json:
         click.echo(json.dumps(summary, indent=1))
     else:
         _print(summary, base)
+
+
+def _driven(plan: days.Plan, advance: Callable[[], None]) -> dict[str, Any]:
+    try:
+        return asyncio.run(days.Day(plan, advance).run())
+    except httpx.HTTPError as error:
+        raise UserError(f"the service stopped answering: {type(error).__name__}") from None
+    except LoginFailed as failed:
+        raise UserError(f"the analyst of the day cannot log in ({failed.status})") from None
 
 
 def _print(summary: dict[str, Any], base: str) -> None:
@@ -64,6 +77,12 @@ def _print(summary: dict[str, Any], base: str) -> None:
     click.echo("\nAlerts open now:")
     for name, count in sorted(summary["alerts"].items()):
         click.echo(f"  {count:4} {name}")
+    if summary["schools_shut"]:
+        why = summary["schools_shut"].replace("_", " ")
+        click.echo(
+            f"  New Zealand's schools are shut now ({why}): everybody who logged in"
+            " did so out of hours."
+        )
     hours = browser["out_of_hours"] or "in hours"
     click.echo(
         f"\nSomebody browsed out of hours ({hours}): {browser['username']},"

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING
 
 import click
 
+from services import witness
 from services.installation import UserError, connect_as_owner, embedded, running
 from services.progress import shown
 from services.verification import Summary, Wrong, verify
@@ -35,6 +37,11 @@ async def _verify(installation: Installation) -> Summary:
             raise UserError("there is no log in this database: run casewarden migrate")
         total = await owner.fetchval("select coalesce(max(position) + 1, 0) from log.event")
         with shown() as progress, progress.stage("verifying", total) as stage:
-            return await verify(owner, stage.advance)
+            path = witness.path_of(installation)
+            known = witness.seen(path)
+            summary = await verify(owner, known, stage.advance)
     finally:
         await owner.close()
+    with contextlib.suppress(OSError):
+        witness.extend(path, summary.events - len(summary.leaves), summary.leaves)
+    return summary

@@ -38,13 +38,18 @@ _HOME: Final = ("Pacific/Auckland", "Pacific/Chatham")
 
 @dataclass(frozen=True, slots=True)
 class Cast:
-    """The people of one day. ``night`` says why it is out of hours where the browser works."""
+    """The people of one day.
+
+    ``night`` says why it is out of hours where the browser works, ``shut`` why New Zealand's
+    schools are shut, if they are: then everybody logs in out of hours today.
+    """
 
     working: tuple[Account, ...]
     remembers: Account
     gives_up: Account
     browser: Account
     night: Reason | None
+    shut: Reason | None
     sprayed: tuple[Account, ...]
     analyst: Account
 
@@ -74,7 +79,16 @@ class Casting:
         gives_up = self._one("school_office", kind="school")
         sprayed = self._sprayed(max(_SPRAYED[1], round(_SPRAYED[0] * min(scale, 1))))
         night = self._shut(browser.held)
-        return Cast(tuple(working), remembers, gives_up, browser, night, sprayed, analyst)
+        return Cast(
+            tuple(working),
+            remembers,
+            gives_up,
+            browser,
+            night,
+            self._shut(gives_up.held),
+            sprayed,
+            analyst,
+        )
 
     def _candidates(self, role: Role) -> Iterator[tuple[Person, Assignment]]:
         today = self._now.date()

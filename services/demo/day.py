@@ -33,7 +33,6 @@ _AT_WORK_AT_ONCE: Final = 10
 _DAY_S: Final = 150.0
 _DETECTION_S: Final = 20.0
 _ROUNDS: Final = 24
-_SPRAYER: Final = "127.66.6.6"
 _PAGES: Final = 5
 _WORK: Final[dict[str, Callable[[Shift], Awaitable[None]]]] = {
     "school_leader": work.school,
@@ -56,6 +55,8 @@ class Plan:
     base: str
     seed: int
     scale: float
+    #: an address nobody called from lately: one that was stopped stays stopped for a while
+    sprayer: str
 
 
 def plan(
@@ -63,7 +64,8 @@ def plan(
 ) -> Plan:
     """Return the day that these seeds make of the region."""
     cast = Casting(region, seed, day_seed, now).cast(scale)
-    return Plan(region, _scene(region, now), cast, base, day_seed, scale)
+    sprayer = f"127.66.{now.hour}.{now.minute + 1}"
+    return Plan(region, _scene(region, now), cast, base, day_seed, scale, sprayer)
 
 
 def expected(day: Plan) -> int:
@@ -144,17 +146,20 @@ class Day:
     async def _night(self) -> None:
         """Let the wrongdoers at it: one browses, one tries a password on many accounts."""
         cast, draw = self._day.cast, self._draw
+        cases = [str(case.case_id) for case in self._day.region.cases]
+        requests = [str(request.request_id) for request in self._day.region.requests]
+        some = max(8, round(40 * min(1.0, self._day.scale)))
         async with self._at_api(cast.browser) as browser:
-            cases = [str(case.case_id) for case in self._day.region.cases]
-            requests = [str(r.request_id) for r in self._day.region.requests]
-            some = max(8, round(40 * min(1.0, self._day.scale)))
-            self._learner = await wrongdoing.browse(
-                browser, draw.sample(cases, some), draw.sample(requests, some // 2)
-            )
-            await browser.logout()
+            try:
+                self._learner = await wrongdoing.browse(
+                    browser, draw.sample(cases, some), draw.sample(requests, some // 2)
+                )
+                await browser.logout()
+            except LoginFailed:
+                self._failed_logins += 1
         async with contextlib.AsyncExitStack() as stack:
             callers = [
-                await stack.enter_async_context(self._at_api(account, _SPRAYER))
+                await stack.enter_async_context(self._at_api(account, self._day.sprayer))
                 for account in cast.sprayed
             ]
             self._sprayed = await wrongdoing.spray(callers)
@@ -229,6 +234,7 @@ class Day:
             "failed_logins": self._failed_logins,
             "refused": refused,
             "unexpected": dict(tally.unexpected),
+            "schools_shut": cast.shut.value if cast.shut else None,
             "alerts": _alerts(answers["alerts"]),
             "browser": {
                 "person_id": str(cast.browser.person.person_id),
@@ -237,7 +243,7 @@ class Day:
                 "events": len(browsed),
                 "denied": denied,
             },
-            "sprayer": {"address": _SPRAYER, "accounts_tried": self._sprayed},
+            "sprayer": {"address": self._day.sprayer, "accounts_tried": self._sprayed},
             "learner": {
                 "student_id": self._learner,
                 "accesses": len(answers.get("accesses", ())),

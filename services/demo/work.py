@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from services.demo.texts import compose
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import AsyncIterator, Mapping
     from random import Random
     from uuid import UUID
 
@@ -129,24 +129,30 @@ async def _ask_for_support(shift: Shift) -> None:
 async def investigation(shift: Shift) -> None:
     """Work as Central Investigation: review what was submitted, allocate what is accepted."""
     caller, draw = shift.caller, shift.draw
-    for request in (await caller.items("/cases/v1/requests?status=submitted"))[: shift.rounds]:
+    async for request in _waiting(shift, "submitted"):
         path = f"/cases/v1/requests/{request['id']}"
-        seen, _ = await shift.look("requests", request["id"])
-        if not seen:
-            continue
         if draw.random() < 0.15:  # noqa: PLR2004 - few do not meet the criteria
             await caller.ask("POST", f"{path}/decline", json={"reason": shift.text("decline")})
-            continue
-        await caller.ask("POST", f"{path}/accept")
-    for request in (await caller.items("/cases/v1/requests?status=accepted"))[: shift.rounds]:
-        overview = request["parts"].get("overview") or {}
-        school_id = (overview.get("school") or {}).get("id", "")
-        provider = shift.scene.asp_of.get(school_id)
+        else:
+            await caller.ask("POST", f"{path}/accept")
+    async for request in _waiting(shift, "accepted"):
+        school = request["parts"]["overview"]["school"] or {}
+        provider = shift.scene.asp_of.get(school.get("id", ""))
         if provider:
             path = f"/cases/v1/requests/{request['id']}/allocate"
             await caller.ask("POST", path, json={"organisation_id": provider})
     for case in await caller.items(f"/cases/v1/cases?limit={max(1, shift.rounds)}"):
         await caller.ask("GET", f"/cases/v1/cases/{case['id']}?parts=overview,contacts")
+
+
+async def _waiting(shift: Shift, status: str) -> AsyncIterator[dict[str, Any]]:
+    """Yield requests of a status, read just now: a colleague may have been quicker."""
+    listed = await shift.caller.items(f"/cases/v1/requests?status={status}&limit=100")
+    some = shift.draw.sample(listed, min(len(listed), shift.rounds))
+    for request in some:
+        seen, _ = await shift.look("requests", request["id"])
+        if seen and seen["parts"].get("overview", {}).get("status") == status:
+            yield seen
 
 
 async def lead(shift: Shift) -> None:
@@ -167,25 +173,26 @@ async def case_manager(shift: Shift) -> None:
     """Work as a case manager: read the own cases and write down what was done."""
     caller, draw = shift.caller, shift.draw
     cases = [case["id"] for case in await caller.items("/cases/v1/cases?status=active&limit=100")]
+    others: set[str] = set()  # where one is on the team only, and may read but not write
     for number in range(shift.rounds if cases else 0):
         case_id = draw.choice(cases)
         seen, version = await shift.look("cases", case_id)
         await shift.glance(case_id)
-        if not seen:
+        if not seen or case_id in others:
             continue
-        if number % 2:
-            await _write(shift, case_id, seen)
         if number % 7 == 3:  # noqa: PLR2004 - some plans a day
             plan = {"goals": shift.text("goals"), "actions": shift.text("actions")}
             path = f"/cases/v1/cases/{case_id}/plan"
             await caller.ask("PUT", path, json={**plan, "status": "agreed"}, version=version)
-        if number % 11 == 6:  # noqa: PLR2004 - a colleague joins
+        elif number % 11 == 6:  # noqa: PLR2004 - a colleague joins
             member = {"person_id": draw.choice(shift.scene.managers[caller.organisation])}
             await caller.ask("POST", f"/cases/v1/cases/{case_id}/team", json=member)
+        elif not await _write(shift, case_id, seen):
+            others.add(case_id)
 
 
-async def _write(shift: Shift, case_id: str, seen: dict[str, Any]) -> None:
-    """Add an item, and share, label or mend one of those there are."""
+async def _write(shift: Shift, case_id: str, seen: dict[str, Any]) -> bool:
+    """Add an item, or mend one of those there are; say no when one may not write here."""
     caller, draw = shift.caller, shift.draw
     if len(seen["parts"].get("items", ())) < _FULL:
         kind = draw.choice(("note", "activity", "correspondence"))
@@ -196,11 +203,11 @@ async def _write(shift: Shift, case_id: str, seen: dict[str, Any]) -> None:
     else:
         item_id = draw.choice(seen["parts"]["items"])["id"]
     if item_id is None:
-        return
+        return False
     path = f"/cases/v1/cases/{case_id}/items/{item_id}"
     read = await caller.ask("GET", path)
     if read.status_code != HTTPStatus.OK:
-        return
+        return True
     luck = draw.random()
     change: dict[str, Any] = {"shared_with_school": True}
     if luck < 0.15:  # noqa: PLR2004 - some of it is sensitive
@@ -212,6 +219,7 @@ async def _write(shift: Shift, case_id: str, seen: dict[str, Any]) -> None:
         again = await caller.ask("GET", path)
         reason = {"reason": shift.text("deletion")}
         await caller.ask("DELETE", path, json=reason, version=again.headers.get("etag"))
+    return True
 
 
 async def security(shift: Shift) -> None:

@@ -27,9 +27,7 @@ from services.kernel.database import CONNECTION_ERRORS
 from services.kernel.errors import Unavailable
 from services.kernel.events import Event, Recorded, Service, decode, encode, guard_key
 
-_APPEND: Final = (
-    "select status, at from log.append($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14)"
-)
+_APPEND: Final = "select status, at from log.append($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14)"
 _MAX_GROUPS: Final = 256
 _MAX_QUEUE: Final = 8_192
 _DEADLINE_S: Final = 5.0

@@ -248,4 +248,3 @@ class Projector:
         while count := await self.fold_once():
             folded += count
         return folded
-

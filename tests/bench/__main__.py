@@ -2,13 +2,14 @@
 
 import argparse
 import asyncio
+import logging
 from pathlib import Path
 from typing import Final
 
-from tests.bench import place, reads
+from tests.bench import appends, decisions, lists, place, reads, whole
 from tests.bench.results import Results
 
-SUITES: Final = ("reads",)
+SUITES: Final = ("reads", "lists", "decisions", "appends", "whole")
 
 
 def main() -> None:
@@ -18,12 +19,26 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="fewer and shorter rounds")
     parser.add_argument("--to", type=Path, default=Path("bench.json"))
     asked = parser.parse_args()
+    if unknown := set(asked.suites) - set(SUITES):
+        parser.error(f"no such suite: {', '.join(sorted(unknown))}")
+    suites = asked.suites or SUITES
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
     results = Results()
-    effort = reads.Effort(rounds=3, seconds=0.8) if asked.quick else reads.Effort()
     with place.place() as installation:
         made = place.region()
         asyncio.run(place.seed(installation, made))
-        reads.measure(results, installation, made, effort)
+        asyncio.run(place.fold(installation))
+        if "reads" in suites:
+            effort = reads.Effort(rounds=3, seconds=0.8) if asked.quick else reads.Effort()
+            reads.measure(results, installation, made, effort)
+        if "lists" in suites:
+            lists.measure(results, installation, made, quick=asked.quick)
+        if "decisions" in suites:
+            decisions.measure(results, installation, quick=asked.quick)
+        if "appends" in suites:
+            appends.measure(results, installation, quick=asked.quick)
+        if "whole" in suites:
+            whole.measure(results, installation, quick=asked.quick)
     results.write(asked.to)
 
 

@@ -20,6 +20,7 @@ import jwt
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from services.app import House
 from services.authz import access
 from services.authz import events as authz
 from services.authz.usernames import Usernames
@@ -37,6 +38,7 @@ from services.kernel.log import Group
 from services.kernel.migrate import migrate
 from services.kernel.postgres import EmbeddedPostgres
 from services.kernel.runtime import Installation, Runtime, open_runtime
+from services.kernel.settings import Settings
 
 SEED: Final = 20
 _PER_GROUP: Final = 200
@@ -62,14 +64,15 @@ def place() -> Iterator[Installation]:
 @contextmanager
 def slow_flush(installation: Installation, milliseconds: int) -> Iterator[None]:
     """Let every commit wait ``milliseconds`` before its flush, on the whole server."""
-    asyncio.run(_set_delay(installation, milliseconds * 1000))
+    asyncio.run(set_delay(installation, milliseconds * 1000))
     try:
         yield
     finally:
-        asyncio.run(_set_delay(installation, 0))
+        asyncio.run(set_delay(installation, 0))
 
 
-async def _set_delay(installation: Installation, microseconds: int) -> None:
+async def set_delay(installation: Installation, microseconds: int) -> None:
+    """Let every commit of the server wait before its flush, however alone it is."""
     owner = await asyncpg.connect(installation.server.url)
     try:
         await owner.execute(f"alter system set commit_delay = {microseconds}")
@@ -133,6 +136,16 @@ async def seed(installation: Installation, made: Region) -> None:
             await asyncio.gather(*(runtime.log.append(group) for group in some))
 
 
+async def fold(installation: Installation) -> None:
+    """Let the cases service fold everything, so that the measured processes start warm."""
+    house = await House.build(installation, Settings(), [Service.CASES])
+    try:
+        await house.start()
+        await house.caught_up(120)
+    finally:
+        await house.stop()
+
+
 def _steps(made: Region) -> list[Step]:
     names = {o.organisation_id: o.name for o in made.organisations}
     narrator = Narrator(made, Chance(SEED), Posts(made.people))
@@ -159,26 +172,38 @@ async def sign_in(
     key = Ed25519PrivateKey.generate()
     public = key.public_key().public_bytes_raw()
     effects, signed = installation.effects, {}
+    kid, version = str(effects.new_id()), await _next_key(installation)
     events = [
         Event(
             id=effects.new_id(),
             type=authz.SIGNING_KEY_ADDED,
             stream="signing-keys",
-            version=1,
+            version=version,
             recorded_at=effects.now(),
-            data={"kid": "bench", "public_key": base64.b64encode(public).decode()},
+            data={"kid": kid, "public_key": base64.b64encode(public).decode()},
         )
     ]
     until = datetime.now(UTC) + timedelta(hours=8)
     for person_id in people:
         session_id = effects.new_id()
         events.append(_started(effects, person_id, session_id, until))
-        token = _token(key, effects, person_id, session_id, until)
+        token = _token(key, kid, effects, person_id, session_id, until)
         signed[person_id] = SignedIn(person_id, session_id, token)
     async with appender(installation, Service.AUTHZ) as runtime:
         for first in range(0, len(events), _PER_GROUP):
             await runtime.log.append(Group(events[first : first + _PER_GROUP]))
     return signed, public
+
+
+async def _next_key(installation: Installation) -> int:
+    owner = await asyncpg.connect(installation.server.url)
+    try:
+        last = await owner.fetchval(
+            "select max(version) from log.fact where stream = 'signing-keys'"
+        )
+        return int(last or 0) + 1
+    finally:
+        await owner.close()
 
 
 def _started(effects: Effects, person_id: UUID, session_id: UUID, until: datetime) -> Event:
@@ -201,7 +226,7 @@ def _started(effects: Effects, person_id: UUID, session_id: UUID, until: datetim
 
 
 def _token(
-    key: Ed25519PrivateKey, effects: Effects, person_id: UUID, session_id: UUID, until: datetime
+    key: Ed25519PrivateKey, kid: str, effects: Effects, person_id: UUID, session_id: UUID, until: datetime
 ) -> str:
     claims = {
         "iss": access.ISSUER,
@@ -212,4 +237,4 @@ def _token(
         "iat": int(effects.now().timestamp()),
         "exp": int(until.timestamp()),
     }
-    return jwt.encode(claims, key, access.ALGORITHM, {"kid": "bench", "typ": access.TYPE})
+    return jwt.encode(claims, key, access.ALGORITHM, {"kid": kid, "typ": access.TYPE})

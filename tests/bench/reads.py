@@ -10,16 +10,16 @@ import random
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.request import Request, urlopen
-from urllib.error import HTTPError
 from uuid import UUID
 
 import asyncpg
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from services.authz import engine
-from services.authz.directory import decode_person
+from services.authz.directory import Caller, decode_person
 from services.cases.relations import view_of
 from services.cases.sight import Judge
 from services.cases.views import decode_record, decode_student
@@ -64,7 +64,7 @@ def measure(results: Results, installation: Installation, made: Region, effort: 
     (installation.data / "bench.key").write_bytes(key)
     with ExitStack() as stack:
         ours = stack.enter_context(serving.casewarden(installation, "cases"))
-        answers = _answers(ours, made, signed)
+        answers = _answers(ours, installation, made, signed)
         url = asyncio.run(_fill_peers(installation, answers))
         settings = {"BENCH_DATABASE": url, "BENCH_KEY": str(installation.data / "bench.key")}
         sides = {"casewarden": ours}
@@ -120,38 +120,49 @@ def _readers(made: Region) -> set[UUID]:
 
 
 def _answers(
-    ours: Serving, made: Region, signed: dict[UUID, SignedIn]
+    ours: Serving, installation: Installation, made: Region, signed: dict[UUID, SignedIn]
 ) -> list[tuple[Target, bytes]]:
-    """Find one reader of each case, and the bytes they are answered."""
+    """Draw one reader of each case, and find the bytes they are answered."""
     draw = random.Random(place.SEED)
-    leads: dict[UUID, list[UUID]] = {}
-    for person in made.people:
-        for held in person.assignments:
-            if held.role in ("school_leader", "asp_workflow_lead"):
-                leads.setdefault(held.organisation_id, []).append(person.person_id)
     found = []
-    for case in made.cases:
-        likely = [case.case_manager_id] * 2
-        likely += leads.get(case.provider_id, [])[:1] + leads.get(case.school_id, [])[:1]
-        draw.shuffle(likely)
-        for person_id in dict.fromkeys(likely):
-            target = Target(case.case_id, signed[person_id])
-            body = _ask(ours, target)
-            if body is not None:
-                found.append((target, body))
-                break
+    for case_id, readers in asyncio.run(_sees(installation, made)).items():
+        if readers:
+            target = Target(case_id, signed[draw.choice(readers)])
+            found.append((target, _ask(ours, target)))
     return found
 
 
-def _ask(ours: Serving, target: Target) -> bytes | None:
-    asked = Request(f"http://127.0.0.1:{ours.port}/cases/v1/cases/{target.case_id}")
-    asked.add_header("Authorization", f"Bearer {target.reader.token}")
+async def _sees(installation: Installation, made: Region) -> dict[UUID, list[UUID]]:
+    """Return who among the likely readers of each case sees it now."""
+    judge, now = Judge(engine.load()), datetime.now(UTC)
+    owner = await asyncpg.connect(installation.server.url)
     try:
-        with urlopen(asked, timeout=10) as answer:  # noqa: S310 - loopback
-            body: bytes = answer.read()
-            return body
-    except HTTPError:
-        return None
+        rows = await owner.fetch("select state from cases.person")
+        people = {p.id: p for p in (decode_person(row["state"]) for row in rows)}
+        rows = await owner.fetch(
+            "select r.state, s.state as student from cases.record r"
+            " join cases.student s on s.id = r.student_id where r.kind = 'case' order by r.id"
+        )
+    finally:
+        await owner.close()
+    likely = [people[person_id] for person_id in sorted(_readers(made))]
+    callers = [
+        Caller(p, p.id, now, tuple(a for a in p.assignments if a.in_force(now))) for p in likely
+    ]
+    found = {}
+    for row in rows:
+        record, student = decode_record(row["state"]), decode_student(row["student"])
+        sees = [c.person.id for c in callers if judge.see(c, record, student)]
+        found[record.id] = sees
+    return found
+
+
+def _ask(ours: Serving, target: Target) -> bytes:
+    asked = Request(f"http://127.0.0.1:{ours.port}/cases/v1/cases/{target.case_id}")  # noqa: S310 - loopback
+    asked.add_header("Authorization", f"Bearer {target.reader.token}")
+    with urlopen(asked, timeout=10) as answer:  # noqa: S310 - loopback
+        body: bytes = answer.read()
+        return body
 
 
 async def _fill_peers(installation: Installation, answers: list[tuple[Target, bytes]]) -> str:
@@ -195,14 +206,13 @@ async def _standing(owner: asyncpg.Connection, target: Target) -> dict[str, Any]
     assert row is not None
     policy = engine.load()
     record, student = decode_record(row["state"]), decode_student(row["student"])
-    now = asyncio.get_running_loop() and record.created_at
-    assignments = decode_person(row["person"]).assignments
+    now = datetime.now(UTC)
+    assignments = [a for a in decode_person(row["person"]).assignments if a.in_force(now)]
     judge = Judge(policy)
     best = max(
         assignments,
         key=lambda a: bin(judge._facts(view_of(record, student), a)).count("1"),
     )
-    del now
     bits = judge._facts(view_of(record, student), best)
     names = " ".join(name for name, bit in policy.facts.items() if bits & bit)
     return {

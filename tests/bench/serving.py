@@ -1,5 +1,6 @@
 """Processes that serve: Casewarden's own command, or a peer, on a free port of this machine."""
 
+import contextlib
 import os
 import signal
 import socket
@@ -10,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
+from urllib.request import urlopen
 
 import msgspec
 
@@ -63,7 +65,13 @@ def request(path: str, token: str = "") -> bytes:
 def casewarden(installation: Installation, service: str) -> Iterator[Serving]:
     """Serve a service of the installation (or ``all``) as production does: `casewarden serve`."""
     command = [sys.executable, "-m", "services.cli", "serve", service]
-    with _process(command, {"CASEWARDEN_DATA": str(installation.data)}) as serving:
+    settings = {
+        "CASEWARDEN_DATA": str(installation.data),
+        "CASEWARDEN_DATABASE_URL": installation.server.url,
+        "CASEWARDEN_KEYS_URL": installation.server.keys_url,
+    }
+    with _process(command, settings) as serving:
+        _await_health(serving)
         yield serving
 
 
@@ -101,6 +109,16 @@ def _free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def _await_health(serving: Serving) -> None:
+    until = time.monotonic() + _READY_S
+    while time.monotonic() < until:
+        with contextlib.suppress(OSError):
+            urlopen(f"http://127.0.0.1:{serving.port}/healthz", timeout=2).close()  # noqa: S310 - loopback
+            return
+        time.sleep(0.1)
+    raise RuntimeError("a server is not healthy")
 
 
 def _await_ready(process: subprocess.Popen[bytes], port: int) -> None:

@@ -10,10 +10,10 @@ from typing import Final
 
 #: "every part" of AC-SEE: without history and attendance, which are granted by name
 EVERY: Final = frozenset(
-    (
-        "overview student_basic demographics family contacts referral plan items"
-        " agency_requests support_requests disclosures team"
-    ).split()
+    {
+        *("overview", "student_basic", "demographics", "family", "contacts", "referral"),
+        *("plan", "items", "agency_requests", "support_requests", "disclosures", "team"),
+    }
 )
 SCHOOL: Final = frozenset({"school_leader", "primary_contact", "school_office"})
 LEAD: Final = "asp_workflow_lead"
@@ -96,7 +96,7 @@ class Seen:
 
 
 def open_to_anybody(rec: Rec) -> bool:
-    """A deleted draft is gone; AC-DO-14 closes a withdrawn case to all but audit."""
+    """Say whether anybody sees it: no deleted draft, no withdrawn case (AC-DO-14)."""
     return rec.status != "deleted" and (rec.kind, rec.status) != ("case", "withdrawn")
 
 

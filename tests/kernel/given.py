@@ -5,6 +5,8 @@ from itertools import count
 from typing import Any
 from uuid import UUID, uuid4
 
+import msgspec
+
 from services.authz import events as authz
 from services.cases import events as cases
 from services.kernel.events import Event, Service
@@ -15,23 +17,27 @@ _streams = count()
 FACTS = {Service.AUTHZ: authz.PERSON_REINSTATED, Service.CASES: cases.CASE_CLOSED}
 
 
-def read(service: Service = Service.AUTHZ, **fields: Any) -> Event:
+def read(service: Service = Service.AUTHZ, **fields: Any) -> Event:  # noqa: ANN401 - any field
     """Return an observation: it changes nothing."""
-    plain = {"id": uuid4(), "type": f"{service}.read", "recorded_at": NOON, "action": "view"}
-    return Event(**plain | fields)
+    plain = Event(id=uuid4(), type=f"{service}.read", recorded_at=NOON, action="view")
+    return msgspec.structs.replace(plain, **fields)
 
 
 def fact(
-    stream: str = "", version: int = 1, *touches: str, service: Service = Service.AUTHZ, **fields: Any
+    stream: str = "",
+    version: int = 1,
+    *touches: str,
+    service: Service = Service.AUTHZ,
+    **fields: Any,  # noqa: ANN401 - any field of an event
 ) -> Event:
     """Return a fact, of a stream of its own unless said otherwise."""
-    plain = {
-        "id": uuid4(),
-        "type": FACTS[service],
-        "recorded_at": NOON,
-        "stream": stream or f"test:{next(_streams)}",
-        "version": version,
-        "touches": touches,
-        "data": {"person_id": UUID(int=7)},
-    }
-    return Event(**plain | fields)
+    plain = Event(
+        id=uuid4(),
+        type=FACTS[service],
+        recorded_at=NOON,
+        stream=stream or f"test:{next(_streams)}",
+        version=version,
+        touches=touches,
+        data={"person_id": UUID(int=7)},
+    )
+    return msgspec.structs.replace(plain, **fields)

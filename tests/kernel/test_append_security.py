@@ -1,22 +1,20 @@
 """What a service's role can do to the log with a connection of its own, as psql would: append."""
 
 import asyncio
-from typing import Any, Final
+from typing import Any, Final, Literal
 from uuid import uuid4
 
 import asyncpg
 import pytest
 
 from services.kernel.events import Event, Service, encode, guard_key
-from services.kernel.log import Group, _Entry, _arguments
+from services.kernel.log import Group, _arguments, _Entry
 from tests.conftest import Connect
 from tests.kernel.given import fact, read
 
 DENIED: Final = asyncpg.InsufficientPrivilegeError
 TABLES: Final = ("event", "event_id", "fact", "once", "guard", "event_type")
-CALL: Final = (
-    "select status, at from log.append($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14)"
-)
+CALL: Final = "select status, at from log.append($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14)"
 
 
 def call(*events: Event, bodies: list[bytes] | None = None) -> list[Any]:
@@ -115,8 +113,7 @@ async def test_no_role_writes_a_table_of_the_log(
         f"alter table log.{table} disable trigger all",
         f"drop table log.{table}",
         f"create rule quiet as on insert to log.{table} do instead nothing",
-        f"create trigger mine before insert on log.{table} for each row"
-        " execute function log.refuse()",
+        f"create trigger mine before insert on log.{table} execute function log.refuse()",
     ):
         with pytest.raises(DENIED):
             await role.execute(statement)
@@ -124,7 +121,11 @@ async def test_no_role_writes_a_table_of_the_log(
 
 async def test_no_role_writes_a_partition(connect: Connect) -> None:
     cases = await connect(Service.CASES)
-    for statement in ("select from log.event_0", "delete from log.event_0", "drop table log.event_0"):
+    for statement in (
+        "select from log.event_0",
+        "delete from log.event_0",
+        "drop table log.event_0",
+    ):
         with pytest.raises(DENIED):
             await cases.execute(statement)
 
@@ -150,16 +151,16 @@ async def test_no_role_writes_a_partition(connect: Connect) -> None:
         "select from log.guard",
     ],
 )
-async def test_a_role_cannot_reach_beyond_its_own_schema(
-    connect: Connect, statement: str
-) -> None:
+async def test_a_role_cannot_reach_beyond_its_own_schema(connect: Connect, statement: str) -> None:
     cases = await connect(Service.CASES)
     with pytest.raises((DENIED, asyncpg.UndefinedObjectError, asyncpg.FeatureNotSupportedError)):
         await cases.execute(statement)
 
 
 @pytest.mark.parametrize("isolation", ["repeatable_read", "serializable"])
-async def test_append_is_refused_under_an_old_snapshot(connect: Connect, isolation: Any) -> None:
+async def test_append_is_refused_under_an_old_snapshot(
+    connect: Connect, isolation: Literal["repeatable_read", "serializable"]
+) -> None:
     cases = await connect(Service.CASES)
     with pytest.raises(asyncpg.RaiseError, match="read committed"):
         async with cases.transaction(isolation=isolation):
@@ -238,7 +239,8 @@ async def test_every_partition_refuses_as_the_first_does(connect: Connect) -> No
         with pytest.raises(DENIED, match="append-only"):
             await owner.execute(f"truncate {row['name']}")
         kinds = await owner.fetchval(
-            "select count(*) from pg_trigger where tgrelid = $1::text::regclass and tgenabled = 'O'",
+            "select count(*) from pg_trigger where tgrelid = $1::text::regclass"
+            " and tgenabled = 'O'",
             row["name"],
         )
         assert kinds == 2

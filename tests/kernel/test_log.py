@@ -5,7 +5,7 @@ import contextlib
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import asyncpg
 import pytest
@@ -14,12 +14,12 @@ from services.kernel import log as log_module
 from services.kernel.database import Server, open_pool
 from services.kernel.effects import Effects
 from services.kernel.errors import Unavailable
-from services.kernel.events import Event, Service
+from services.kernel.events import Event, Recorded, Service
 from services.kernel.log import Duplicate, Group, Log, VersionConflict, read_all, read_facts
 from services.kernel.migrate import migrate
 from services.kernel.postgres import EmbeddedPostgres
 from services.kernel.runtime import Installation
-from tests.conftest import TYPES, Connect, Pools, address
+from tests.conftest import TYPES, Connect, Pools, address, embedded_server
 from tests.kernel.given import fact, read
 from tests.kernel.test_postgres import kill
 
@@ -45,12 +45,13 @@ def assert_whole(stored: list[tuple[int, UUID]]) -> None:
     assert len({id_ for _, id_ in stored}) == len(stored)
 
 
-async def test_twelve_writers_and_a_tailing_reader_see_one_order(
+async def test_twelve_writers_and_a_tailing_reader_see_one_order(  # noqa: C901 - told at once
     pools: Pools, connect: Connect
 ) -> None:
     """SG-10: the log has one order, without gaps, and a reader of it misses nothing."""
     logs = [Log(await pools(ROLES[n % 2], size=1), ROLES[n % 2]) for n in range(12)]
-    reader, done, read_events = await connect(Service.AUDIT), asyncio.Event(), []
+    reader, done = await connect(Service.AUDIT), asyncio.Event()
+    read_events: list[Recorded] = []
 
     async def tail() -> None:
         while True:
@@ -95,9 +96,7 @@ async def test_a_group_is_contiguous_and_answers_its_last_fact(log: Log, connect
     assert [id_ for _, id_ in stored[1:]] == [event.id for event in events]
 
 
-async def test_facts_are_read_without_the_observations_between(
-    log: Log, connect: Connect
-) -> None:
+async def test_facts_are_read_without_the_observations_between(log: Log, connect: Connect) -> None:
     facts = [fact() for _ in range(3)]
     for event in facts:
         await log.append(Group([read(), event]))
@@ -190,7 +189,7 @@ async def test_a_once_key_admits_one_and_names_it(log: Log) -> None:
 
 @contextlib.asynccontextmanager
 async def held_lock(connection: asyncpg.Connection) -> AsyncIterator[None]:
-    """The append lock, held by somebody else."""
+    """Hold the append lock, as somebody else."""
     async with connection.transaction():
         await connection.execute("select pg_advisory_xact_lock(7233001, 1)")
         yield
@@ -232,7 +231,7 @@ async def test_a_full_queue_answers_unavailable_at_once(
     assert sorted(await asyncio.gather(first, *queued)) == list(range(11))
 
 
-async def test_a_log_that_stops_appends_what_it_accepted(pools: Pools, connect: Connect) -> None:
+async def test_a_log_that_stops_appends_what_it_accepted(pools: Pools) -> None:
     log = Log(await pools(Service.AUTHZ), Service.AUTHZ)
     log.start()
     tasks = [asyncio.create_task(log.append(Group([read()]))) for _ in range(300)]
@@ -263,7 +262,7 @@ class Load:
             except Unavailable:
                 self.unavailable += 1
                 version, name = 0, f"{name}.x"  # it may have landed: go on in another stream
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - the claim is that there is none
                 self.others.append(error)
                 return
             version += 1
@@ -333,13 +332,12 @@ async def test_a_group_that_landed_behind_a_lost_connection_is_answered_with_its
 
 @pytest.fixture
 async def own_server(tmp_path: Path) -> AsyncIterator[tuple[EmbeddedPostgres, Installation]]:
-    """A server that a test may stop and kill, with the settings of production."""
-    server = EmbeddedPostgres(tmp_path / "own")
-    await asyncio.to_thread(server.start)
-    found = Installation(Server.of(server.dsn("casewarden")), tmp_path / "data", Effects())
-    await migrate(found.server, found.secret("roles"), TYPES)
-    yield server, found
-    await asyncio.to_thread(server.stop)
+    """Start a server that a test may stop and kill, with the settings of production."""
+    with embedded_server() as server:
+        await asyncio.to_thread(server.start)
+        found = Installation(Server.of(server.dsn("casewarden")), tmp_path, Effects())
+        await migrate(found.server, found.secret("roles"), TYPES)
+        yield server, found
 
 
 @contextlib.asynccontextmanager

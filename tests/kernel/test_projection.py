@@ -16,9 +16,9 @@ from services.authz import events as authz
 from services.authz.directory import Directory
 from services.kernel import projection as projection_module
 from services.kernel.errors import Unavailable
-from services.kernel.events import EventType, Kind, Recorded, Registry, Service
+from services.kernel.events import Event, EventType, Kind, Recorded, Registry, Service
 from services.kernel.log import Group, Log
-from services.kernel.projection import Connection, Projector
+from services.kernel.projection import Connection, Projection, Projector
 from tests.conftest import Connect, Pools
 from tests.kernel.given import NOON, fact, read
 
@@ -75,9 +75,11 @@ Make = Callable[..., Awaitable[Projector]]
 async def make(pools: Pools, registry: Registry) -> AsyncIterator[Make]:
     made: list[Projector] = []
 
-    async def make_one(folded: Any, types: Registry = registry, **options: Any) -> Projector:
+    async def make_one(
+        folded: Projection, types: Registry = registry, *, observations: bool = False
+    ) -> Projector:
         pool = await pools(Service.AUTHZ)
-        made.append(Projector(pool, "authz", types, [folded], **options))
+        made.append(Projector(pool, "authz", types, [folded], observations=observations))
         return made[-1]
 
     yield make_one
@@ -146,7 +148,10 @@ async def test_groups_split_between_batches_are_folded_whole_in_the_end(
     assert at == 1
     assert at < last == await owner.fetchval("select position from log.guard")
     await projector.reached(last)
-    assert await owner.fetchval("select position from authz.projection where name = $1", folded.name) == last
+    assert (
+        await owner.fetchval("select position from authz.projection where name = $1", folded.name)
+        == last
+    )
 
 
 async def test_two_projectors_at_once_fold_each_event_once(
@@ -180,7 +185,10 @@ async def test_an_unknown_fact_stops_it_and_its_service_is_unavailable(
     with pytest.raises(Unavailable):
         await projector.reached(-1)
     assert await folds(owner) == []
-    assert await owner.fetchval("select position from authz.projection where name = $1", folded.name) == -1
+    assert (
+        await owner.fetchval("select position from authz.projection where name = $1", folded.name)
+        == -1
+    )
 
     newer = await make(folded)
     await newer.reached(last)
@@ -188,12 +196,13 @@ async def test_an_unknown_fact_stops_it_and_its_service_is_unavailable(
 
 
 async def test_a_newer_schema_stops_it_and_an_older_one_is_read_as_todays(
-    owner: asyncpg.Connection, log: Log, folded: Folded, make: Make
+    log: Log, make: Make
 ) -> None:
-    name, seen = fact().type, []
+    name = fact().type
+    seen: list[Event] = []
 
     class Keeping(Folded):
-        async def fold(self, connection: Connection, batch: Sequence[Recorded]) -> None:
+        async def fold(self, _: Connection, batch: Sequence[Recorded]) -> None:
             seen.extend(r.event for r in batch)
 
     renamed = EventType(
@@ -339,9 +348,10 @@ _ids = st.sampled_from([UUID(int=n) for n in range(1, 5)])
 _when = st.sampled_from([NOON + timedelta(days=n) for n in range(-2, 3)])
 _ends = st.one_of(st.none(), _when)
 _person = {"person_id": _ids}
+Assigned = authz.AssignmentGranted | authz.AssignmentRevoked
 
 
-def _assigned(payload: Any) -> Any:
+def _assigned(payload: Assigned) -> Assigned:
     """Ids of assignments are one person's own, though perhaps given twice."""
     own = UUID(int=payload.person_id.int * 16 + payload.assignment_id.int)
     return msgspec.structs.replace(payload, assignment_id=own)
@@ -360,9 +370,9 @@ _facts: dict[str, st.SearchStrategy[Any]] = {
         ends_at=_ends,
         decision_id=st.none(),
     ).map(_assigned),
-    authz.ASSIGNMENT_REVOKED: st.builds(
-        authz.AssignmentRevoked, **_person, assignment_id=_ids
-    ).map(_assigned),
+    authz.ASSIGNMENT_REVOKED: st.builds(authz.AssignmentRevoked, **_person, assignment_id=_ids).map(
+        _assigned
+    ),
     authz.PERSON_SUSPENDED: st.builds(authz.PersonSuspended, **_person, reason=st.just("r")),
     authz.PERSON_REINSTATED: st.builds(authz.PersonReinstated, **_person),
     authz.ORGANISATION_REGISTERED: st.builds(
@@ -393,9 +403,7 @@ _facts: dict[str, st.SearchStrategy[Any]] = {
     authz.SIGNING_KEY_ADDED: st.builds(
         authz.SigningKeyAdded, kid=st.sampled_from(["k", "l"]), public_key=st.just("AAAA")
     ),
-    authz.SIGNING_KEY_RETIRED: st.builds(
-        authz.SigningKeyRetired, kid=st.sampled_from(["k", "l"])
-    ),
+    authz.SIGNING_KEY_RETIRED: st.builds(authz.SigningKeyRetired, kid=st.sampled_from(["k", "l"])),
 }
 _history = st.lists(
     st.sampled_from(sorted(_facts)).flatmap(lambda t: st.tuples(st.just(t), _facts[t])),
@@ -404,7 +412,7 @@ _history = st.lists(
 )
 
 
-def stream_of(type_: str, payload: Any) -> str:
+def stream_of(type_: str, payload: Any) -> str:  # noqa: ANN401 - any of the payloads
     if type_ in {authz.SESSION_STARTED, authz.SESSION_ENDED}:
         return f"session:{payload.session_id}"
     if hasattr(payload, "person_id"):

@@ -1,0 +1,98 @@
+"""Profiles of one's staff, corrected at their request (AC-DO-13).
+
+A leader or workflow lead corrects who works at their organisation; everybody corrects themselves
+(here, or at ``/v1/me``). The event names who did it, for which organisation and by which clause, so
+it is in the corrected person's accesses and in the corrector's own activity.
+"""
+
+from collections.abc import Collection, Sequence
+from uuid import UUID
+
+import msgspec
+from starlette.requests import Request
+
+from services.authz import events as e
+from services.authz.desk import Asked, Desk, Hearing
+from services.authz.directory import Assignment, Person
+from services.authz.me import Change
+from services.authz.people import next_fact
+from services.authz.recording import person_object
+from services.authz.relations import Decision
+from services.authz.staff_views import PersonView, Staff, places_of, shown_of, version_of
+from services.authz.visits import Visit
+from services.kernel.errors import (
+    Conflict,
+    Forbidden,
+    NotFound,
+    PreconditionFailed,
+    PreconditionRequired,
+)
+from services.kernel.etags import require_match
+from services.kernel.handling import Draft
+from services.kernel.sealing import SealBroken
+
+
+class Profiles:
+    """Commands about profiles."""
+
+    def __init__(self, desk: Desk, staff: Staff) -> None:
+        self._desk = desk
+        self._staff = staff
+
+    async def correct(
+        self, visit: Visit, request: Request, person_id: UUID, change: Change
+    ) -> PersonView:
+        """Correct the names and contact details of a person; return them as now seen.
+
+        Raises :class:`NotFound` for who is on no list of the caller's, :class:`Forbidden` for who
+        may be seen only, 428 and 412 unless ``If-Match`` is the newest tag of the person, and
+        :class:`Conflict` once the person's key is destroyed.
+        """
+
+        async def decide(hearing: Hearing) -> Draft[PersonView]:
+            person = await hearing.person(person_id)
+            seen, view = (None, None) if person is None else await self._staff.view(hearing, person)
+            if person is None or seen is None or view is None:
+                return await hearing.refuse(NotFound())
+            decision = _may_correct(hearing, person, await places_of(hearing, person))
+            if not decision.allowed:
+                return await hearing.refuse(Forbidden())
+            try:
+                require_match(request, version_of(self._desk, visit, view))
+            except (PreconditionRequired, PreconditionFailed) as problem:
+                return await hearing.refuse(problem)
+            return await self._corrected(hearing, decision, person, view, change)
+
+        asked = Asked("update", person_object(person_id))
+        return await self._desk.hear(visit, asked, decide)
+
+    async def _corrected(
+        self,
+        hearing: Hearing,
+        decision: Decision,
+        person: Person,
+        view: PersonView,
+        change: Change,
+    ) -> Draft[PersonView]:
+        keys, event_id = self._desk.runtime.keys, self._desk.runtime.effects.new_id()
+        profile = change.of(view.profile)
+        text = msgspec.json.encode(profile).decode()
+        try:
+            sealed = keys.seal(person.sealed_profile().ref, event_id, "profile", text)
+        except SealBroken:
+            return await hearing.refuse(Conflict())
+        data = e.ProfileCorrected(person_id=person.id, profile=sealed)
+        fact = (e.PROFILE_CORRECTED, event_id, data)
+        event = await next_fact(hearing, decision, person, fact, shown_of(view))
+        return hearing.draft([event], msgspec.structs.replace(view, profile=profile))
+
+
+def _may_correct(hearing: Hearing, person: Person, places: Collection[UUID]) -> Decision:
+    """Decide by who works where: one's own staff, also those who work elsewhere too, or oneself."""
+    towards = hearing.standing.towards(places)
+    oneself = ["self"] if person.id == hearing.visit.person_id else []
+
+    def facts(assignment: Assignment) -> Sequence[str]:
+        return [*towards(assignment), *oneself]
+
+    return hearing.standing.may("update", "profile", facts)

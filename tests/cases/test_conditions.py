@@ -1,0 +1,217 @@
+"""The contract's conventions on cases: order of checks, preconditions, repeats, headers."""
+
+from datetime import timedelta
+from typing import Final
+from uuid import uuid4
+
+import pytest
+
+from services.kernel.http import PURPOSES
+from tests.cases.world import REASON, Region
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+ANY: Final = {"if_match": "*"}
+PLAN: Final = {"goals": "Every day.", "actions": "A lift on Mondays."}
+
+
+async def test_who_is_not_signed_in_hears_nothing_else(place: Region) -> None:
+    """401 comes before 422: malformed paths, bodies, headers and queries included."""
+    world = place.world
+    for method, path, body, headers in (
+        ("POST", "/v1/requests", {"nonsense": 1}, {}),
+        ("GET", "/v1/cases/not-an-id", None, {}),
+        ("GET", f"/v1/cases/{uuid4()}?parts=nonsense", None, {}),
+        ("GET", "/v1/cases?limit=0", None, {}),
+        ("GET", "/v1/cases?cursor=AAAA", None, {"purpose": "nonsense"}),
+        ("POST", f"/v1/cases/{uuid4()}/close", {}, {"idempotency_key": " "}),
+    ):
+        answer = await world.send(None, method, path, body, **headers)
+        assert answer.status_code == 401, path
+        assert answer.headers["www-authenticate"] == "Bearer"
+    broken = await world.client.post("/v1/requests", content=b"{", headers={"x": "y"})
+    assert broken.status_code == 401
+
+
+async def test_an_ended_session_is_not_signed_in_even_for_nonsense(place: Region) -> None:
+    """SG-3: nothing is left of a session that ended."""
+    world = place.world
+    who = await world.sign_in(place.office)
+    position = await world.end_session(who)
+    await world.cases.runtime.projector.reached(position)
+    for body in ({"query": "mar"}, {"nonsense": 1}):
+        answer = await world.send(who, "POST", "/v1/students/search", body)
+        assert answer.status_code == 401
+
+
+async def test_malformed_comes_before_missing_and_missing_before_forbidden(place: Region) -> None:
+    """422, 404, 403, in this order."""
+    case, world = await place.case(), place.world
+    plan = f"/v1/cases/{uuid4()}/plan"
+    assert (await world.send(place.lead, "PUT", plan, {"goals": 1})).status_code == 422
+    assert (await world.send(place.lead, "PUT", plan, PLAN)).status_code == 404
+    assert (await world.send(place.leader, "PUT", plan, PLAN)).status_code == 404
+    plan = f"/v1/cases/{case}/plan"
+    assert (await world.send(place.leader, "PUT", plan, PLAN)).status_code == 403
+
+
+async def test_permission_comes_before_preconditions_and_they_before_state(place: Region) -> None:
+    """403, 428, 412, 409, in this order."""
+    case, world = await place.case(), place.world
+    await world.must(place.lead, "POST", f"/v1/cases/{case}/close", {"outcome": "Attends."})
+    plan = f"/v1/cases/{case}/plan"
+    stale = {"if_match": '"stale"'}
+    assert (await world.send(place.leader, "PUT", plan, PLAN, **stale)).status_code == 403
+    assert (await world.send(place.lead, "PUT", plan, PLAN)).status_code == 428
+    assert (await world.send(place.lead, "PUT", plan, PLAN, **stale)).status_code == 412
+    assert (await world.send(place.lead, "PUT", plan, PLAN, **ANY)).status_code == 409
+
+
+async def test_every_put_patch_and_delete_takes_if_match(place: Region) -> None:
+    """428 without, 412 when stale, and 200 with what the caller last saw."""
+    case, world = await place.case(), place.world
+    path = f"/v1/cases/{case}"
+    item = {"kind": "note", "text": "A note."}
+    made = (await world.must(place.lead, "POST", f"{path}/items", item))["id"]
+    await world.must(place.lead, "POST", f"{path}/team", {"person_id": str(place.member.id)})
+    request = await world.request(place.leader, place.student, submit=False)
+    contact, member = ({"person_id": str(p.id)} for p in (place.contact, place.member))
+    routes = [
+        (place.leader, "PATCH", f"/v1/requests/{request}", {"reason": "Away."}),
+        (place.leader, "DELETE", f"/v1/requests/{request}", None),
+        (place.leader, "PUT", f"{path}/primary-contact", contact),
+        (place.lead, "PUT", f"{path}/plan", PLAN),
+        (place.lead, "PATCH", f"{path}/items/{made}", {"text": "Better."}),
+        (place.lead, "DELETE", f"{path}/items/{made}", {"reason": "Not theirs."}),
+        (place.lead, "DELETE", f"{path}/team", member),
+        (place.lead, "PUT", f"{path}/prosecution-notice", None),
+        (place.lead, "DELETE", f"{path}/prosecution-notice", None),
+        (place.lead, "DELETE", path, {"reason": "In error."}),
+    ]
+    for who, method, where, body in routes:
+        assert (await world.send(who, method, where, body)).status_code == 428, where
+        stale = await world.send(who, method, where, body, if_match='"AAAA"')
+        assert stale.status_code == 412, where
+        record = f"/v1/requests/{request}" if "requests" in where else path
+        tag = await world.version(who, record)
+        done = await world.send(who, method, where, body, if_match=tag)
+        assert done.status_code == 200, (where, done.text)
+
+
+async def test_the_version_answered_by_a_change_is_the_one_read_next(place: Region) -> None:
+    """Whoever changed something may go on, also when time passes between deciding and writing."""
+    world, clock = place.world, place.world.clock
+    real = clock.now
+
+    def ticking() -> object:
+        clock.advance(timedelta(milliseconds=3))
+        return real()
+
+    case = await place.case()
+    path = f"/v1/cases/{case}"
+    effects = world.cases.runtime.effects
+    object.__setattr__(effects, "now", ticking)
+    try:
+        for method, rest, body in (
+            ("PUT", "/plan", PLAN),
+            ("PUT", "/prosecution-notice", None),
+            ("POST", "/close", {"outcome": "Attends."}),
+        ):
+            done = await world.send(place.manager, method, f"{path}{rest}", body, **ANY)
+            read = await world.get(place.manager, path)
+            assert done.headers["etag"] == read.headers["etag"], rest
+            assert done.json()["version"] == read.json()["version"]
+    finally:
+        object.__setattr__(effects, "now", real)
+
+
+async def test_a_change_never_answers_a_version_that_is_not_read_next(place: Region) -> None:
+    """A move brings in a provider whose name was not loaded: no version is better than a wrong."""
+    case, world = await place.case(), place.world
+    body = {"organisation_id": str(place.other_asp)}
+    moved = await world.send(place.team, "POST", f"/v1/cases/{case}/move", body)
+    read = await world.get(place.team, f"/v1/cases/{case}")
+    assert moved.status_code == 200
+    assert moved.headers.get("etag") in (None, read.headers["etag"])
+
+
+async def test_a_304_is_a_recorded_disclosure(place: Region) -> None:
+    """Telling somebody that nothing has changed tells them what there is (AC-USE-1)."""
+    case, world = await place.case(), place.world
+    path = f"/v1/cases/{case}"
+    first = await world.get(place.leader, path)
+    told = await world.newest()
+    again = await world.send(place.leader, "GET", path, if_none_match=first.headers["etag"])
+    event = await world.newest()
+    assert (again.status_code, again.content) == (304, b"")
+    assert event.id != told.id
+    assert (event.shown, event.grounds) == (told.shown, told.grounds)
+
+
+async def test_a_304_is_not_for_who_lost_sight(place: Region) -> None:
+    case, world = await place.case(), place.world
+    tag = await world.version(place.manager, f"/v1/cases/{case}")
+    body = {"person_id": str(place.colleague.id)}
+    await world.must(place.lead, "POST", f"/v1/cases/{case}/assign", body)
+    again = await world.send(place.manager, "GET", f"/v1/cases/{case}", if_none_match=tag)
+    assert again.status_code == 404
+
+
+async def test_a_repeated_post_is_done_once_and_recorded_twice(place: Region) -> None:
+    """Idempotency-Key: the same ids, one item, an event for each answer."""
+    case, world = await place.case(), place.world
+    path, key = f"/v1/cases/{case}/items", {"idempotency_key": str(uuid4())}
+    body = {"kind": "note", "text": "Only once."}
+    first = await world.send(place.manager, "POST", path, body, **key)
+    before = await world.newest()
+    second = await world.send(place.manager, "POST", path, body, **key)
+    assert (first.status_code, second.status_code) == (201, 201)
+    assert first.json()["id"] == second.json()["id"]
+    assert (await world.newest()).id != before.id
+    items = (await world.get(place.manager, f"/v1/cases/{case}")).json()["parts"]["items"]
+    assert len(items) == 1
+    other = await world.send(place.manager, "POST", path, {**body, "text": "Two."}, **key)
+    assert other.status_code == 422
+
+
+async def test_a_repeat_is_authorised_anew(place: Region) -> None:
+    """Who lost the case between two attempts learns nothing from the second; keys are personal."""
+    case, world = await place.case(), place.world
+    path, key = f"/v1/cases/{case}/items", {"idempotency_key": "one-key"}
+    body = {"kind": "note", "text": "Only once."}
+    await world.must(place.manager, "POST", path, body, **key)
+    lead = await world.must(place.lead, "POST", path, {**body, "text": "Mine."}, **key)
+    reassigned = {"person_id": str(place.colleague.id)}
+    await world.must(place.lead, "POST", f"/v1/cases/{case}/assign", reassigned)
+    again = await world.send(place.manager, "POST", path, body, **key)
+    assert again.status_code == 404
+    assert lead["id"]
+
+
+async def test_a_repeated_request_answers_what_is_seen_now(place: Region) -> None:
+    world, key = place.world, {"idempotency_key": str(uuid4())}
+    body = {"student_id": str(place.student), "reason": REASON}
+    first = await world.must(place.leader, "POST", "/v1/requests", body, **key)
+    await world.must(place.leader, "POST", f"/v1/requests/{first['id']}/submit")
+    second = await world.must(place.leader, "POST", "/v1/requests", body, **key)
+    assert second["id"] == first["id"]
+    assert second["status"] == "submitted"
+
+
+async def test_a_purpose_is_recorded_and_an_unknown_one_is_malformed(place: Region) -> None:
+    """SG-15: purposes are codes."""
+    case, world = await place.case(), place.world
+    for purpose in sorted(PURPOSES)[:2]:
+        await world.send(place.lead, "GET", f"/v1/cases/{case}", purpose=purpose)
+        assert (await world.newest()).purpose == purpose
+    nonsense = await world.send(place.lead, "GET", f"/v1/cases/{case}", purpose="curiosity")
+    assert nonsense.status_code == 422
+
+
+async def test_a_request_id_is_echoed_and_recorded(place: Region) -> None:
+    case, world = await place.case(), place.world
+    for path, status in ((f"/v1/cases/{case}", 200), (f"/v1/cases/{uuid4()}", 404)):
+        answer = await world.send(place.lead, "GET", path, x_request_id="Seen-42")
+        assert (answer.status_code, answer.headers["x-request-id"]) == (status, "Seen-42")
+        assert (await world.newest()).origin.request_id == "Seen-42"
+    odd = await world.send(place.lead, "GET", f"/v1/cases/{case}", x_request_id="a b")
+    assert odd.headers["x-request-id"] != "a b"

@@ -1,0 +1,487 @@
+"""The ``casewarden`` command as somebody runs it: in a process of its own, over real databases."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator
+from datetime import date
+from pathlib import Path
+from urllib.error import HTTPError, URLError
+from urllib.request import urlopen
+
+import asyncpg
+import msgspec
+import pytest
+from click.testing import CliRunner
+
+from services import demonstration as marker
+from services import witness
+from services.cases import events as cases
+from services.cli import casewarden
+from services.commands import openapi
+from services.kernel.events import Event, ObjectRef, Service
+from services.kernel.log import Group, Log
+from services.kernel.runtime import Installation
+from services.verification import Tree, Wrong, _Check, verify
+from tests.conftest import Connect, Pools
+
+_COMMAND = [sys.executable, "-m", "services.cli"]
+
+
+def environment(installation: Installation) -> dict[str, str]:
+    """Return the environment of a command over a test's installation."""
+    return {
+        **os.environ,
+        "CASEWARDEN_DATABASE_URL": installation.server.url,
+        "CASEWARDEN_KEYS_URL": installation.server.keys_url,
+        "CASEWARDEN_DATA": str(installation.data),
+    }
+
+
+def run(environ: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the command to its end."""
+    return subprocess.run(
+        [*_COMMAND, *arguments],
+        env=environ,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def refused(done: subprocess.CompletedProcess[str], status: int = 1) -> str:
+    """Return the one plain line of a command that was refused."""
+    assert done.returncode == status, done.stderr
+    assert "Traceback" not in done.stderr
+    lines = [line for line in done.stderr.splitlines() if not line.endswith("…")]
+    assert len(lines) == 1, done.stderr
+    return lines[0]
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["demo", "--help"], ["demo", "day", "--help"]])
+def test_help_says_what_there_is(arguments: list[str]) -> None:
+    result = CliRunner().invoke(casewarden, arguments)
+    assert result.exit_code == 0
+    assert "Usage:" in result.output
+
+
+def test_a_command_typed_wrong_is_one_line_and_status_2() -> None:
+    assert "No such command" in refused(run({**os.environ}, "serv"), 2)
+
+
+def test_a_setting_that_cannot_be_read_is_named() -> None:
+    line = refused(run({**os.environ, "CASEWARDEN_PORT": "eight"}, "verify"))
+    assert "CASEWARDEN_PORT" in line
+
+
+def test_a_database_that_cannot_be_reached_is_one_line(tmp_path: Path) -> None:
+    environ = {
+        **os.environ,
+        "CASEWARDEN_DATABASE_URL": "postgresql://nobody@127.0.0.1:1/casewarden",
+        "CASEWARDEN_DATA": str(tmp_path),
+    }
+    assert "cannot be reached" in refused(run(environ, "verify"))
+    assert "cannot be reached" in refused(run(environ, "demo", "--json"))
+    assert "cannot be reached" in refused(run(environ, "serve"))
+
+
+def test_nothing_started_yet_is_one_line(tmp_path: Path) -> None:
+    environ = {k: v for k, v in os.environ.items() if not k.startswith("CASEWARDEN_")}
+    line = refused(run({**environ, "CASEWARDEN_DATA": str(tmp_path)}, "verify"))
+    assert "nothing has been started" in line
+
+
+def test_accounts_are_refused_where_no_demonstration_was_started(
+    installation: Installation,
+) -> None:
+    line = refused(run(environment(installation), "demo", "--json"))
+    assert "not started as a demonstration" in line
+    assert "not started as a demonstration" in refused(
+        run(environment(installation), "demo", "day")
+    )
+
+
+@pytest.fixture
+async def marked(installation: Installation, connect: Connect) -> AsyncIterator[Installation]:
+    """Mark an empty database as a demonstration that has been loaded."""
+    owner = await connect(None)
+    await marker.begin(owner, marker.SEED, date(2026, 7, 1))
+    await marker.finish(owner)
+    yield installation
+    await owner.execute("drop schema demo cascade")
+
+
+def test_accounts_of_a_demonstration_are_json_with_the_contract_s_keys(
+    marked: Installation,
+) -> None:
+    done = run(environment(marked), "demo", "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    people = [account for account in found if account["role"] != "service_client"]
+    keys = "username password totp_secret person_id role organisation_id organisation"
+    assert all(set(account) == set(keys.split()) for account in people)
+    assert len({account["role"] for account in people}) == 15
+
+
+def test_a_day_needs_a_demonstration_that_is_running(marked: Installation) -> None:
+    environ = {**environment(marked), "CASEWARDEN_PORT": str(free_port())}
+    assert "nothing serves" in refused(run(environ, "demo", "day"))
+
+
+async def filled(installation: Installation, pools: Pools, count: int = 12) -> None:
+    """Append reads, and a fact after every fourth, as the cases service would."""
+    log = Log(await pools(Service.CASES), Service.CASES)
+    log.start()
+    effects = installation.effects
+    for number in range(count):
+        read = Event(
+            id=effects.new_id(),
+            type=cases.READ,
+            recorded_at=effects.now(),
+            action="read",
+            object=ObjectRef("case", f"Māia \u007f\u0001 {number}"),
+            shown={"overview": ["b", "a"]},
+        )
+        fact = msgspec.structs.replace(
+            read,
+            id=effects.new_id(),
+            type=cases.REQUEST_SUBMITTED,
+            stream=f"request:{number}",
+            version=1,
+            touches=(f"record:{number}", "record:shared"),
+        )
+        await log.append(Group([read] if number % 4 else [read, fact]))
+    await log.stop()
+
+
+async def test_a_sound_log_verifies_with_its_count_and_root(
+    installation: Installation, pools: Pools
+) -> None:
+    await filled(installation, pools)
+    done = run(environment(installation), "verify")
+    assert done.returncode == 0, done.stderr
+    count, root = done.stdout.strip().split(" events, root ")
+    assert count == "15"
+    assert len(bytes.fromhex(root)) == 32
+
+
+_CHANGES = {
+    "a changed byte": (
+        "update log.event set body = set_byte(body, 80, get_byte(body, 80) # 1) where position = 7",
+        7,
+    ),
+    "canonical form lost": (
+        "update log.event set body = body || ' '::bytea where position = 6",
+        6,
+    ),
+    "an event removed": ("delete from log.event where position = 5", 5),
+    "the tail removed": ("delete from log.event where position = 14", 14),
+    "a column changed": ("update log.event set type = 'cases.refused' where position = 8", 8),
+    "an id forgotten": ("delete from log.event_id where position = 3", 3),
+    "a stream's row forgotten": ("delete from log.fact where position = 1", 1),
+    "a guard set back": ("update log.guard set position = 1 where position = 11", 11),
+    "a guard forgotten": (
+        "delete from log.guard where position = (select min(position) from log.guard)",
+        1,
+    ),
+    "a type given to another role": (
+        "update log.event_type set role = 'casewarden_audit' where name = 'cases.read'",
+        0,
+    ),
+}
+
+
+@pytest.mark.parametrize("change", _CHANGES)
+async def test_verify_names_the_first_position_that_is_wrong(
+    installation: Installation, pools: Pools, connect: Connect, change: str
+) -> None:
+    await filled(installation, pools)
+    assert run(environment(installation), "verify").returncode == 0
+    statement, position = _CHANGES[change]
+    owner = await connect(None)
+    await owner.execute("set session_replication_role = replica")
+    await owner.execute(statement)
+    line = refused(run(environment(installation), "verify"))
+    assert f"position {position} is wrong: " in line
+    if "event_type" in statement:
+        await owner.execute(
+            "update log.event_type set role = 'casewarden_cases' where name = 'cases.read'"
+        )
+
+
+async def test_any_changed_byte_is_found(
+    installation: Installation, pools: Pools, connect: Connect
+) -> None:
+    """Whatever the byte: what leaves the event well formed differs from what was witnessed."""
+    await filled(installation, pools, count=3)
+    owner = await connect(None)
+    witnessed = b"".join((await verify(owner)).leaves)
+    length = await owner.fetchval("select octet_length(body) from log.event where position = 1")
+    for place in range(0, length, 7):
+        transaction = owner.transaction()
+        await transaction.start()
+        await owner.execute("set local session_replication_role = replica")
+        await owner.execute(
+            "update log.event set body = set_byte(body, $1, get_byte(body, $1) # 2)"
+            " where position = 1",
+            place,
+        )
+        with pytest.raises(Wrong, match="position 1:"):
+            await _Check(owner, witnessed, lambda _count: None).run()
+        await transaction.rollback()
+
+
+async def test_the_witness_extends_while_serving_and_stops_at_a_log_that_differs(
+    installation: Installation, pools: Pools, connect: Connect
+) -> None:
+    await filled(installation, pools)
+    path = witness.path_of(installation)
+    watching = witness.Witness(await pools(Service.AUDIT), path)
+    assert await watching.look() == 15
+    assert await watching.look() == 0
+    owner = await connect(None)
+    assert (await verify(owner, witness.seen(path))).leaves == ()
+    await owner.execute("set session_replication_role = replica")
+    await owner.execute("delete from log.event where position = 14")
+    await owner.execute("delete from log.event_id where position = 14")
+    with pytest.raises(Wrong, match="position 14: the event is missing"):
+        await verify(owner, witness.seen(path))
+    with pytest.raises(witness.Differs):
+        await watching.look()
+
+
+def test_the_root_is_that_of_rfc_6962() -> None:
+    """The test vectors of the certificate transparency reference implementation."""
+    leaves = ["", "00", "10", "2021", "3031", "40414243", "5051525354555657"]
+    roots = {
+        0: "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+        1: "6e340b9cffb37a989ca544e6bb780a2c78901d3fb33738768511a30617afa01d",
+        2: "fac54203e7cc696cf0dfcb42c92a1d9dbaf70ad9e621f4bd8d98662f00e3c125",
+        3: "aeb6bcfe274b70a14fb067a5e5578264db0fa9b51af5e0ba159158f329e06e77",
+        5: "4e3bbb1f7b478dcfe71fb631631519a3bca12c9aefca1612bfce4c13a86264d4",
+        7: "ddb89be403809e325750d3d263cd78929c2942b7942a34b77e122c9594a74c8c",
+    }
+    tree = Tree()
+    assert tree.root() == roots[0]
+    for size, leaf in enumerate(leaves, 1):
+        tree.add(bytes.fromhex(leaf))
+        assert tree.root() == roots.get(size, tree.root())
+
+
+def test_the_role_matrix_is_printed_with_its_clauses() -> None:
+    result = CliRunner().invoke(casewarden, ["policy", "--role", "school_office"])
+    assert result.exit_code == 0
+    assert "AC-SEE-5" in result.output
+    assert "AC-SEE-9" not in result.output
+
+
+def test_an_unknown_role_is_one_line() -> None:
+    assert "no row of the policy names nobody" in refused(
+        run({**os.environ}, "policy", "--role", "nobody")
+    )
+
+
+async def test_the_openapi_documents_are_the_same_every_time_and_need_no_database() -> None:
+    first = await openapi.documents()
+    assert first == await openapi.documents()
+    assert set(first) == set(Service)
+    assert "/v1/cases/{case_id}" in json.loads(first[Service.CASES])["paths"]
+
+
+async def test_the_address_of_a_role_is_that_role_and_no_other(
+    installation: Installation,
+) -> None:
+    for role in ("cases", "authz", "audit"):
+        done = run(environment(installation), "dsn", "--role", role)
+        connection = await asyncpg.connect(done.stdout.strip())
+        try:
+            assert await connection.fetchval("select session_user") == f"casewarden_{role}"
+        finally:
+            await connection.close()
+
+
+async def test_rebuilding_folds_every_event_again(
+    installation: Installation, connect: Connect
+) -> None:
+    done = run(environment(installation), "rebuild", "cases.records")
+    assert done.returncode == 0, done.stderr
+    assert "cases.records: 0 events folded" in done.stdout
+    assert "there is no projection cases.nothing" in refused(
+        run(environment(installation), "rebuild", "cases.nothing")
+    )
+    owner = await connect(None)
+    assert await owner.fetchval("select count(*) from cases.projection") >= 2
+
+
+async def test_migrating_again_changes_nothing(
+    installation: Installation, connect: Connect
+) -> None:
+    owner = await connect(None)
+    before = await owner.fetchval("select count(*) from log.event_type")
+    done = run(environment(installation), "migrate")
+    assert done.returncode == 0, done.stderr
+    assert await owner.fetchval("select count(*) from log.event_type") == before
+
+
+def test_rotating_keys_destroys_those_of_former_epochs(installation: Installation) -> None:
+    keys = installation.data / "keys"
+    keys.mkdir()
+    (keys / "student.1.key").write_bytes(b"k" * 32)
+    done = run(environment(installation), "keys", "rotate")
+    assert done.returncode == 0, done.stderr
+    assert "destroyed: student.1.key" in done.stdout
+    assert not (keys / "student.1.key").exists()
+
+
+def free_port() -> int:
+    """Return a port nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def get(port: int, path: str) -> tuple[int, bytes]:
+    """Return status and body, status 0 when nobody answers."""
+    try:
+        with urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answered:
+            return answered.status, answered.read()
+    except HTTPError as error:
+        with error:
+            return error.code, error.read()
+    except (URLError, OSError):
+        return 0, b""
+
+
+def wait_for(port: int, path: str, status: int, within_s: float = 40) -> None:
+    """Return when ``path`` answers ``status``."""
+    until = time.monotonic() + within_s
+    while get(port, path)[0] != status:
+        assert time.monotonic() < until, f"{path} did not answer {status}"
+        time.sleep(0.1)
+
+
+@pytest.fixture
+def started(installation: Installation) -> Iterator[list[subprocess.Popen[str]]]:
+    """Collect processes, and end them whatever happens."""
+    processes: list[subprocess.Popen[str]] = []
+    yield processes
+    for process in processes:
+        if process.poll() is None:
+            process.kill()
+        process.communicate(timeout=20)
+    assert installation.data.exists()
+
+
+@pytest.mark.parametrize("name", ["authz", "cases", "audit", "all"])
+def test_a_service_serves_alone_and_stops_cleanly_however_often_it_is_told(
+    installation: Installation, started: list[subprocess.Popen[str]], name: str
+) -> None:
+    port = free_port()
+    environ = {**environment(installation), "CASEWARDEN_PORT": str(port)}
+    process = subprocess.Popen([*_COMMAND, "serve", name], env=environ, text=True)
+    started.append(process)
+    wait_for(port, "/healthz", 200)
+    names = ("authz", "cases", "audit") if name == "all" else (name,)
+    for mounted in ("authz", "cases", "audit"):
+        expected = 200 if mounted in names else 404
+        assert get(port, f"/{mounted}/metrics")[0] == expected
+    status, body = get(port, "/nothing")
+    assert status == 404
+    assert json.loads(body)["code"] == "not_found"
+    for _ in range(3):
+        process.send_signal(signal.SIGTERM)
+        time.sleep(0.02)
+        process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=20) == 0
+
+
+def test_a_port_that_is_taken_is_one_line(installation: Installation) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        environ = {
+            **environment(installation),
+            "CASEWARDEN_PORT": str(taken.getsockname()[1]),
+        }
+        assert "CASEWARDEN_PORT" in refused(run(environ, "serve"))
+
+
+@pytest.fixture
+def fresh(tmp_path: Path) -> dict[str, str]:
+    """Return the environment of an installation that does not exist yet, embedded database too."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("CASEWARDEN_")}
+    port = str(free_port())
+    return {**kept, "CASEWARDEN_DATA": str(tmp_path / "new"), "CASEWARDEN_PORT": port}
+
+
+@pytest.mark.timeout(400)
+def test_up_makes_everything_serves_survives_its_database_and_continues_where_it_stopped(
+    fresh: dict[str, str],
+) -> None:
+    """The contract's *Running*: up, stop, up again; the demonstration's day in between."""
+    port, data = int(fresh["CASEWARDEN_PORT"]), Path(fresh["CASEWARDEN_DATA"])
+    first = subprocess.Popen([*_COMMAND, "up"], env=fresh, text=True, stdout=subprocess.PIPE)
+    try:
+        wait_for(port, "/healthz", 200, within_s=200)
+        day = run_day(fresh)
+        assert day["unexpected"] == {}
+        assert any(name.startswith("out_of_hours_login") for name in day["alerts"])
+        assert any(name.startswith("repeated_failures_address") for name in day["alerts"])
+        assert day["browser"]["denied"] > 0
+        assert day["browser"]["out_of_hours"] is not None
+        assert day["learner"]["accesses"] > 0
+        kill_database(data)
+        wait_for(port, "/healthz", 200, within_s=60)
+        count = run(fresh, "verify").stdout.split()[0]
+        assert int(count) > 20_000
+    finally:
+        first.send_signal(signal.SIGINT)
+        told, _ = first.communicate(timeout=60)
+    assert first.returncode == 0
+    assert "casewarden demo day" in told or "demo day" in told
+    assert not database_runs(data)
+    again = subprocess.Popen([*_COMMAND, "up"], env=fresh, text=True, stdout=subprocess.PIPE)
+    try:
+        wait_for(port, "/healthz", 200, within_s=60)
+        assert int(run(fresh, "verify").stdout.split()[0]) >= int(count)
+    finally:
+        again.send_signal(signal.SIGTERM)
+        again.communicate(timeout=60)
+    assert again.returncode == 0
+    assert not database_runs(data)
+
+
+def run_day(environ: dict[str, str]) -> dict[str, dict[str, int]]:
+    """Drive a short day and return its summary."""
+    done = subprocess.run(
+        [*_COMMAND, "demo", "day", "--scale", "0.05", "--json"],
+        env=environ,
+        capture_output=True,
+        text=True,
+        timeout=180,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    summary: dict[str, dict[str, int]] = json.loads(done.stdout)
+    return summary
+
+
+def postmaster(data: Path) -> Path:
+    """Return the file that names the embedded server's process."""
+    return data / "postgres" / "cluster" / "postmaster.pid"
+
+
+def kill_database(data: Path) -> None:
+    """Kill the embedded server outright."""
+    os.kill(int(postmaster(data).read_text().split()[0]), signal.SIGKILL)
+
+
+def database_runs(data: Path) -> bool:
+    """Say whether the embedded server is there."""
+    return postmaster(data).exists()

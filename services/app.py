@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from services.installation import vocabulary
 from services.kernel import errors
 from services.kernel.database import CONNECTION_ERRORS
-from services.kernel.events import Service
+from services.kernel.events import CorruptEvent, Service, UnknownEvent
 from services.kernel.http import Boundary, problem_response
 from services.witness import Witness, path_of
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from services.kernel.settings import Settings
 
 _HEALTH_S: Final = 1.0
+_FOLD_S: Final = 600.0
 _TRY: Final = {
     "name": "Casewarden",
     "try": {
@@ -105,6 +106,11 @@ class House:
 
     async def start(self) -> None:
         """Start every service: authz first, since the others fold what it says."""
+        authz = self._services.get(Service.AUTHZ)
+        if authz is not None:
+            # it makes the first signing key only when it knows that there is none
+            with contextlib.suppress(UnknownEvent, CorruptEvent):
+                await _folded(authz.runtime, _FOLD_S)
         for built in self._services.values():
             await built.start()
         if self._witness is not None:
@@ -133,9 +139,7 @@ class House:
         """Return when every service has folded the log as it is now; raise ``TimeoutError``."""
         async with asyncio.timeout(within_s):
             for built in self._services.values():
-                projector = built.runtime.projector
-                head = await projector.head()
-                await projector.reached(head, within_s=within_s)
+                await _folded(built.runtime, within_s)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request: a service's own, or one about the whole."""
@@ -179,12 +183,18 @@ def _witness(runtime: Runtime) -> Witness:
     return Witness(runtime.pool, path_of(runtime.installation))
 
 
+async def _folded(runtime: Runtime, within_s: float) -> None:
+    """Return when the log as it is now is folded; raise :class:`errors.Unavailable` if too late."""
+    projector = runtime.projector
+    await projector.reached(await projector.head(), within_s=within_s)
+
+
 async def _follows(runtime: Runtime) -> bool:
     writable = await runtime.pool.fetchval(
         "select not pg_is_in_recovery() and current_setting('transaction_read_only') = 'off'"
     )
     runtime.projector.check()
-    await runtime.projector.reached(await runtime.projector.head(), within_s=_HEALTH_S)
+    await _folded(runtime, _HEALTH_S)
     return bool(writable)
 
 

@@ -1,6 +1,7 @@
 """The paths of the audit service: parse, ask one question, answer (contract, section audit).
 
-Every path answers 404 to whoever is not a security analyst or privacy officer. Who asks is
+Every path answers 404 to whoever is not a security analyst or privacy officer, or, for events, a
+service client with the scope ``audit.read``. Who asks is
 settled before what is asked is read, so that 401 comes before 422.
 """
 
@@ -27,6 +28,7 @@ _PROBLEMS: Final[dict[int | str, dict[str, Any]]] = {
     401: {"description": "No valid session", **_PROBLEM},
     404: {"description": "Does not exist, or may not be seen", **_PROBLEM},
     422: {"description": "Malformed, or a cursor of another question", **_PROBLEM},
+    429: {"description": "Refused too often of late", **_PROBLEM},
     503: {"description": "Cannot be recorded, so is not answered", **_PROBLEM},
 }
 _RESOLVE_PROBLEMS: Final = _PROBLEMS | {
@@ -51,8 +53,8 @@ def routes(answers: Answers) -> APIRouter:
     router = APIRouter(prefix="/v1", responses=_PROBLEMS)
 
     async def asker_of(request: Request) -> Asker:
-        person_id, session_id, until = await answers.tokens.person(request, answers.now())
-        return Asker(person_id, session_id, until, call_of(request))
+        claims = await answers.tokens.claims(request, answers.now())
+        return Asker(claims, call_of(request))
 
     asking = Depends(asker_of)
 

@@ -21,6 +21,7 @@ from services.audit.views import EventIndex, Sessions
 from services.authz import engine
 from services.authz.access import AccessTokens
 from services.authz.directory import Directory
+from services.kernel.budgets import RefusalBudget
 from services.kernel.cursors import Cursors
 from services.kernel.events import EventType, Service
 from services.kernel.http import install_errors
@@ -40,6 +41,7 @@ class Audit:
     runtime: Runtime
     raising: Raising
     refusals: RefusalWindows
+    budget: RefusalBudget
 
     async def start(self) -> None:
         """Begin to follow the log and to raise alerts; call it before serving."""
@@ -74,16 +76,17 @@ async def build(
         installation, Service.AUDIT, WholeLog(vocabulary), projections, observations=True
     )
     refusals = RefusalWindows(runtime.log, runtime.origins, runtime.effects)
+    budget = RefusalBudget()
     app = FastAPI(title="Casewarden audit", version="1", docs_url=None, redoc_url=None)
     install_errors(app)
     refusals.count_unauthenticated(app, UNAUTHENTICATED)
-    app.include_router(routes(_answers(runtime, settings)))
+    app.include_router(routes(_answers(runtime, settings, budget)))
     app.router.routes.append(metrics_route())
-    return Audit(app, runtime, Raising(runtime), refusals)
+    return Audit(app, runtime, Raising(runtime), refusals, budget)
 
 
-def _answers(runtime: Runtime, settings: Settings) -> Answers:
-    asking = Asking(runtime, engine.load())
+def _answers(runtime: Runtime, settings: Settings, budget: RefusalBudget) -> Answers:
+    asking = Asking(runtime, engine.load(), budget)
     places = Places(runtime.keys)
     cursors = Cursors(runtime.installation.secret("cursor"))
     events = EventQueries(runtime.pool, asking, places, cursors)

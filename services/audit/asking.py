@@ -14,9 +14,17 @@ from uuid import UUID
 import msgspec
 
 from services.audit import events as e
-from services.audit.grounds import Asker, Scope, Standing, scope_for, standing_of
+from services.audit.grounds import (
+    Asker,
+    ClientStanding,
+    Scope,
+    Standing,
+    scope_for,
+    standing_of,
+)
 from services.authz.engine import Policy
-from services.kernel.errors import NotFound, Problem
+from services.kernel.budgets import RefusalBudget
+from services.kernel.errors import Forbidden, NotFound, Problem
 from services.kernel.events import Actor, Event, ObjectRef, Outcome
 from services.kernel.handling import Draft
 from services.kernel.log import Group
@@ -49,17 +57,18 @@ class Subject:
 class Asking:
     """Answers questions for one service."""
 
-    def __init__(self, runtime: Runtime, policy: Policy) -> None:
+    def __init__(self, runtime: Runtime, policy: Policy, budget: RefusalBudget) -> None:
         self._runtime = runtime
         self._policy = policy
+        self._budget = budget
 
     async def ask(
         self, asker: Asker, subject: Subject, find: Callable[[Scope], Awaitable[Found[T] | None]]
     ) -> T:
         """Return what ``find`` finds within the asker's scope; ``None`` of it is not found.
 
-        Raises :class:`NotFound` for who may not ask, :class:`Unavailable` when it cannot be
-        recorded or the log cannot be followed.
+        Raises :class:`NotFound` for who may not ask, 429 for who has been refused too often of
+        late, :class:`Unavailable` when it cannot be recorded or the log cannot be followed.
         """
 
         async def decide() -> Draft[T]:
@@ -71,40 +80,49 @@ class Asking:
             event = await self.event(asker, standing, scope, subject, shown=found.shown)
             return self.draft(standing, event, found.reply)
 
-        return await self.run(decide)
+        return await self.run(asker, decide)
 
-    async def run(self, decide: Callable[[], Awaitable[Draft[T]]]) -> T:
-        """Catch up with the log as it is now, then decide, record and answer."""
+    async def run(self, asker: Asker, decide: Callable[[], Awaitable[Draft[T]]]) -> T:
+        """Catch up with the log as it is now, then decide, record and answer.
+
+        A refusal is counted against the asker's budget; when that is spent nothing is appended.
+        """
+        now = self._runtime.effects.now()
+        self._budget.check(asker.who, now)
         projector = self._runtime.projector
         await projector.reached(await projector.head())
-        return await self._runtime.handling.run(decide)
+        try:
+            return await self._runtime.handling.run(decide)
+        except (NotFound, Forbidden):
+            self._budget.spend(asker.who, now)
+            raise
 
-    async def standing(self, asker: Asker) -> Standing:
+    async def standing(self, asker: Asker) -> Standing | ClientStanding:
         """Load who asks; raise :class:`Unauthenticated` when their session is over."""
         return await standing_of(self._runtime.pool, asker, self._runtime.effects.now())
 
-    def scope(self, standing: Standing, action: str, kind: str) -> Scope | None:
+    def scope(self, standing: Standing | ClientStanding, action: str, kind: str) -> Scope | None:
         """Return how far an action on a kind of object reaches for them."""
         return scope_for(self._policy, standing, action, kind)
 
     async def event(
         self,
         asker: Asker,
-        standing: Standing,
+        standing: Standing | ClientStanding,
         scope: Scope | None,
         subject: Subject,
         *,
         shown: Mapping[str, Sequence[str]],
     ) -> Event:
         """Return the ``audit.read`` of a question."""
-        event_id = self._runtime.effects.new_id()
+        event_id, claims = self._runtime.effects.new_id(), asker.claims
         organisation = scope.organisation_id if scope else standing.organisation_id
         return Event(
             id=event_id,
             type=e.READ,
             recorded_at=self._runtime.effects.now(),
-            actor=Actor(person_id=asker.person_id, organisation_id=organisation),
-            origin=await self._runtime.origins.seal(event_id, asker.call, asker.session_id),
+            actor=Actor(claims.person_id, claims.client_id, organisation),
+            origin=await self._runtime.origins.seal(event_id, asker.call, claims.session_id),
             action=subject.action,
             grounds=scope.grounds if scope else (),
             policy_version=self._policy.version,
@@ -113,13 +131,15 @@ class Asking:
             object=subject.about,
             organisation_id=organisation,
             shown=shown,
-            data=msgspec.to_builtins(e.Asked(filters=tuple(subject.filters))),
+            data=msgspec.to_builtins(
+                e.Asked(filters=tuple(subject.filters), clause=scope.clause if scope else None)
+            ),
         )
 
     async def refusal(
         self,
         asker: Asker,
-        standing: Standing,
+        standing: Standing | ClientStanding,
         scope: Scope | None,
         subject: Subject,
         problem: Problem,
@@ -129,12 +149,14 @@ class Asking:
         refused = msgspec.structs.replace(asked, type=e.REFUSED, outcome=Outcome.DENIED, grounds=())
         return self.draft(standing, refused, problem)
 
-    def draft(self, standing: Standing, event: Event, reply: T | Problem) -> Draft[T]:
+    def draft(
+        self, standing: Standing | ClientStanding, event: Event, reply: T | Problem
+    ) -> Draft[T]:
         """Return a draft guarded by every fact about who asks: fresh, or decided again."""
         group = Group(
             [event],
             at=standing.at,
             guards=standing.guards,
-            valid_until=standing.caller.valid_until,
+            valid_until=standing.valid_until,
         )
         return Draft(group, reply)

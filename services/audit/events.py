@@ -64,9 +64,13 @@ class AlertResolved(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
-    """Which filters a question used, by name only."""
+    """Which filters a question used, by name only.
+
+    ``clause`` is what a service client asks by: it has no assignment for ``grounds`` to name.
+    """
 
     filters: Sequence[str] = ()
+    clause: str | None = None
 
 
 #: somebody asked the audit log something, and was answered

@@ -37,7 +37,7 @@ class Walk:
             return rows, None
         page = rows[: self.limit]
         last = page[-1]["position"]
-        return page, self.cursors.seal(self.asker.person_id, self.question, last)
+        return page, self.cursors.seal(self.asker.who, self.question, last)
 
 
 def walk(cursors: Cursors, asker: Asker, route: str, query: Paging) -> Walk:
@@ -46,5 +46,5 @@ def walk(cursors: Cursors, asker: Asker, route: str, query: Paging) -> Walk:
     question = _canonical.encode(asked).decode()
     before = None
     if query.cursor is not None:
-        before = cursors.open(asker.person_id, question, query.cursor, int)
+        before = cursors.open(asker.who, question, query.cursor, int)
     return Walk(cursors, asker, question, query.limit, before)

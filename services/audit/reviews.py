@@ -13,7 +13,7 @@ from services.audit import events as e
 from services.audit import models
 from services.audit.alerts import Alert, Judged, decode_alert
 from services.audit.asking import Asking, Found, Subject
-from services.audit.grounds import Asker, Scope, Standing
+from services.audit.grounds import Asker, ClientStanding, Scope, Standing
 from services.audit.pages import Walk, walk
 from services.audit.queries import EventQueries
 from services.audit.selection import Selection, within
@@ -108,12 +108,12 @@ class Reviews:
                 return await asking.refusal(asker, standing, seen, subject, problem or NotFound())
             return await self._judge(asker, standing, may, alert, resolution)
 
-        return await self._asking.run(decide)
+        return await self._asking.run(asker, decide)
 
     async def _judge(
         self,
         asker: Asker,
-        standing: Standing,
+        standing: Standing | ClientStanding,
         scope: Scope,
         alert: Alert,
         resolution: models.Resolution,
@@ -189,11 +189,13 @@ def _one(alert_id: UUID, action: str) -> Subject:
     return Subject("alert", action, about=ObjectRef("alert", str(alert_id)))
 
 
-def _problem(alert: Alert | None, standing: Standing, may: Scope | None) -> Problem | None:
+def _problem(
+    alert: Alert | None, standing: Standing | ClientStanding, may: Scope | None
+) -> Problem | None:
     """Return why it cannot be judged by them, in the contract's order."""
     if alert is None:
         return NotFound()
-    about_themselves = alert.raised.person_id == standing.caller.person.id
+    about_themselves = alert.raised.person_id == standing.person_id
     if may is None or not may.holds(alert.raised.organisation_id) or about_themselves:
         return Forbidden()
     return Conflict("The alert is already resolved") if alert.judged else None

@@ -30,7 +30,7 @@ from services.authz.login_views import LoginView
 from services.authz.me import Me
 from services.authz.own_activity import OwnActivity
 from services.authz.own_password import PasswordChanges
-from services.authz.passwords import Passwords
+from services.authz.passwords import FULL, Effort, Passwords
 from services.authz.recording import Recorder
 from services.authz.self_desk import SelfDesk
 from services.authz.sessions import Limits, Sessions
@@ -58,7 +58,7 @@ _logger = structlog.get_logger(__name__)
 class Authz:
     """The service: its application, its runtime, and what runs beside the requests."""
 
-    def __init__(self, runtime: Runtime, settings: Settings) -> None:
+    def __init__(self, runtime: Runtime, settings: Settings, effort: Effort = FULL) -> None:
         self.runtime = runtime
         self.settings = settings
         self.limits = Limits(settings)
@@ -67,7 +67,7 @@ class Authz:
         self.recorder = Recorder(effects, runtime.origins)
         self.windows = RefusalWindows(runtime.log, runtime.origins, effects)
         self.usernames = Usernames(secret("username"))
-        self.passwords = Passwords(effects)
+        self.passwords = Passwords(effects, effort.hasher)
         self.throttle = Throttle(runtime.pool, secret("throttle"), effects)
         self.signing_keys = SigningKeys(runtime)
         self.access_life = timedelta(seconds=settings.access_token_seconds)
@@ -78,10 +78,10 @@ class Authz:
         self.gate = Gate(runtime, self.access)
         #: follows the whole log, for ``authz.activity`` alone
         self.follower = follower(runtime.pool)
-        self.app = self._application()
+        self.app = self._application(effort.floor_s)
         self._tasks: list[asyncio.Task[None]] = []
 
-    def _application(self) -> FastAPI:
+    def _application(self, floor_s: float) -> FastAPI:
         app = FastAPI(title="Casewarden authz", docs_url=None, redoc_url=None)
         install_errors(app)
         self.windows.count_unauthenticated(app, e.UNAUTHENTICATED)
@@ -95,6 +95,7 @@ class Authz:
             failures=self.failures,
             tokens=self.tokens,
             limits=self.limits,
+            floor_s=floor_s,
         )
         enrolment = Enrolment(
             runtime=self.runtime,
@@ -161,7 +162,7 @@ class Authz:
         self.access.forget_keys()
 
 
-async def build(installation: Installation, settings: Settings) -> Authz:
+async def build(installation: Installation, settings: Settings, effort: Effort = FULL) -> Authz:
     """Open authz's runtime and wire it; nothing runs until :meth:`Authz.start`."""
     runtime = await open_runtime(
         installation,
@@ -170,7 +171,7 @@ async def build(installation: Installation, settings: Settings) -> Authz:
         lambda _keys: [Directory("authz"), LoginView(), Administration()],
         pool_size=_POOL,
     )
-    return Authz(runtime, settings)
+    return Authz(runtime, settings, effort)
 
 
 async def _every(seconds: float, work: Callable[[], Awaitable[object]]) -> None:

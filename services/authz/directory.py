@@ -140,6 +140,7 @@ class Directory:
                 "catchment",
                 "session",
                 "signing_key",
+                "service_client",
             )
         )
         self._folds: dict[str, Callable[[Connection, Recorded], Any]] = {
@@ -149,6 +150,8 @@ class Directory:
             e.SESSION_ENDED: self._session_ended,
             e.SIGNING_KEY_ADDED: self._key_added,
             e.SIGNING_KEY_RETIRED: self._key_retired,
+            e.CLIENT_REGISTERED: self._client_registered,
+            e.CLIENT_REVOKED: self._client_revoked,
         }
 
     async def fold(self, connection: Connection, batch: Sequence[Recorded]) -> None:
@@ -249,6 +252,23 @@ class Directory:
         await connection.execute(
             f"update {self._schema}.signing_key set retired_at = $2 where kid = $1",
             data.kid,
+            recorded.event.recorded_at,
+        )
+
+    async def _client_registered(self, connection: Connection, recorded: Recorded) -> None:
+        data = msgspec.convert(recorded.event.data, e.ClientRegistered)
+        await connection.execute(
+            f"insert into {self._schema}.service_client values ($1, $2, null)"
+            " on conflict (client_id) do update set scopes = excluded.scopes, revoked_at = null",
+            data.client_id,
+            list(data.scopes),
+        )
+
+    async def _client_revoked(self, connection: Connection, recorded: Recorded) -> None:
+        data = msgspec.convert(recorded.event.data, e.ClientRevoked)
+        await connection.execute(
+            f"update {self._schema}.service_client set revoked_at = $2 where client_id = $1",
+            data.client_id,
             recorded.event.recorded_at,
         )
 

@@ -191,8 +191,9 @@ class SessionRefreshed(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SessionEnded(msgspec.Struct, frozen=True, kw_only=True):
-    """A session is over: ``logout``, ``idle``, ``absolute``, ``reuse``, ``suspended``, ``revoked``
-    or ``reset``.
+    """A session is over.
+
+    Why: ``logout``, ``idle``, ``absolute``, ``reuse``, ``suspended``, ``revoked`` or ``reset``.
     """
 
     session_id: UUID

@@ -34,8 +34,6 @@ from services.kernel.refusals import RefusalWindows
 from services.kernel.runtime import Runtime
 from services.kernel.sealing import Sealed
 
-#: a failed password is answered no sooner than this, so that its time says nothing
-FLOOR_S: Final = 0.25
 #: failed attempts appended one by one, by each process; the others are counted in windows
 _SINGLE_PER_MINUTE: Final = 300
 METHODS: Final = ("totp", "recovery_code")
@@ -131,6 +129,7 @@ class Login:
         failures: Failures,
         tokens: Tokens,
         limits: Limits,
+        floor_s: float,
     ) -> None:
         self._runtime = runtime
         self._effects = runtime.effects
@@ -141,10 +140,11 @@ class Login:
         self._failures = failures
         self._tokens = tokens
         self._limits = limits
+        self._floor_s = floor_s
 
     async def password(self, username: str, password: str, call: Call) -> str:
         """Return a login token; raise :class:`BadCredentials`, or 429 when it is not even tried."""
-        floor = asyncio.get_running_loop().time() + FLOOR_S
+        floor = asyncio.get_running_loop().time() + self._floor_s
         name = self._usernames.digest(username)
         admission = await self.admit(name, call)
         account = await self.account("a.username_digest", name)

@@ -12,6 +12,7 @@ import threading
 import unicodedata
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final, TypeVar
 
@@ -34,11 +35,23 @@ _QUEUE: Final = 32
 _SALT_BYTES: Final = 16
 T = TypeVar("T")
 
-_argon2: Final = PasswordHasher(
+OWASP: Final = PasswordHasher(
     time_cost=2, memory_cost=19_456, parallelism=1, hash_len=32, type=Type.ID
 )
 #: zxcvbn keeps the user's own words in a global; two threads would mix two people's
 _zxcvbn_turn: Final = threading.Lock()
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """What trying a password costs. Anything but the defaults is for tests of something else."""
+
+    hasher: PasswordHasher = OWASP
+    #: a failed password is answered no sooner than this, so that its time says nothing
+    floor_s: float = 0.25
+
+
+FULL: Final = Effort()
 
 
 class PasswordRefused(Problem):
@@ -109,15 +122,15 @@ def check(password: str, details: frozenset[str]) -> None:
         raise PasswordGuessable
 
 
-def hash_password(password: str, salt: bytes) -> str:
+def hash_password(password: str, salt: bytes, hasher: PasswordHasher = OWASP) -> str:
     """Return the argon2id hash of ``password``; takes tens of milliseconds and 19 MiB."""
-    return _argon2.hash(normalise(password), salt=salt)
+    return hasher.hash(normalise(password), salt=salt)
 
 
 def matches(kept: str, password: str) -> bool:
-    """Say whether ``kept`` is a hash of ``password``."""
+    """Say whether ``kept`` is a hash of ``password``, by the parameters it was made with."""
     try:
-        return _argon2.verify(kept, normalise(password))
+        return OWASP.verify(kept, normalise(password))
     except (VerificationError, InvalidHashError):
         return False
 
@@ -125,16 +138,17 @@ def matches(kept: str, password: str) -> bool:
 class Passwords:
     """Hashes and verifies off the event loop, at most two at a time."""
 
-    def __init__(self, effects: Effects) -> None:
+    def __init__(self, effects: Effects, hasher: PasswordHasher = OWASP) -> None:
         self._effects = effects
+        self._hasher = hasher
         self._threads = ThreadPoolExecutor(_WORKERS, thread_name_prefix="passwords")
         self._waiting = 0
-        self._decoy = hash_password(effects.token(16).hex(), effects.token(_SALT_BYTES))
+        self._decoy = hash_password(effects.token(16).hex(), effects.token(_SALT_BYTES), hasher)
 
     async def hash(self, password: str) -> str:
         """Return the hash of ``password`` under a fresh salt."""
         salt = self._effects.token(_SALT_BYTES)
-        return await self._run(lambda: hash_password(password, salt))
+        return await self._run(lambda: hash_password(password, salt, self._hasher))
 
     async def verify(self, kept: str | None, password: str) -> bool:
         """Say whether ``password`` fits; without a kept hash do the same work and say no."""

@@ -13,6 +13,7 @@ from services.authz.directory import Directory
 from services.cases import api_cases, api_requests, api_students
 from services.cases import events as e
 from services.cases.desk import Desk
+from services.cases.direct import WholeCase
 from services.cases.front import Front
 from services.cases.lists import Lists
 from services.cases.sight import Judge
@@ -44,6 +45,7 @@ class Cases:
         install_errors(app)
         self.front.install(app)
         self.windows.count_unauthenticated(app, e.UNAUTHENTICATED)
+        app.router.routes.append(WholeCase(self.front))
         for module in (api_requests, api_cases, api_students):
             app.include_router(module.router(self.front))
         app.router.routes.append(metrics_route())
@@ -67,5 +69,6 @@ async def build(installation: Installation, settings: Settings) -> Cases:  # noq
         Service.CASES,
         Registry((*authz.TYPES, *e.TYPES)),
         lambda _keys: [Directory("cases"), Records()],
+        generic_plans=True,
     )
     return Cases(runtime)

@@ -24,6 +24,7 @@ from services.authz.directory import (
     decode_person,
 )
 from services.cases.events import RecordKind, record_key, student_key
+from services.cases.gathering import Gathering
 from services.cases.record import Record, Student
 from services.cases.views import decode_record, decode_student
 from services.kernel.errors import Unauthenticated, Unavailable
@@ -37,12 +38,13 @@ select {_POSITION}, {CALLER_COLUMNS}, r.id as record_id, r.state as record_state
     (select array_agg(o.state) from cases.organisation o where o.id = any(
         r.organisations || coalesce(before.organisations, '{{}}'))) as organisations,
     before.states as earlier
-from (select 1) as one
-    {caller_joins("cases", "$1", "$2")}
+from unnest($1::uuid[], $2::uuid[], $3::uuid[])
+    with ordinality as one(person_id, session_id, record_id, place)
+    {caller_joins("cases", "one.person_id", "one.session_id")}
     left join lateral (
-        (select * from cases.record where id >= $3 order by id limit 1)
+        (select * from cases.record where id >= one.record_id order by id limit 1)
         union all
-        (select * from cases.record where id < $3 order by id desc limit 1)
+        (select * from cases.record where id < one.record_id order by id desc limit 1)
         limit 1
     ) r on true
     left join cases.student st on st.id = r.student_id
@@ -52,6 +54,7 @@ from (select 1) as one
         from cases.record h
         where h.student_id = r.student_id and h.id <> r.id and h.created_at <= r.created_at
     ) before on true
+order by one.place
 """
 
 _CALLER: Final = f"""
@@ -87,13 +90,17 @@ class Loaded:
 
     @property
     def guards(self) -> list[str]:
-        """The guard keys of every fact loaded; as many for what is missing as for what is not."""
-        student_id = self.student.id if self.student and self.exists else self.record_id
+        """The guard keys of every fact loaded; as many for what is missing as for what is not.
+
+        What is missing is guarded like the neighbour it was loaded as: at worst it is decided
+        again, and the number of keys, which takes time to append, tells nothing.
+        """
+        student_id = self.student.id if self.student else self.record_id
         return [
             *self.caller.guards,
             record_key(self.record_id),
             student_key(student_id),
-            *(record_key(record.id) for record in self.earlier if self.exists),
+            *(record_key(record.id) for record in self.earlier),
         ]
 
 
@@ -119,6 +126,7 @@ class Loader:
 
     def __init__(self, pool: asyncpg.Pool) -> None:
         self._pool = pool
+        self._records = Gathering(pool, _RECORD)
 
     async def asking(self, claims: Claims, now: datetime) -> Asking:
         """Return who is calling; raise :class:`Unauthenticated` when the session is over."""
@@ -129,7 +137,7 @@ class Loader:
         self, claims: Claims, kind: RecordKind, record_id: UUID, now: datetime
     ) -> Loaded:
         """Return the record of ``kind`` called ``record_id``, or a stand-in for what is missing."""
-        row = await _one(self._pool, _RECORD, claims.person_id, claims.session_id, record_id)
+        row = await self._records.ask(claims.person_id, claims.session_id, record_id)
         asking = _asking(row, claims, now)
         if row["record_state"] is None:
             return Loaded(asking, False, record_id, None, None, {}, {}, ())

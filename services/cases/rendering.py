@@ -15,7 +15,7 @@ from services.authz.events import Profile
 from services.cases.events import Box, Staff
 from services.cases.loading import Loaded
 from services.cases.record import Item, PlanVersion, Record
-from services.cases.sight import Basis, Judge, Sight
+from services.cases.sight import Basis, Entry, Judge, Sight
 from services.kernel.sealing import Compartment, KeyRef, KeyStore, SealBroken
 
 _encode = msgspec.json.Encoder().encode
@@ -84,8 +84,8 @@ class Renderer:
         if not sight.whole:
             return bases
         things: dict[str, Iterable[Basis | None]] = {
-            "plan": (sight.plan(version) for version in sight.record.plan),
-            "items": (sight.item(item) or sight.summary(item) for item in sight.record.items),
+            "plan": (basis for _, basis in sight.versions),
+            "items": (entry.basis for entry in sight.entries),
             "history": (basis for _, basis in self._earlier(loaded, sight)),
         }
         for part, found in things.items():
@@ -188,7 +188,7 @@ class Renderer:
         return contact
 
     def _plan(self, _loaded: Loaded, sight: Sight) -> Part:
-        versions = [v for v in sight.record.plan if sight.plan(v)]
+        versions = [version for version, _ in sight.versions]
         return [self._version(sight.record, v) for v in versions], [v.id for v in versions]
 
     def _version(self, record: Record, version: PlanVersion) -> dict[str, Any]:
@@ -202,32 +202,40 @@ class Renderer:
         }
 
     def _items(self, _loaded: Loaded, sight: Sight) -> Part:
-        rendered = [(i, r) for i in sight.record.items if (r := self.item(sight, i))]
-        return [r for _, r in rendered], [i.id for i, _ in rendered]
+        student_id = sight.record.student_id
+        return (
+            [self._entry_of(student_id, entry) for entry in sight.entries],
+            [entry.item.id for entry in sight.entries],
+        )
 
     def item(self, sight: Sight, item: Item) -> dict[str, Any] | None:
         """Return what ``sight`` shows of ``item``: all, its need-to-know summary, or nothing."""
-        student_id = sight.record.student_id
-        if sight.item(item):
-            return {
-                "id": item.id,
-                "kind": item.kind,
-                "author": item.author.person_id,
-                "created_at": item.created_at,
-                "edited_at": item.edited_at,
-                "shared_with_school": item.shared,
-                "labels": item.labels,
-                "text": self.open(student_id, item.text),
-                "summary": self.open(student_id, item.summary),
-            }
-        if sight.summary(item):
-            return {
-                "id": item.id,
-                "kind": item.kind,
-                "created_at": item.created_at,
-                "summary": self.open(student_id, item.summary),
-            }
+        if (basis := sight.item(item)) is not None:
+            return self._entry_of(sight.record.student_id, Entry(item, basis, True))
+        if (basis := sight.summary(item)) is not None:
+            return self._entry_of(sight.record.student_id, Entry(item, basis, False))
         return None
+
+    def _entry_of(self, student_id: UUID, entry: Entry) -> dict[str, Any]:
+        item = entry.item
+        if not entry.whole:
+            return {
+                "id": item.id,
+                "kind": item.kind,
+                "created_at": item.created_at,
+                "summary": self.open(student_id, item.summary),
+            }
+        return {
+            "id": item.id,
+            "kind": item.kind,
+            "author": item.author.person_id,
+            "created_at": item.created_at,
+            "edited_at": item.edited_at,
+            "shared_with_school": item.shared,
+            "labels": item.labels,
+            "text": self.open(student_id, item.text),
+            "summary": self.open(student_id, item.summary),
+        }
 
     def _history(self, loaded: Loaded, sight: Sight) -> Part:
         seen = [other for other, _ in self._earlier(loaded, sight)]
@@ -256,10 +264,12 @@ def _visible_staff(sight: Sight) -> tuple[Staff, ...]:
     record = sight.record
     named = (record.made_by, record.primary_contact, record.case_manager, record.reviewed_by)
     authors = (
-        *(v.author for v in record.plan if sight.plan(v)),
-        *(i.author for i in record.items if sight.item(i)),
+        *(version.author for version, _ in sight.versions),
+        *(item.author for item in sight.items),
     )
-    return tuple(dict.fromkeys(s for s in (*named, *authors) if s is not None))
+    # by assignment, which names person, organisation and role
+    staff = {s.assignment_id.int: s for s in (*named, *authors) if s is not None}
+    return tuple(staff.values())
 
 
 def _named(organisation: Organisation | None) -> dict[str, Any] | None:
@@ -276,9 +286,7 @@ def _refs(sight: Sight) -> Iterable[KeyRef]:
     if _STUDENT_PARTS & sight.parts.keys():
         yield KeyRef(student_id, Compartment.STUDENT)
     yield KeyRef(student_id, Compartment.RECORD)
-    if any(i.labels and sight.item(i) for i in sight.record.items) or any(
-        v.labels and sight.plan(v) for v in sight.record.plan
-    ):
+    if any(item.labels for item in sight.items) or any(v.labels for v, _ in sight.versions):
         yield KeyRef(student_id, Compartment.SENSITIVE)
     if _STAFF_PARTS & sight.parts.keys():
         for member in (*_visible_staff(sight), *sight.record.team):

@@ -8,7 +8,6 @@ what was found and compares the names.
 import hmac
 import unicodedata
 from collections.abc import Iterable
-from hashlib import sha256
 from typing import Final
 
 _SHORTEST: Final = 2
@@ -29,7 +28,7 @@ def words_of(text: str) -> list[str]:
 
 
 def _token(secret: bytes, text: str) -> str:
-    return hmac.new(secret, b"name " + text.encode(), sha256).hexdigest()[:_TOKEN_HEX]
+    return hmac.digest(secret, b"name " + text.encode(), "sha256").hex()[:_TOKEN_HEX]
 
 
 def name_tokens(secret: bytes, *names: str) -> tuple[str, ...]:

@@ -34,6 +34,18 @@ class Basis(NamedTuple):
     assignment: Assignment
     clause: str
 
+    def __hash__(self) -> int:
+        """As equal as its clause; an assignment has many fields, and this is asked very often."""
+        return hash(self[1])
+
+
+class Entry(NamedTuple):
+    """What is seen of an item and by what: the item itself, or its need-to-know summary alone."""
+
+    item: Item
+    basis: Basis
+    whole: bool
+
 
 class Judge:
     """The policy, bound to the relations of records."""
@@ -72,7 +84,16 @@ class Sight:
     nothing for them. ``items`` also appears for somebody who only sees their own (AC-SEE-25).
     """
 
-    __slots__ = ("_judge", "parts", "record", "standings", "whole")
+    __slots__ = (
+        "_entries",
+        "_judge",
+        "_known",
+        "_versions",
+        "parts",
+        "record",
+        "standings",
+        "whole",
+    )
 
     def __init__(
         self,
@@ -82,6 +103,10 @@ class Sight:
         parts: dict[str, Basis],
     ) -> None:
         self._judge = judge
+        #: what was decided of things already, by part, facts, and author where it is the caller
+        self._known: dict[tuple[str, int, UUID | None], Basis | None] = {}
+        self._entries: list[Entry] | None = None
+        self._versions: list[tuple[PlanVersion, Basis]] | None = None
         self.record = record
         self.standings = standings
         self.parts = parts
@@ -122,11 +147,22 @@ class Sight:
         return None
 
     def _thing(self, part: str, facts: int, author: Staff | None = None) -> Basis | None:
+        mine = None
+        if author is not None:
+            for assignment, _ in self.standings:
+                if author.assignment_id == assignment.id:
+                    mine = assignment.id
+        key = (part, facts, mine)
+        if key not in self._known:
+            self._known[key] = self._decide(part, facts, mine)
+        return self._known[key]
+
+    def _decide(self, part: str, facts: int, mine: UUID | None) -> Basis | None:
         policy, object_ = self._judge.policy, f"{self.record.kind}.{part}"
         authored = self._judge.bit["authored"]
         for assignment, standing in self.standings:
             bits = standing | facts
-            if author is not None and author.assignment_id == assignment.id:
+            if mine is not None and mine == assignment.id:
                 bits |= authored
             clause = policy.clause(assignment.role, "read", object_, bits)
             if clause is not None:
@@ -136,6 +172,32 @@ class Sight:
     def _cleared(self, labels: Iterable[Label]) -> int:
         """No clearance can be granted yet, so only what carries no label is cleared (SE)."""
         return 0 if tuple(labels) else self._judge.bit["cleared"]
+
+    @property
+    def entries(self) -> list[Entry]:
+        """What the caller sees of the items, in order; decided once."""
+        if self._entries is None:
+            found = []
+            for item in self.record.items:
+                if (basis := self.item(item)) is not None:
+                    found.append(Entry(item, basis, True))
+                elif (basis := self.summary(item)) is not None:
+                    found.append(Entry(item, basis, False))
+            self._entries = found
+        return self._entries
+
+    @property
+    def items(self) -> list[Item]:
+        """The items that the caller sees themselves, in order."""
+        return [entry.item for entry in self.entries if entry.whole]
+
+    @property
+    def versions(self) -> list[tuple[PlanVersion, Basis]]:
+        """The versions of the plan the caller sees, in order, each with by what; decided once."""
+        if self._versions is None:
+            decided = ((version, self.plan(version)) for version in self.record.plan)
+            self._versions = [(version, basis) for version, basis in decided if basis is not None]
+        return self._versions
 
     def item(self, item: Item) -> Basis | None:
         """Return by what the caller sees ``item`` itself."""
@@ -191,10 +253,10 @@ class Sight:
 
 def grounds_of(parts: Mapping[str, Sequence[Basis]]) -> tuple[Ground, ...]:
     """Group ``parts`` by what they rest on; a part may rest on several bases, thing by thing."""
-    grouped: dict[tuple[Assignment, str], list[str]] = {}
+    grouped: dict[Basis, list[str]] = {}
     for part, bases in parts.items():
         for basis in bases:
-            grouped.setdefault((basis.assignment, basis.clause), []).append(part)
+            grouped.setdefault(basis, []).append(part)
     return tuple(
         Ground(assignment.id, assignment.role, clause, tuple(names))
         for (assignment, clause), names in grouped.items()

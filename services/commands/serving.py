@@ -38,6 +38,8 @@ async def serve_until_signalled(
     from services.kernel import telemetry
     from services.server import serve
 
+    if settings.log_level not in logging.getLevelNamesMapping():
+        raise UserError(f"CASEWARDEN_LOG_LEVEL is not a level: {settings.log_level}")
     telemetry.configure_logging(settings.log_format, settings.log_level)
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)
     stop = signals.stop_event()

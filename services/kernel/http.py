@@ -18,6 +18,7 @@ import msgspec
 import structlog
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
+from prometheus_client import Counter, Histogram
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -253,8 +254,20 @@ class Boundary:
         route = scope.get("route")
         path = getattr(route, "path", "unmatched")
         method = scope["method"] if path != "unmatched" else "OTHER"
-        telemetry.HTTP_REQUESTS.labels(self._service, method, path, str(status)).inc()
-        telemetry.HTTP_SECONDS.labels(self._service, method, path).observe(seconds)
+        counter, histogram = _measures(self._service, method, path, status)
+        counter.inc()
+        histogram.observe(seconds)
+
+
+@lru_cache(maxsize=1024)
+def _measures(
+    service: Service, method: str, path: str, status: int
+) -> tuple[Counter, Histogram]:
+    """Return the metrics of these labels; finding them costs more than counting."""
+    return (
+        telemetry.HTTP_REQUESTS.labels(service, method, path, str(status)),
+        telemetry.HTTP_SECONDS.labels(service, method, path),
+    )
 
 
 def _request_id(scope: Scope) -> str:

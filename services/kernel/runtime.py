@@ -93,8 +93,13 @@ async def open_runtime(
     *,
     observations: bool = False,
     pool_size: int = _POOL,
+    generic_plans: bool = False,
 ) -> Runtime:
-    """Log in as ``service``'s role and build its runtime; nothing runs until it is started."""
+    """Log in as ``service``'s role and build its runtime; nothing runs until it is started.
+
+    With ``generic_plans`` a statement is planned once a connection, whatever its arguments: right
+    for a service whose statements ask by key, where planning costs more than running.
+    """
     server, role = installation.server, role_name(service)
     password = role_password(installation.secret("roles"), service)
     pool = await open_pool(
@@ -102,6 +107,7 @@ async def open_runtime(
         size=pool_size,
         name=str(service),
         connect=not installation.offline,
+        generic_plans=generic_plans,
     )
     key_pool = await open_pool(
         server.as_role(server.keys_url, role, password),

@@ -1,5 +1,6 @@
 """What audit folds: rebuilt equals live, nothing unknown is skipped, nothing unrecorded is told."""
 
+from services.authz import events as authz
 from services.kernel.events import Actor, Event, EventType, Kind, ObjectRef, Outcome, Service
 from services.kernel.log import Group
 from services.kernel.runtime import Installation
@@ -9,7 +10,7 @@ from tests.conftest import Connect
 
 TABLES = (
     "event", "event_student", "login_session", "detection_state", "detection_hours", "finding",
-    "alert", "person", "assignment", "organisation", "session", "projection",
+    "alert", "person", "assignment", "organisation", "session", "service_client", "projection",
 )  # fmt: skip
 
 
@@ -29,6 +30,8 @@ async def lived_in(world: World) -> None:
     """Let some of everything happen."""
     analyst = await world.analyst()
     office = await world.staff("school_office", await world.organisation("school"))
+    monitor = authz.ClientRegistered(client_id="monitor", name="n", scopes=(), secret="sealed")
+    await world.fact(authz.CLIENT_REGISTERED, "client:monitor", 1, monitor)
     session = await world.begin(office, at=AT_NIGHT)
     for second in range(5):
         await world.failed_login(office, AT_NIGHT.replace(second=second))

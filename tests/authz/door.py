@@ -12,11 +12,12 @@ from uuid import UUID
 import asyncpg
 import httpx
 import pyotp
+from argon2 import PasswordHasher
 
 from services.authz import events as e
 from services.authz import seeding
 from services.authz.app import Authz, build
-from services.authz.passwords import hash_password
+from services.authz.passwords import Effort, hash_password
 from services.authz.usernames import username_once
 from services.kernel.events import Event, Recorded, Service, decode
 from services.kernel.http import Boundary
@@ -32,10 +33,14 @@ ELSEWHERE: Final = "198.51.100.77"
 FIREFOX: Final = "Mozilla/5.0 (Windows NT 10.0; Win64; x64; rv:128.0) Gecko/20100101 Firefox/128.0"
 
 
+#: passwords that cost nothing to try, for tests that claim nothing about what they cost
+CHEAP: Final = Effort(PasswordHasher(time_cost=1, memory_cost=8, parallelism=1), floor_s=0.0)
+
+
 @cache
-def kept_password() -> str:
+def kept_password(effort: Effort = CHEAP) -> str:
     """Return the hash of :data:`PASSWORD`, made once."""
-    return hash_password(PASSWORD, b"0123456789abcdef")
+    return hash_password(PASSWORD, b"0123456789abcdef", effort.hasher)
 
 
 @dataclass
@@ -55,6 +60,7 @@ class Door:
     authz: Authz
     clock: Clock
     settings: Settings
+    effort: Effort = CHEAP
     _clients: dict[str, httpx.AsyncClient] = field(default_factory=dict)
 
     def at(self, ip: str) -> httpx.AsyncClient:
@@ -140,7 +146,7 @@ class Door:
             profile=e.Profile(
                 given_name=given, family_name=family, email=f"{username}@kowhai.example"
             ),
-            password_hash=kept_password(),
+            password_hash=kept_password(self.effort),
             totp_secret=TOTP_SECRET,
             assignments=[granted],
             recorded_at=now,
@@ -197,11 +203,14 @@ class Door:
 
 @asynccontextmanager
 async def opened(
-    installation: Installation, clock: Clock, settings: Settings | None = None
+    installation: Installation,
+    clock: Clock,
+    settings: Settings | None = None,
+    effort: Effort = CHEAP,
 ) -> AsyncIterator[Door]:
     """Run an authz process."""
     settings = settings or Settings()
-    door = Door(await build(installation, settings), clock, settings)
+    door = Door(await build(installation, settings, effort), clock, settings, effort)
     await door.authz.start()
     try:
         yield door
@@ -212,7 +221,9 @@ async def opened(
 @asynccontextmanager
 async def two_opened(installation: Installation, clock: Clock) -> AsyncIterator[tuple[Door, Door]]:
     """Run two authz processes over one log, started at the same moment."""
-    built = [Door(await build(installation, Settings()), clock, Settings()) for _ in range(2)]
+    built = [
+        Door(await build(installation, Settings(), CHEAP), clock, Settings()) for _ in range(2)
+    ]
     await asyncio.gather(*(door.authz.start() for door in built))
     try:
         yield built[0], built[1]

@@ -4,7 +4,8 @@ Two schools, two providers and the Ministry. Facts are seeded; everything a test
 the service's own routes, as a process of its own would serve them.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from uuid import UUID
@@ -23,8 +24,10 @@ from services.kernel.http import Boundary
 from services.kernel.log import Group, read_all
 from services.kernel.runtime import Installation
 from services.kernel.settings import Settings
+from tests.authz.door import CHEAP
 
 MINISTRY, MATAI, RIMU = "Ministry", "Matai School", "Rimu School"
+SESSION_LASTS = timedelta(hours=8)
 KOTARE, TUI = "Kōtare Attendance", "Tūī In-school"
 _KINDS = {
     MINISTRY: OrganisationKind.MINISTRY,
@@ -67,32 +70,51 @@ class Region:
 
     async def organisation(self, name: str, kind: OrganisationKind) -> UUID:
         """Seed an organisation."""
+        await self.append(self._organisation(name, kind))
+        return self.organisations[name]
+
+    def _organisation(self, name: str, kind: OrganisationKind) -> Event:
         effects = self.installation.effects
-        new_id = effects.new_id()
+        new_id = self.organisations[name] = effects.new_id()
         payload = e.OrganisationRegistered(
             organisation_id=new_id, kind=kind, name=name, time_zone="Pacific/Auckland"
         )
-        await self.append(seeding.organisation_event(effects, payload, effects.now()))
-        self.organisations[name] = new_id
-        return new_id
+        return seeding.organisation_event(effects, payload, effects.now())
 
     async def person(self, name: str, *posts: tuple[Role, str]) -> UUID:
         """Seed a person who holds ``posts``, and let them sign in."""
-        runtime, effects = self.authz.runtime, self.installation.effects
-        person_id, now = effects.new_id(), effects.now()
+        await self.staff({name: posts})
+        return self.people[name]
+
+    async def staff(self, people: Mapping[str, Sequence[tuple[Role, str]]]) -> None:
+        """Seed people who hold posts, and let them sign in: all of it in one append."""
+        effects = self.installation.effects
+        self.people |= {name: effects.new_id() for name in people}
+        needed = [key for name in people for key in seeding.needed_keys(self.people[name])]
+        await self.authz.runtime.keys.load(needed, create=True)
+        events = [event for name, posts in people.items() for event in self._person(name, posts)]
+        sessions = [self._session(name) for name in people]
+        digests = (self.authz.usernames.digest(name) for name in people)
+        await self.append(*events, *sessions, once=tuple(map(username_once, digests)))
+        for name in people:
+            await self._keep_token(name)
+
+    def _person(self, name: str, posts: Sequence[tuple[Role, str]]) -> list[Event]:
+        effects, person_id = self.installation.effects, self.people[name]
         granted = [
             e.AssignmentGranted(
                 assignment_id=effects.new_id(),
                 person_id=person_id,
                 role=role,
                 organisation_id=self.organisations[place],
-                starts_at=now - timedelta(days=1),
+                starts_at=effects.now() - timedelta(days=1),
             )
             for role, place in posts
         ]
-        await runtime.keys.load(seeding.needed_keys(person_id), create=True)
-        events = seeding.person_events(
-            runtime.keys,
+        if granted:
+            self.assignments[name] = granted[0].assignment_id
+        return seeding.person_events(
+            self.authz.runtime.keys,
             effects,
             self.authz.usernames,
             person_id=person_id,
@@ -103,41 +125,40 @@ class Region:
             password_hash="not a hash",
             totp_secret="JBSWY3DPEHPK3PXP",
             assignments=granted,
-            recorded_at=now,
+            recorded_at=effects.now(),
         )
-        await self.append(*events, once=(username_once(self.authz.usernames.digest(name)),))
-        self.people[name] = person_id
-        if granted:
-            self.assignments[name] = granted[0].assignment_id
-        await self.sign_in(name)
-        return person_id
 
     async def sign_in(self, name: str) -> UUID:
         """Begin a session, as a login with two factors ends, and keep its access token."""
-        effects, person_id = self.installation.effects, self.people[name]
-        session_id, expires_at = effects.new_id(), effects.now() + timedelta(hours=8)
+        await self.append(self._session(name))
+        await self._keep_token(name)
+        return self.sessions[name]
+
+    def _session(self, name: str) -> Event:
+        effects = self.installation.effects
+        session_id = self.sessions[name] = effects.new_id()
         started = e.SessionStarted(
             session_id=session_id,
-            person_id=person_id,
+            person_id=self.people[name],
             organisation_id=None,
             methods=("pwd", "otp"),
-            expires_at=expires_at,
+            expires_at=effects.now() + SESSION_LASTS,
             refresh_digest=session_id.hex,
         )
-        await self.append(
-            Event(
-                id=effects.new_id(),
-                type=e.SESSION_STARTED,
-                stream=f"session:{session_id}",
-                version=1,
-                recorded_at=effects.now(),
-                touches=(e.session_key(session_id),),
-                data=data_of(started),
-            )
+        return Event(
+            id=effects.new_id(),
+            type=e.SESSION_STARTED,
+            stream=f"session:{session_id}",
+            version=1,
+            recorded_at=effects.now(),
+            touches=(e.session_key(session_id),),
+            data=data_of(started),
         )
-        token, _ = await self.authz.tokens.access(person_id, session_id, expires_at)
-        self.sessions[name], self.tokens[name] = session_id, token
-        return session_id
+
+    async def _keep_token(self, name: str) -> None:
+        until = self.installation.effects.now() + SESSION_LASTS
+        tokens = self.authz.tokens
+        self.tokens[name], _ = await tokens.access(self.people[name], self.sessions[name], until)
 
     async def call(
         self,
@@ -201,22 +222,27 @@ class Region:
 
     async def another(self) -> Authz:
         """Start another process's service on the same installation."""
-        other = await build(self.installation, Settings())
+        other = await build(self.installation, Settings(), CHEAP)
         await other.start()
         self.others.append(other)
         return other
 
 
-@pytest.fixture
-async def region(installation: Installation) -> AsyncIterator[Region]:
+@asynccontextmanager
+async def settled(installation: Installation) -> AsyncIterator[Region]:
     """Start a service over the region."""
-    authz = await build(installation, Settings())
+    authz = await build(installation, Settings(), CHEAP)
     await authz.start()
     built = Region(authz, installation)
-    for name, kind in _KINDS.items():
-        await built.organisation(name, kind)
-    for name, post in STAFF.items():
-        await built.person(name, post)
+    await built.append(*(built._organisation(name, kind) for name, kind in _KINDS.items()))
+    await built.staff({name: [post] for name, post in STAFF.items()})
     yield built
     for one in (authz, *built.others):
         await one.stop()
+
+
+@pytest.fixture
+async def region(installation: Installation) -> AsyncIterator[Region]:
+    """Fill a region for one test."""
+    async with settled(installation) as built:
+        yield built

@@ -140,9 +140,11 @@ async def test_correction_without_or_with_an_old_if_match_changes_nothing(door: 
         {"person_id": "x"},
     ],
 )
-async def test_malformed_correction_is_422(door: Door, body: object) -> None:
+@pytest.mark.asyncio(loop_scope="module")
+async def test_malformed_correction_is_422(shared_door: Door, body: object) -> None:
     """AC-DO-13: names and contact details, nothing else."""
-    leader = await door.somebody()
+    door = shared_door
+    leader = await door.somebody(f"aroha.{door.code()}")
 
     answer = await _patch(door, await _token(door, leader), body, "*")
 

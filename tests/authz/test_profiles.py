@@ -69,14 +69,21 @@ async def test_corrected_person_meets_the_correction_and_it_is_sealed(region: Re
         ("lead", "contact", 404),
     ],
 )
-async def test_nobody_else_corrects_anybody(region: Region, who: str, of: str, status: int) -> None:
+@pytest.mark.asyncio(loop_scope="module")
+async def test_nobody_else_corrects_anybody(
+    shared_region: Region, who: str, of: str, status: int
+) -> None:
     """AC-DO-13: who may see them is refused, to others they do not exist; both are recorded."""
+    region, known = shared_region, len(await shared_region.log(e.REFUSED))
+
     answer = await _correct(region, who, of, {"phone": "1"}, tag="*")
 
     assert answer.status_code == status
     assert await region.log(e.PROFILE_CORRECTED) == []
-    (refused,) = [r.event for r in await region.log(e.REFUSED)]
+    (refused,) = [r.event for r in (await region.log(e.REFUSED))[known:]]
     assert (refused.actor.person_id, refused.outcome) == (region.people[who], Outcome.DENIED)
+    assert refused.object is not None
+    assert refused.object.id == str(region.people[of])
 
 
 async def test_who_is_unknown_is_not_found_as_who_is_elsewhere(region: Region) -> None:
@@ -135,9 +142,12 @@ async def test_leader_of_one_of_two_schools_corrects_too_and_sees_their_own_part
 
 
 @pytest.mark.parametrize("body", [{"email": "no"}, {"given_name": ""}, {"role": "administrator"}])
-async def test_malformed_correction_is_422(region: Region, body: object) -> None:
+@pytest.mark.asyncio(loop_scope="module")
+async def test_malformed_correction_is_422(shared_region: Region, body: object) -> None:
     """AC-DO-13: names and contact details, nothing else."""
-    assert (await _correct(region, "leader", "contact", body, tag="*")).status_code == 422
+    answer = await _correct(shared_region, "leader", "contact", body, tag="*")
+
+    assert answer.status_code == 422
 
 
 async def test_who_is_refused_all_day_is_told_to_slow_down_and_appends_no_more(

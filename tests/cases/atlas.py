@@ -350,6 +350,7 @@ async def went_on(atlas: Atlas) -> None:
         await atlas.contact(key, "contact")
         await atlas.item(key, Thing(f"{key}.shared", "manager", shared=True))
         await atlas.item(key, Thing(f"{key}.comment", "leader", "comment"))
+        await atlas.item(key, Thing(f"{key}.twice", "twice", "comment"))
     await atlas.end("left_closed")
     # passed_on was helped at another school before: that file does not come along
     await atlas.case("before", "other_leader", "passed_on", "other_manager", OTHER_ASP)

@@ -156,8 +156,8 @@ begin
         raise exception 'event type not registered to %, or body differs from its columns', session_user
             using errcode = 'insufficient_privilege';
     end if;
-    facts := exists (select from unnest(streams) s where s is not null);
-    if exists (
+    facts := cardinality(array_remove(streams, null)) > 0;
+    if cardinality(t_grp) > 0 and exists (
         select from unnest(t_grp) t(grp)
         where not exists (select from unnest(grps, streams) e(grp, stream)
                           where e.grp = t.grp and e.stream is not null)
@@ -165,30 +165,26 @@ begin
         raise exception 'only a fact touches keys' using errcode = 'invalid_parameter_value';
     end if;
 
-    perform set_config('synchronous_commit', 'on', true);
-    perform pg_advisory_xact_lock(7233001, 1);
+    perform set_config('synchronous_commit', 'on', true), pg_advisory_xact_lock(7233001, 1);
     -- A later statement: it sees everything that was committed before the lock was ours.
     select coalesce(max(e.position) + 1, 0) into head from log.event e;
     moment := clock_timestamp();
     status := array_fill(0, array[n]);
     at := array_fill(null::bigint, array[n]);
 
-    -- The common case, observations none of which is refused, without deciding one by one.
+    -- The common case, single observations none of which is refused, without deciding one by one.
     if not facts and cardinality(o_key) = 0
-       and (select count(distinct g) = n and min(g) = 1 and max(g) = n from unnest(grps) g)
-       and not exists (select from unnest(g_until) u where u <= moment)
-       and coalesce((select max(g.position) from log.guard g where g.key = any(k_key)), -1)
+       and cardinality(grps) = n and grps[1] = 1 and grps[n] = n
+       and (select coalesce(max(g.position), -1) from log.guard g where g.key = any(k_key))
            <= (select min(a) from unnest(g_at) a)
+       and coalesce((select min(u) from unnest(g_until) u) > moment, true)
     then
         insert into log.event (position, id, type, body)
         select head + e.ord - 1, e.id, e.type, e.body
         from unnest(ids, types, bodies) with ordinality e(id, type, body, ord);
         insert into log.event_id (id, position)
         select e.id, head + e.ord - 1 from unnest(ids) with ordinality e(id, ord);
-        select array_agg(x.position order by x.grp) into at from (
-            select e.grp, head + min(e.ord) - 1 as position
-            from unnest(grps) with ordinality e(grp, ord) group by e.grp
-        ) x;
+        at := array(select generate_series(head, head + n - 1));
         return;
     end if;
 

@@ -49,17 +49,18 @@ class Gathering:
 
     async def _answer(self, asks: list[_Ask]) -> None:
         columns = [list(column) for column in zip(*(given for given, _ in asks), strict=True)]
+        problem: Exception = Unavailable()
+        rows: list[asyncpg.Record] = []
         try:
             rows = await self._pool.fetch(self._statement, *columns)
-            if len(rows) != len(asks):
-                raise Unavailable
-        except BaseException as error:
-            for _, answer in asks:
-                if not answer.done():
-                    answer.set_exception(error if isinstance(error, Exception) else Unavailable())
-            if not isinstance(error, Exception):
-                raise
-            return
-        for (_, answer), row in zip(asks, rows, strict=True):
-            if not answer.done():
-                answer.set_result(row)
+        except Exception as error:  # noqa: BLE001 - whoever asked is told, whatever it is
+            problem = error
+        finally:
+            # Also when this task is cancelled nobody waits for ever.
+            for number, (_, answer) in enumerate(asks):
+                if answer.done():
+                    continue
+                if len(rows) == len(asks):
+                    answer.set_result(rows[number])
+                else:
+                    answer.set_exception(problem)

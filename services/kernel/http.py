@@ -260,9 +260,7 @@ class Boundary:
 
 
 @lru_cache(maxsize=1024)
-def _measures(
-    service: Service, method: str, path: str, status: int
-) -> tuple[Counter, Histogram]:
+def _measures(service: Service, method: str, path: str, status: int) -> tuple[Counter, Histogram]:
     """Return the metrics of these labels; finding them costs more than counting."""
     return (
         telemetry.HTTP_REQUESTS.labels(service, method, path, str(status)),

@@ -215,23 +215,3 @@ async def test_refresh_of_a_suspended_person_ends_the_session(door: Door) -> Non
 
     assert status == 401
     assert [s.data["reason"] for s in await door.of_type(e.SESSION_ENDED)] == ["suspended"]
-
-
-async def test_rebuilt_accounts_and_sessions_equal_the_live_ones(door: Door) -> None:
-    """Design: a projection can be dropped and rebuilt, and the rebuilt one equals the live one."""
-    leader = await door.somebody()
-    tokens = await door.log_in(leader)
-    await _refresh(door, tokens["refresh_token"])
-    gone = await door.log_in(leader)
-    await door.post("/v1/logout", {}, token=gone["access_token"])
-    runtime = door.authz.runtime
-    queries = [
-        f"select * from {table} order by 1"
-        for table in ("authz.account", "authz.login_session", "authz.refresh_token")
-    ]
-    live = [await runtime.pool.fetch(query) for query in queries]
-
-    await runtime.projector.rebuild()
-
-    assert [await runtime.pool.fetch(query) for query in queries] == live
-    assert len(live[1]) == 2

@@ -6,10 +6,10 @@ import logging
 from pathlib import Path
 from typing import Final
 
-from tests.bench import appends, decisions, lists, place, reads, whole
+from tests.bench import appends, decisions, lists, memory, place, reads, whole
 from tests.bench.results import Results
 
-SUITES: Final = ("reads", "lists", "decisions", "appends", "whole")
+SUITES: Final = ("reads", "lists", "decisions", "appends", "whole", "memory")
 
 
 def main() -> None:
@@ -39,6 +39,8 @@ def main() -> None:
             appends.measure(results, installation, quick=asked.quick)
         if "whole" in suites:
             whole.measure(results, installation, quick=asked.quick)
+    if "memory" in suites:
+        memory.measure(results, quick=asked.quick)
     results.write(asked.to)
 
 

@@ -133,7 +133,9 @@ Asked = list[tuple[str, list[Question]]]
 def _questions(judge: Judge, policy: Policy, pair: Pair) -> Asked:
     """Return what a peer is asked for the same decision: by part, by item, by version."""
     view = view_of(pair.record, pair.student)
-    held = [(a, names) for a in pair.caller.assignments if (names := _names(judge, policy, view, a))]
+    held = [
+        (a, names) for a in pair.caller.assignments if (names := _names(judge, policy, view, a))
+    ]
     asked: Asked = [
         (part, [Question(a.role, f"case.{part}", (*names, *_POSSIBLE)) for a, names in held])
         for part in PARTS
@@ -212,7 +214,8 @@ def _cedar(policy: Policy) -> Peer:
             for q in questions
         ]
         found = iter(cedarpy.is_authorized_batch(requests, parsed, entities))
-        answers = [(name, any([next(found).allowed for _ in qs])) for name, qs in asked]
+        groups = [(name, [next(found).allowed for _ in questions]) for name, questions in asked]
+        answers = [(name, any(allowed)) for name, allowed in groups]
         return _decided(answers)
 
     return decide

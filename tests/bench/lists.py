@@ -27,7 +27,8 @@ create temporary table copied as
 """
 _STUDENTS: Final = """
 insert into cases.student (id, school_id, state)
-    select c.new_student, c.school, s.state from copied c join cases.student s on s.id = c.student_id
+    select c.new_student, c.school, s.state
+    from copied c join cases.student s on s.id = c.student_id
 """
 _RECORDS_SQL: Final = """
 insert into cases.record select new_id, kind, status, new_student, school,
@@ -47,8 +48,10 @@ def measure(results: Results, installation: Installation, made: Region, *, quick
     readers = [
         person.person_id
         for person in made.people
-        if any(a.role == "asp_workflow_lead" and a.organisation_id == busiest
-               and (a.until is None) for a in person.assignments)
+        if any(
+            a.role == "asp_workflow_lead" and a.organisation_id == busiest and (a.until is None)
+            for a in person.assignments
+        )
     ][:2]
     tokens = {}
     for name, where in (("500", installation), ("50000", large)):
@@ -99,5 +102,3 @@ async def _enlarge(installation: Installation, large: Installation) -> None:
     await small.execute("analyze cases.record")
     await small.execute("analyze cases.student")
     await small.close()
-
-

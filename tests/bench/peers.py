@@ -114,9 +114,7 @@ def obvious(database: AsyncEngine, public_key: Ed25519PublicKey) -> FastAPI:
         if row is None:
             raise HTTPException(404)
         seen = [
-            part
-            for part in PARTS
-            if enforcer.enforce(row.role, "read", f"case.{part}", row.facts)
+            part for part in PARTS if enforcer.enforce(row.role, "read", f"case.{part}", row.facts)
         ]
         parts = {part: row.parts[part] for part in seen if part in row.parts}
         audit = {"id": uuid4(), "person_id": person_id, "action": "read", "record_id": case_id}

@@ -226,7 +226,12 @@ def _started(effects: Effects, person_id: UUID, session_id: UUID, until: datetim
 
 
 def _token(
-    key: Ed25519PrivateKey, kid: str, effects: Effects, person_id: UUID, session_id: UUID, until: datetime
+    key: Ed25519PrivateKey,
+    kid: str,
+    effects: Effects,
+    person_id: UUID,
+    session_id: UUID,
+    until: datetime,
 ) -> str:
     claims = {
         "iss": access.ISSUER,

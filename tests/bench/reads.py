@@ -158,7 +158,7 @@ async def _sees(installation: Installation, made: Region) -> dict[UUID, list[UUI
 
 
 def _ask(ours: Serving, target: Target) -> bytes:
-    asked = Request(f"http://127.0.0.1:{ours.port}/cases/v1/cases/{target.case_id}")  # noqa: S310 - loopback
+    asked = Request(f"http://127.0.0.1:{ours.port}/cases/v1/cases/{target.case_id}")
     asked.add_header("Authorization", f"Bearer {target.reader.token}")
     with urlopen(asked, timeout=10) as answer:  # noqa: S310 - loopback
         body: bytes = answer.read()
@@ -211,7 +211,7 @@ async def _standing(owner: asyncpg.Connection, target: Target) -> dict[str, Any]
     judge = Judge(policy)
     best = max(
         assignments,
-        key=lambda a: bin(judge._facts(view_of(record, student), a)).count("1"),
+        key=lambda a: judge._facts(view_of(record, student), a).bit_count(),
     )
     bits = judge._facts(view_of(record, student), best)
     names = " ".join(name for name, bit in policy.facts.items() if bits & bit)

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 from urllib.request import urlopen
 
@@ -20,6 +21,8 @@ from tests.bench.client import Order, Seen
 
 _READY_S: Final = 60
 _STOP_S: Final = 30
+#: the first start makes the database and loads the region
+_LOADED_S: Final = 600
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,7 @@ class Serving:
 
     port: int
     pid: int
+    environment: dict[str, str]
 
     def load(self, requests: Sequence[bytes], connections: int, seconds: float) -> Seen:
         """Let the load generator ask for some time; return what it saw."""
@@ -76,6 +80,15 @@ def casewarden(installation: Installation, service: str) -> Iterator[Serving]:
 
 
 @contextmanager
+def demonstration(data: Path) -> Iterator[tuple[Serving, dict[str, str]]]:
+    """Serve the whole demonstration as ``casewarden up`` does; give the environment as well."""
+    command = [sys.executable, "-m", "services.cli", "up"]
+    with _process(command, {"CASEWARDEN_DATA": str(data)}, ready_s=_LOADED_S) as serving:
+        _await_health(serving)
+        yield serving, serving.environment
+
+
+@contextmanager
 def peer(name: str, settings: dict[str, str]) -> Iterator[Serving]:
     """Serve a peer of :mod:`tests.bench.peers`."""
     with _process([sys.executable, "-m", "tests.bench.peers", name], settings) as serving:
@@ -83,7 +96,9 @@ def peer(name: str, settings: dict[str, str]) -> Iterator[Serving]:
 
 
 @contextmanager
-def _process(command: Sequence[str], settings: dict[str, str]) -> Iterator[Serving]:
+def _process(
+    command: Sequence[str], settings: dict[str, str], ready_s: float = _READY_S
+) -> Iterator[Serving]:
     port = _free_port()
     environment = {
         **{k: v for k, v in os.environ.items() if not k.startswith("CASEWARDEN_")},
@@ -91,10 +106,12 @@ def _process(command: Sequence[str], settings: dict[str, str]) -> Iterator[Servi
         "CASEWARDEN_PORT": str(port),
         "CASEWARDEN_LOG_LEVEL": "WARNING",
     }
-    process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     try:
-        _await_ready(process, port)
-        yield Serving(port, process.pid)
+        _await_ready(process, port, ready_s)
+        yield Serving(port, process.pid, environment)
     finally:
         process.send_signal(signal.SIGTERM)
         try:
@@ -115,14 +132,14 @@ def _await_health(serving: Serving) -> None:
     until = time.monotonic() + _READY_S
     while time.monotonic() < until:
         with contextlib.suppress(OSError):
-            urlopen(f"http://127.0.0.1:{serving.port}/healthz", timeout=2).close()  # noqa: S310 - loopback
+            urlopen(f"http://127.0.0.1:{serving.port}/healthz", timeout=2).close()
             return
         time.sleep(0.1)
     raise RuntimeError("a server is not healthy")
 
 
-def _await_ready(process: subprocess.Popen[bytes], port: int) -> None:
-    until = time.monotonic() + _READY_S
+def _await_ready(process: subprocess.Popen[bytes], port: int, within_s: float) -> None:
+    until = time.monotonic() + within_s
     while time.monotonic() < until and process.poll() is None:
         try:
             with socket.create_connection(("127.0.0.1", port), timeout=1):

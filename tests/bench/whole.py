@@ -1,7 +1,6 @@
-"""What concerns the whole: memory of one process, and how fast the log is checked and watched."""
+"""How fast the whole log is checked, and how fast detection follows it."""
 
 import asyncio
-import importlib.util
 from time import perf_counter
 from typing import Final
 
@@ -38,9 +37,7 @@ async def _verify(results: Results, installation: Installation) -> None:
     try:
         began = perf_counter()
         summary = await verify(owner)
-        results.figure(
-            "verify_events_per_s", summary.events / (perf_counter() - began), "events/s"
-        )
+        results.figure("verify_events_per_s", summary.events / (perf_counter() - began), "events/s")
     finally:
         await owner.close()
 
@@ -88,8 +85,3 @@ async def _fail_logins(installation: Installation, count: int) -> None:
             )
         for first in range(0, count, _PER_GROUP):
             await runtime.log.append(Group(events[first : first + _PER_GROUP]))
-
-
-def has_school_day() -> bool:
-    """Say whether ``casewarden demo day`` is built."""
-    return importlib.util.find_spec("services.commands.demo_day") is not None

@@ -390,6 +390,8 @@ class World:
         await self.must(team, "POST", f"{base}/accept")
         provider = {"organisation_id": str(lead.organisation_id)}
         await self.must(team, "POST", f"{base}/allocate", provider)
+        # A case is younger than its request; of one age, each would be the other's history.
+        self.clock.advance(timedelta(seconds=1))
         made = await self.must(lead, "POST", f"{base}/assign", {"person_id": str(manager.id)})
         return UUID(made["case_id"])
 

@@ -1,0 +1,65 @@
+"""Asks gathered into one statement: each gets its own answer, whatever becomes of the others."""
+
+import asyncio
+from uuid import UUID, uuid4
+
+import asyncpg
+import pytest
+
+from services.cases.gathering import Gathering
+from services.kernel.errors import Unavailable
+from services.kernel.events import Service
+from tests.conftest import Pools
+
+_ECHO = (
+    "select q.a, q.b from unnest($1::uuid[], $2::uuid[]) with ordinality as q(a, b, place)"
+    " order by q.place"
+)
+_SLOW_ECHO = (
+    f"with pause as materialized (select pg_sleep(0.05)) {_ECHO.replace('from', 'from pause,', 1)}"
+)
+_FIRST_ONLY = f"{_ECHO} limit 1"
+_BROKEN = f"select 1 / 0 as a from ({_ECHO}) as q"
+
+
+async def test_every_ask_gets_the_row_of_its_own_arguments(pools: Pools) -> None:
+    gathering = Gathering(await pools(Service.CASES), _ECHO)
+    asked = [(uuid4(), uuid4()) for _ in range(200)]
+    rows = await asyncio.gather(*(gathering.ask(*pair) for pair in asked))
+    assert [(row["a"], row["b"]) for row in rows] == asked
+
+
+async def test_whoever_hangs_up_leaves_the_others_their_answers(pools: Pools) -> None:
+    gathering = Gathering(await pools(Service.CASES), _SLOW_ECHO)
+    asked: list[UUID] = [uuid4() for _ in range(60)]
+    tasks = [asyncio.create_task(gathering.ask(a, None)) for a in asked]
+    await asyncio.sleep(0.01)
+    for task in tasks[::3]:
+        task.cancel()
+    answers = await asyncio.gather(*tasks, return_exceptions=True)
+    for number, answer in enumerate(answers):
+        if number % 3:
+            assert isinstance(answer, asyncpg.Record)
+            assert answer["a"] == asked[number]
+        else:
+            assert isinstance(answer, asyncio.CancelledError)
+
+
+async def test_a_failed_statement_fails_every_ask_in_it_and_no_later_one(pools: Pools) -> None:
+    pool = await pools(Service.CASES)
+    broken = Gathering(pool, _BROKEN)
+    answers = await asyncio.gather(
+        *(broken.ask(uuid4(), None) for _ in range(5)), return_exceptions=True
+    )
+    assert all(isinstance(answer, asyncpg.DivisionByZeroError) for answer in answers)
+    with pytest.raises(asyncpg.DivisionByZeroError):
+        await broken.ask(uuid4(), None)
+
+
+async def test_a_statement_that_answers_fewer_rows_answers_nobody(pools: Pools) -> None:
+    gathering = Gathering(await pools(Service.CASES), _FIRST_ONLY)
+    first = asyncio.create_task(gathering.ask(uuid4(), None))
+    answers = await asyncio.gather(
+        first, *(gathering.ask(uuid4(), None) for _ in range(4)), return_exceptions=True
+    )
+    assert all(isinstance(answer, Unavailable) for answer in answers)

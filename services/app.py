@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
     from starlette.types import Receive, Scope, Send
 
+    from services.kernel.projection import Projector
     from services.kernel.runtime import Installation, Runtime
     from services.kernel.settings import Settings
 
@@ -56,6 +57,10 @@ class Built(Protocol):
     @property
     def runtime(self) -> Runtime:
         """Its hold on the installation."""
+
+    @property
+    def projectors(self) -> Sequence[Projector]:
+        """Everything it folds."""
 
     async def start(self) -> None:
         """Begin to follow the log; call it before serving."""
@@ -110,7 +115,7 @@ class House:
         if authz is not None:
             # it makes the first signing key only when it knows that there is none
             with contextlib.suppress(UnknownEvent, CorruptEvent):
-                await _folded(authz.runtime, _FOLD_S)
+                await _folded(authz.runtime.projector, _FOLD_S)
         for built in self._services.values():
             await built.start()
         if self._witness is not None:
@@ -129,7 +134,7 @@ class House:
         try:
             async with asyncio.timeout(_HEALTH_S):
                 answers = await asyncio.gather(
-                    *(_follows(built.runtime) for built in self._services.values())
+                    *(_follows(built) for built in self._services.values())
                 )
         except (TimeoutError, errors.Unavailable, *CONNECTION_ERRORS):
             return False
@@ -139,7 +144,8 @@ class House:
         """Return when every service has folded the log as it is now; raise ``TimeoutError``."""
         async with asyncio.timeout(within_s):
             for built in self._services.values():
-                await _folded(built.runtime, within_s)
+                for projector in built.projectors:
+                    await _folded(projector, within_s)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request: a service's own, or one about the whole."""
@@ -183,18 +189,18 @@ def _witness(runtime: Runtime) -> Witness:
     return Witness(runtime.pool, path_of(runtime.installation))
 
 
-async def _folded(runtime: Runtime, within_s: float) -> None:
+async def _folded(projector: Projector, within_s: float) -> None:
     """Return when the log as it is now is folded; raise :class:`errors.Unavailable` if too late."""
-    projector = runtime.projector
     await projector.reached(await projector.head(), within_s=within_s)
 
 
-async def _follows(runtime: Runtime) -> bool:
-    writable = await runtime.pool.fetchval(
+async def _follows(built: Built) -> bool:
+    writable = await built.runtime.pool.fetchval(
         "select not pg_is_in_recovery() and current_setting('transaction_read_only') = 'off'"
     )
-    runtime.projector.check()
-    await _folded(runtime, _HEALTH_S)
+    for projector in built.projectors:
+        projector.check()
+        await _folded(projector, _HEALTH_S)
     return bool(writable)
 
 

@@ -26,7 +26,7 @@ from services.kernel.cursors import Cursors
 from services.kernel.events import EventType, Service
 from services.kernel.http import install_errors
 from services.kernel.metrics import metrics_route
-from services.kernel.projection import Projection
+from services.kernel.projection import Projection, Projector
 from services.kernel.refusals import RefusalWindows
 from services.kernel.runtime import Installation, Runtime, open_runtime
 from services.kernel.sealing import KeyStore
@@ -42,6 +42,11 @@ class Audit:
     raising: Raising
     refusals: RefusalWindows
     budget: RefusalBudget
+
+    @property
+    def projectors(self) -> tuple[Projector, ...]:
+        """Everything it folds."""
+        return (self.runtime.projector,)
 
     async def start(self) -> None:
         """Begin to follow the log and to raise alerts; call it before serving."""

@@ -44,6 +44,7 @@ from services.kernel.errors import Problem
 from services.kernel.events import Registry, Service
 from services.kernel.http import install_errors
 from services.kernel.metrics import metrics_route
+from services.kernel.projection import Projector
 from services.kernel.refusals import RefusalWindows
 from services.kernel.runtime import Installation, Runtime, open_runtime
 from services.kernel.settings import Settings
@@ -134,6 +135,11 @@ class Authz:
         app.include_router(people_router(self.gate, administration))
         app.router.routes.append(metrics_route())
         return app
+
+    @property
+    def projectors(self) -> tuple[Projector, ...]:
+        """The facts that decisions use, and one's own activity, which none waits for."""
+        return (self.runtime.projector, self.follower)
 
     async def start(self) -> None:
         """Begin to serve: fold what is in the log, make the first signing key, sweep."""

@@ -23,6 +23,7 @@ from services.kernel.events import Registry, Service
 from services.kernel.http import install_errors
 from services.kernel.idempotency import Idempotency
 from services.kernel.metrics import metrics_route
+from services.kernel.projection import Projector
 from services.kernel.refusals import RefusalWindows
 from services.kernel.runtime import Installation, Runtime, open_runtime
 from services.kernel.settings import Settings
@@ -39,6 +40,11 @@ class Cases:
         lists = Lists(desk, Cursors(secret("cursor")), secret("search"))
         self.front = Front(desk, lists, AccessTokens(runtime.pool, "cases"), Idempotency(runtime))
         self.app = self._application()
+
+    @property
+    def projectors(self) -> tuple[Projector, ...]:
+        """Everything it folds."""
+        return (self.runtime.projector,)
 
     def _application(self) -> FastAPI:
         app = FastAPI(title="Casewarden cases", version="1", docs_url=None, redoc_url=None)

@@ -42,14 +42,17 @@ async def _rebuild(
     progress: Progress,
 ) -> None:
     built = await build_service(service, installation, settings)
-    projector = built.runtime.projector
     try:
-        chosen = _chosen(service, names, projector.names)
-        with progress.stage(f"rebuilding {', '.join(chosen)}"):
-            folded = await projector.rebuild(chosen)
+        known = tuple(name for projector in built.projectors for name in projector.names)
+        wanted = _chosen(service, names, known)
+        for projector in built.projectors:
+            chosen = [name for name in projector.names if name in wanted]
+            if chosen:
+                with progress.stage(f"rebuilding {', '.join(chosen)}"):
+                    folded = await projector.rebuild(chosen)
+                click.echo(f"{', '.join(chosen)}: {folded} events folded")
     finally:
         await built.runtime.stop()
-    click.echo(f"{', '.join(chosen)}: {folded} events folded")
 
 
 def _chosen(service: Service, names: list[str], known: tuple[str, ...]) -> tuple[str, ...]:

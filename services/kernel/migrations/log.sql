@@ -231,15 +231,16 @@ begin
         if facts then
             for row in
                 select e.grp, (select max(f.position) from log.fact f where f.stream = e.stream) as pos
-                from unnest(grps, streams, versions) e(grp, stream, version)
+                from unnest(grps, streams, versions) with ordinality e(grp, stream, version, ord)
                 where e.grp between first and last and e.stream is not null
                   and (exists (select from log.fact f where f.stream = e.stream and f.version = e.version)
                        or (e.version > 1
                            and not exists (select from log.fact f
                                            where f.stream = e.stream and f.version = e.version - 1)
-                           and not exists (select from unnest(grps, streams, versions) p(grp, stream, version)
+                           and not exists (select from unnest(grps, streams, versions)
+                                               with ordinality p(grp, stream, version, ord)
                                            where p.grp = e.grp and p.stream = e.stream
-                                             and p.version = e.version - 1))
+                                             and p.version = e.version - 1 and p.ord < e.ord))
                        or e.version < 1)
             loop
                 if status[row.grp] = 0 then

@@ -11,6 +11,7 @@ from uuid import UUID
 
 import asyncpg
 import pytest
+from argon2 import PasswordHasher
 
 from services import demonstration as marker
 from services.authz import events as authz
@@ -55,7 +56,7 @@ def region() -> Region:
 def _small(region: Region) -> Iterator[None]:
     """Load the small part, and hash no password slowly."""
 
-    def quick(password: str, salt: bytes) -> str:
+    def quick(password: str, salt: bytes, _hasher: PasswordHasher) -> str:
         return f"$argon2id$test${hashlib.sha256(salt + password.encode()).hexdigest()}"
 
     with (

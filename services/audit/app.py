@@ -23,6 +23,7 @@ from services.authz.access import AccessTokens
 from services.authz.directory import Directory
 from services.kernel.budgets import RefusalBudget
 from services.kernel.cursors import Cursors
+from services.kernel.documents import document
 from services.kernel.events import EventType, Service
 from services.kernel.http import install_errors
 from services.kernel.metrics import metrics_route
@@ -84,6 +85,7 @@ async def build(
     budget = RefusalBudget()
     app = FastAPI(title="Casewarden audit", version="1", docs_url=None, redoc_url=None)
     install_errors(app)
+    document(app)
     refusals.count_unauthenticated(app, UNAUTHENTICATED)
     app.include_router(routes(_answers(runtime, settings, budget)))
     app.router.routes.append(metrics_route())

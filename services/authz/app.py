@@ -40,6 +40,7 @@ from services.authz.tokens import Tokens
 from services.authz.usernames import Usernames
 from services.authz.visits import Gate
 from services.kernel.database import CONNECTION_ERRORS
+from services.kernel.documents import document
 from services.kernel.errors import Problem
 from services.kernel.events import Registry, Service
 from services.kernel.http import install_errors
@@ -85,6 +86,7 @@ class Authz:
     def _application(self, floor_s: float) -> FastAPI:
         app = FastAPI(title="Casewarden authz", docs_url=None, redoc_url=None)
         install_errors(app)
+        document(app)
         self.windows.count_unauthenticated(app, e.UNAUTHENTICATED)
         app.add_exception_handler(OAuthProblem, render_oauth)
         login = Login(

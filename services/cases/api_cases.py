@@ -6,7 +6,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query, Request, Response
 
-from services.cases import casework, items, models
+from services.cases import answers, casework, items, models
 from services.cases.events import RecordKind
 from services.cases.explaining import explain
 from services.cases.front import Front, json_response
@@ -31,7 +31,7 @@ def router(front: Front) -> APIRouter:
 
 
 def _reading(routes: APIRouter, front: Front) -> None:
-    @routes.get("")
+    @routes.get("", response_model=answers.RecordPage)
     async def list_cases(
         request: Request,
         status: Status | None = None,
@@ -49,12 +49,12 @@ def _reading(routes: APIRouter, front: Front) -> None:
         )
         return json_response(body)
 
-    @routes.get("/{case_id}")
+    @routes.get("/{case_id}", response_model=answers.RecordAnswer)
     async def read(request: Request, case_id: UUID, parts: Parts = None) -> Response:
         """Return a case: exactly the parts asked for (all, when not said) that one may see."""
         return await front.read(request, _KIND, case_id, wanted_parts(parts))
 
-    @routes.get("/{case_id}/why")
+    @routes.get("/{case_id}/why", response_model=answers.Why)
     async def why(request: Request, case_id: UUID, part: str) -> Response:
         """Explain on which assignment and clause a part that one sees rests."""
         name = wanted_part(part)
@@ -62,7 +62,7 @@ def _reading(routes: APIRouter, front: Front) -> None:
         body = await front.run(asked, lambda: explain(front.desk, asked, _KIND, case_id, name))
         return json_response(body)
 
-    @routes.get("/{case_id}/items/{item_id}")
+    @routes.get("/{case_id}/items/{item_id}", response_model=answers.Item)
     async def read_one(request: Request, case_id: UUID, item_id: UUID) -> Response:
         """Return one item."""
         asked = await front.asked(request, "read")
@@ -82,19 +82,19 @@ def _reading(routes: APIRouter, front: Front) -> None:
 
 
 def _people(routes: APIRouter, front: Front) -> None:
-    @routes.put("/{case_id}/primary-contact")
+    @routes.put("/{case_id}/primary-contact", response_model=answers.Changed)
     async def primary_contact(request: Request, case_id: UUID, body: models.ToPerson) -> Response:
         """Name the school's primary contact (AC-DO-1, AC-DO-3)."""
         command = casework.name_primary_contact(body.person_id)
         return await front.change(request, _KIND, case_id, "update", command)
 
-    @routes.post("/{case_id}/team")
+    @routes.post("/{case_id}/team", response_model=answers.Changed)
     async def name_team_member(request: Request, case_id: UUID, body: models.ToPerson) -> Response:
         """Put a case manager of the provider on the team (AC-DO-6)."""
         command = casework.name_team_member(body.person_id)
         return await front.change(request, _KIND, case_id, "update", command)
 
-    @routes.delete("/{case_id}/team")
+    @routes.delete("/{case_id}/team", response_model=answers.Changed)
     async def remove_team_member(
         request: Request, case_id: UUID, body: models.ToPerson
     ) -> Response:
@@ -104,43 +104,43 @@ def _people(routes: APIRouter, front: Front) -> None:
 
 
 def _casework(routes: APIRouter, front: Front) -> None:
-    @routes.put("/{case_id}/plan")
+    @routes.put("/{case_id}/plan", response_model=answers.Changed)
     async def write_plan(request: Request, case_id: UUID, body: models.Plan) -> Response:
         """Add a version of the support plan."""
         command = casework.write_plan(body.goals, body.actions, body.status, body.labels)
         return await front.change(request, _KIND, case_id, "update", command)
 
-    @routes.put("/{case_id}/prosecution-notice")
+    @routes.put("/{case_id}/prosecution-notice", response_model=answers.Changed)
     async def notify(request: Request, case_id: UUID) -> Response:
         """Notify the case for potential prosecution (AC-DO-12)."""
         command = casework.notify_prosecution(notified=True)
         return await front.change(request, _KIND, case_id, "update", command)
 
-    @routes.delete("/{case_id}/prosecution-notice")
+    @routes.delete("/{case_id}/prosecution-notice", response_model=answers.Changed)
     async def withdraw_notice(request: Request, case_id: UUID) -> Response:
         """Withdraw the notice."""
         command = casework.notify_prosecution(notified=False)
         return await front.change(request, _KIND, case_id, "update", command)
 
-    @routes.post("/{case_id}/move")
+    @routes.post("/{case_id}/move", response_model=answers.Changed)
     async def move(request: Request, case_id: UUID, body: models.ToOrganisation) -> Response:
         """Move the case to another ASP (AC-DO-7)."""
         command = casework.move(body.organisation_id)
         return await front.change(request, _KIND, case_id, "move", command)
 
-    @routes.post("/{case_id}/assign")
+    @routes.post("/{case_id}/assign", response_model=answers.Changed)
     async def assign(request: Request, case_id: UUID, body: models.ToPerson) -> Response:
         """Give the case to another case manager (AC-DO-5)."""
         command = casework.assign(body.person_id)
         return await front.change(request, _KIND, case_id, "assign", command)
 
-    @routes.post("/{case_id}/close")
+    @routes.post("/{case_id}/close", response_model=answers.Changed)
     async def close(request: Request, case_id: UUID, body: models.Outcome) -> Response:
         """Close the case with its outcome (AC-DO-6)."""
         command = casework.close(body.outcome)
         return await front.change(request, _KIND, case_id, "close", command)
 
-    @routes.delete("/{case_id}")
+    @routes.delete("/{case_id}", response_model=answers.Changed)
     async def withdraw(request: Request, case_id: UUID, body: models.Reason) -> Response:
         """Withdraw a case that was opened in error (AC-DO-14)."""
         command = casework.withdraw(body.reason)
@@ -148,7 +148,7 @@ def _casework(routes: APIRouter, front: Front) -> None:
 
 
 def _items(routes: APIRouter, front: Front) -> None:
-    @routes.post("/{case_id}/items", status_code=HTTPStatus.CREATED)
+    @routes.post("/{case_id}/items", response_model=answers.Changed, status_code=HTTPStatus.CREATED)
     async def add(request: Request, case_id: UUID, body: models.NewItem) -> Response:
         """Add an item; what is shared or labelled needs the right to share or label."""
         command = items.add(items.NewItem(**body.model_dump()))
@@ -156,7 +156,7 @@ def _items(routes: APIRouter, front: Front) -> None:
             request, _KIND, case_id, "create", command, status=HTTPStatus.CREATED
         )
 
-    @routes.patch("/{case_id}/items/{item_id}")
+    @routes.patch("/{case_id}/items/{item_id}", response_model=answers.Changed)
     async def edit(
         request: Request, case_id: UUID, item_id: UUID, body: models.ItemEdit
     ) -> Response:
@@ -167,7 +167,7 @@ def _items(routes: APIRouter, front: Front) -> None:
         command = items.edit(item_id, items.ItemEdit(**changes))
         return await front.change(request, _KIND, case_id, "update", command)
 
-    @routes.delete("/{case_id}/items/{item_id}")
+    @routes.delete("/{case_id}/items/{item_id}", response_model=answers.Changed)
     async def delete(
         request: Request, case_id: UUID, item_id: UUID, body: models.Reason
     ) -> Response:

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query, Request, Response
 
-from services.cases import models, requests
+from services.cases import answers, models, requests
 from services.cases.drafting import draft_request, drafted_again
 from services.cases.events import RecordKind
 from services.cases.front import Front, json_response
@@ -26,7 +26,7 @@ def router(front: Front) -> APIRouter:
 
 
 def _drafts(routes: APIRouter, front: Front) -> None:
-    @routes.post("", status_code=HTTPStatus.CREATED)
+    @routes.post("", response_model=answers.Drafted, status_code=HTTPStatus.CREATED)
     async def create(request: Request, body: models.NewRequest) -> Response:
         """Begin a request for support about a learner of one's school (AC-DO-1 to 3)."""
         asked = await front.asked(request, "create")
@@ -38,7 +38,7 @@ def _drafts(routes: APIRouter, front: Front) -> None:
         )
         return json_response(answer, version, HTTPStatus.CREATED)
 
-    @routes.get("")
+    @routes.get("", response_model=answers.RecordPage)
     async def list_requests(
         request: Request,
         status: Status | None = None,
@@ -56,12 +56,12 @@ def _drafts(routes: APIRouter, front: Front) -> None:
         )
         return json_response(body)
 
-    @routes.get("/{request_id}")
+    @routes.get("/{request_id}", response_model=answers.RecordAnswer)
     async def read(request: Request, request_id: UUID) -> Response:
         """Return a request, the parts the caller may see."""
         return await front.read(request, _KIND, request_id)
 
-    @routes.patch("/{request_id}")
+    @routes.patch("/{request_id}", response_model=answers.Changed)
     async def edit(request: Request, request_id: UUID, body: models.RequestEdit) -> Response:
         """Replace fields of the referral."""
         changes = body.model_dump(exclude_none=True)
@@ -69,42 +69,42 @@ def _drafts(routes: APIRouter, front: Front) -> None:
             raise Malformed("nothing to change")
         return await front.change(request, _KIND, request_id, "update", requests.edit(changes))
 
-    @routes.delete("/{request_id}")
+    @routes.delete("/{request_id}", response_model=answers.Changed)
     async def delete(request: Request, request_id: UUID) -> Response:
         """Throw a draft away."""
         return await front.change(request, _KIND, request_id, "delete", requests.delete())
 
-    @routes.post("/{request_id}/submit")
+    @routes.post("/{request_id}/submit", response_model=answers.Changed)
     async def submit(request: Request, request_id: UUID) -> Response:
         """Send a draft to the Central Investigation Team."""
         return await front.change(request, _KIND, request_id, "submit", requests.submit())
 
 
 def _decisions(routes: APIRouter, front: Front) -> None:
-    @routes.post("/{request_id}/accept")
+    @routes.post("/{request_id}/accept", response_model=answers.Changed)
     async def accept(request: Request, request_id: UUID) -> Response:
         """Accept a submitted request (AC-DO-7)."""
         return await front.change(request, _KIND, request_id, "accept", requests.accept())
 
-    @routes.post("/{request_id}/decline")
+    @routes.post("/{request_id}/decline", response_model=answers.Changed)
     async def decline(request: Request, request_id: UUID, body: models.Reason) -> Response:
         """Decline a submitted request, with a reason (AC-DO-7)."""
         command = requests.decline(body.reason)
         return await front.change(request, _KIND, request_id, "decline", command)
 
-    @routes.post("/{request_id}/allocate")
+    @routes.post("/{request_id}/allocate", response_model=answers.Changed)
     async def allocate(request: Request, request_id: UUID, body: models.ToOrganisation) -> Response:
         """Give a request to a provider whose catchment holds the school (AC-DO-5, AC-DO-7)."""
         command = requests.allocate(body.organisation_id)
         return await front.change(request, _KIND, request_id, "allocate", command)
 
-    @routes.post("/{request_id}/assign")
+    @routes.post("/{request_id}/assign", response_model=answers.Changed)
     async def assign(request: Request, request_id: UUID, body: models.ToPerson) -> Response:
         """Give a request to a case manager; answers the ``case_id`` it opens (AC-DO-5)."""
         command = requests.assign(body.person_id)
         return await front.change(request, _KIND, request_id, "assign", command)
 
-    @routes.post("/{request_id}/withdraw")
+    @routes.post("/{request_id}/withdraw", response_model=answers.Changed)
     async def withdraw(
         request: Request, request_id: UUID, body: models.OptionalReason | None = None
     ) -> Response:

@@ -4,7 +4,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Request, Response
 
-from services.cases import models
+from services.cases import answers, models
 from services.cases.front import Front, json_response
 
 
@@ -12,7 +12,7 @@ def router(front: Front) -> APIRouter:
     """Return the routes."""
     routes = APIRouter(prefix="/v1/students", tags=["students"])
 
-    @routes.post("/search")
+    @routes.post("/search", response_model=answers.StudentPage)
     async def search(request: Request, body: models.StudentQuery) -> Response:
         """Find learners now at one's school by name or number; a POST, so that no URL names one."""
         asked = await front.asked(request, "search")
@@ -20,7 +20,7 @@ def router(front: Front) -> APIRouter:
             await front.run(asked, lambda: front.lists.students(asked, body.query))
         )
 
-    @routes.get("/{student_id}")
+    @routes.get("/{student_id}", response_model=answers.StudentAnswer)
     async def read(request: Request, student_id: UUID) -> Response:
         """Return what one may see of a learner, at one's school or through a record."""
         asked = await front.asked(request, "read")

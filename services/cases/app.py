@@ -19,6 +19,7 @@ from services.cases.lists import Lists
 from services.cases.sight import Judge
 from services.cases.views import Records
 from services.kernel.cursors import Cursors
+from services.kernel.documents import document
 from services.kernel.events import Registry, Service
 from services.kernel.http import install_errors
 from services.kernel.idempotency import Idempotency
@@ -49,6 +50,7 @@ class Cases:
     def _application(self) -> FastAPI:
         app = FastAPI(title="Casewarden cases", version="1", docs_url=None, redoc_url=None)
         install_errors(app)
+        document(app)
         self.front.install(app)
         self.windows.count_unauthenticated(app, e.UNAUTHENTICATED)
         app.router.routes.append(WholeCase(self.front))

@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 from uuid import UUID
 
 from services.authz.directory import Assignment, Caller
-from services.authz.engine import Granted, Policy
+from services.authz.engine import Policy
 from services.authz.events import Role
 from services.cases.events import Label, RecordKind, Staff
 from services.cases.record import Item, PlanVersion, Record, Status, Student
@@ -19,6 +19,9 @@ from services.kernel.events import Ground
 
 #: facts of things that a part may have; ``authored`` is left out, since it brings no part by itself
 _POSSIBLE: Final = ("shared", "cleared", "agreed", "seen_itself", "elsewhere")
+
+
+_REMEMBERED: Final = 65_536
 
 
 class Standing(NamedTuple):
@@ -56,6 +59,7 @@ class Judge:
         self._possible = policy.bits(n for n in _POSSIBLE if n in policy.facts)
         self.bit = {name: policy.facts.get(name, 0) for name in (*_POSSIBLE, "authored")}
         self._sees = policy.facts["sees_record"]
+        self._by_clause: dict[tuple[str, str, int], tuple[tuple[str, tuple[str, ...]], ...]] = {}
 
     def see(self, caller: Caller, record: Record, student: Student) -> "Sight":
         """Decide what ``caller`` sees of ``record``."""
@@ -66,15 +70,28 @@ class Judge:
             facts = self._facts(view, assignment)
             if not facts:
                 continue
-            granted = self.policy.parts(
-                assignment.role, "read", record.kind, facts | self._possible
-            )
+            granted = self._granted(assignment.role, record.kind, facts | self._possible)
             # Whose item it is, and that they see its record, hold of one and the same assignment.
             standings.append(Standing(assignment, facts | self._sees if granted else facts))
-            part: Granted
-            for part in granted:
-                parts.setdefault(part.part, Basis(assignment, part.clause))
+            more: dict[str, Basis] = {}
+            for clause, names in granted:
+                more |= dict.fromkeys(names, Basis(assignment, clause))
+            parts = {**parts, **more, **parts} if parts else more
         return Sight(self, record, tuple(standings), parts)
+
+    def _granted(self, role: str, kind: str, facts: int) -> tuple[tuple[str, tuple[str, ...]], ...]:
+        """Return the parts that a role may see, by clause; remembered like the policy's answer."""
+        key = (role, kind, facts)
+        known = self._by_clause.get(key)
+        if known is None:
+            if len(self._by_clause) > _REMEMBERED:
+                self._by_clause.clear()
+            grouped: dict[str, list[str]] = {}
+            for part, clause in self.policy.parts(role, "read", kind, facts):
+                grouped.setdefault(clause, []).append(part)
+            known = tuple((clause, tuple(names)) for clause, names in grouped.items())
+            self._by_clause[key] = known
+        return known
 
 
 class Sight:
@@ -88,6 +105,7 @@ class Sight:
         "_entries",
         "_judge",
         "_known",
+        "_mine",
         "_versions",
         "parts",
         "record",
@@ -103,8 +121,9 @@ class Sight:
         parts: dict[str, Basis],
     ) -> None:
         self._judge = judge
-        #: what was decided of things already, by part, facts, and author where it is the caller
-        self._known: dict[tuple[str, int, UUID | None], Basis | None] = {}
+        #: what was decided of things already: by part, facts, and the standing that wrote it
+        self._known: dict[tuple[str, int, int | None], Basis | None] = {}
+        self._mine = {s.assignment.id.int: place for place, s in enumerate(standings)}
         self._entries: list[Entry] | None = None
         self._versions: list[tuple[PlanVersion, Basis]] | None = None
         self.record = record
@@ -147,44 +166,51 @@ class Sight:
         return None
 
     def _thing(self, part: str, facts: int, author: Staff | None = None) -> Basis | None:
-        mine = None
-        if author is not None:
-            for assignment, _ in self.standings:
-                if author.assignment_id == assignment.id:
-                    mine = assignment.id
+        mine = None if author is None else self._mine.get(author.assignment_id.int)
         key = (part, facts, mine)
-        if key not in self._known:
-            self._known[key] = self._decide(part, facts, mine)
-        return self._known[key]
+        try:
+            return self._known[key]
+        except KeyError:
+            decided = self._known[key] = self._decide(part, facts, mine)
+            return decided
 
-    def _decide(self, part: str, facts: int, mine: UUID | None) -> Basis | None:
+    def _decide(self, part: str, facts: int, mine: int | None) -> Basis | None:
         policy, object_ = self._judge.policy, f"{self.record.kind}.{part}"
-        authored = self._judge.bit["authored"]
-        for assignment, standing in self.standings:
+        for place, (assignment, standing) in enumerate(self.standings):
             bits = standing | facts
-            if mine is not None and mine == assignment.id:
-                bits |= authored
+            if place == mine:
+                bits |= self._judge.bit["authored"]
             clause = policy.clause(assignment.role, "read", object_, bits)
             if clause is not None:
                 return Basis(assignment, clause)
         return None
 
-    def _cleared(self, labels: Iterable[Label]) -> int:
+    def _cleared(self, labels: Sequence[Label]) -> int:
         """No clearance can be granted yet, so only what carries no label is cleared (SE)."""
-        return 0 if tuple(labels) else self._judge.bit["cleared"]
+        return 0 if labels else self._judge.bit["cleared"]
 
     @property
     def entries(self) -> list[Entry]:
         """What the caller sees of the items, in order; decided once."""
         if self._entries is None:
-            found = []
-            for item in self.record.items:
-                if (basis := self.item(item)) is not None:
-                    found.append(Entry(item, basis, True))
-                elif (basis := self.summary(item)) is not None:
-                    found.append(Entry(item, basis, False))
-            self._entries = found
+            self._entries = list(self._decided()) if self.standings else []
         return self._entries
+
+    def _decided(self) -> Iterable[Entry]:
+        """Decide the items, those alike in all that decides them once."""
+        decided: dict[tuple[bool, bool, bool, int | None], tuple[Basis, bool] | None] = {}
+        mine = self._mine.get
+        for item in self.record.items:
+            labelled, summarised = bool(item.labels), item.summary is not None
+            key = (item.shared, labelled, summarised, mine(item.author.assignment_id.int))
+            if key not in decided:
+                basis = self.item(item)
+                summary = self.summary(item) if basis is None else None
+                whole = (basis, True) if basis else None
+                decided[key] = (summary, False) if summary else whole
+            found = decided[key]
+            if found is not None:
+                yield Entry(item, *found)
 
     @property
     def items(self) -> list[Item]:
@@ -201,8 +227,11 @@ class Sight:
 
     def item(self, item: Item) -> Basis | None:
         """Return by what the caller sees ``item`` itself."""
+        return self._thing("items", self._facts_of(item), item.author)
+
+    def _facts_of(self, item: Item) -> int:
         shared = self._judge.bit["shared"] if item.shared else 0
-        return self._thing("items", shared | self._cleared(item.labels), item.author)
+        return shared | self._cleared(item.labels)
 
     def summary(self, item: Item) -> Basis | None:
         """Return by what the caller sees the need-to-know summary of an item hidden by its label.

@@ -75,11 +75,13 @@ async def open_pool(
     """Open a pool of at most ``size`` connections; statements time out after ten seconds.
 
     Without ``connect`` nothing is reached until the pool is first used. ``generic_plans`` has each
-    statement planned once a connection, whatever its arguments.
+    statement planned once a connection, whatever its arguments, and along indexes: a plan that is
+    right for tables still small is not kept when they have grown.
     """
     settings = {"application_name": f"casewarden {name}"}
     if generic_plans:
         settings["plan_cache_mode"] = "force_generic_plan"
+        settings |= dict.fromkeys(("enable_seqscan", "enable_hashjoin", "enable_memoize"), "off")
     pool = await asyncpg.create_pool(
         url,
         min_size=1 if connect else 0,

@@ -102,10 +102,7 @@ def _caller(person: Person, record: Record) -> Caller:
 def _ours(judge: Judge, pair: Pair) -> Sight:
     """Decide everything about a record."""
     sight = judge.see(pair.caller, pair.record, pair.student)
-    for item in pair.record.items:
-        sight.item(item)
-    for version in pair.record.plan:
-        sight.plan(version)
+    _ = sight.entries, sight.versions
     return sight
 
 

@@ -1,0 +1,60 @@
+"""Answers are what the OpenAPI document says they are, field by field."""
+
+from pydantic import BaseModel
+
+from services.cases import answers
+from tests.cases.world import Json, Region
+
+
+def conforms(model: type[BaseModel], answer: Json) -> None:
+    """Fail unless ``answer`` has exactly the fields of ``model``."""
+    model.model_validate(answer)
+
+
+async def filled(region: Region) -> str:
+    """Open a case with something in every part that can be filled."""
+    world, manager = region.world, region.manager
+    path = f"/v1/cases/{await region.case()}"
+    note = {"kind": "note", "text": "Met at the marae.", "shared_with_school": True}
+    await world.must(manager, "POST", f"{path}/items", note)
+    shut = {"kind": "note", "text": "A worry.", "labels": ["health"], "summary": "Ask the nurse."}
+    await world.must(manager, "POST", f"{path}/items", shut | {"shared_with_school": True})
+    plan = {"goals": "Back by June.", "actions": "Lift to school.", "status": "agreed"}
+    version = await world.version(manager, path)
+    await world.must(manager, "PUT", f"{path}/plan", plan, If_Match=version)
+    member = {"person_id": str(region.member.id)}
+    await world.must(manager, "POST", f"{path}/team", member)
+    return path
+
+
+async def test_a_record_is_answered_as_described(region: Region) -> None:
+    path = await filled(region)
+    for who in (region.manager, region.leader, region.member, region.office, region.team):
+        answer = (await region.world.get(who, path)).json()
+        conforms(answers.RecordAnswer, answer)
+        for item in answer["parts"].get("items", ()):
+            one = (await region.world.get(who, f"{path}/items/{item['id']}")).json()
+            conforms(answers.Item, one)
+            assert one == item
+
+
+async def test_lists_searches_and_explanations_are_answered_as_described(region: Region) -> None:
+    path, world = await filled(region), region.world
+    conforms(answers.RecordPage, (await world.get(region.leader, "/v1/cases")).json())
+    conforms(answers.RecordPage, (await world.get(region.leader, "/v1/requests")).json())
+    conforms(answers.Why, (await world.get(region.leader, f"{path}/why?part=plan")).json())
+    found = await world.must(region.leader, "POST", "/v1/students/search", {"query": "marama"})
+    conforms(answers.StudentPage, found)
+    for who in (region.leader, region.manager):
+        student = (await world.get(who, f"/v1/students/{region.student}")).json()
+        conforms(answers.StudentAnswer, student)
+
+
+async def test_changes_are_answered_as_described(region: Region) -> None:
+    world = region.world
+    body = {"student_id": str(region.student), "reason": "Away."}
+    drafted = await world.must(region.contact, "POST", "/v1/requests", body)
+    conforms(answers.Drafted, drafted)
+    path = f"/v1/requests/{drafted['id']}"
+    conforms(answers.Changed, await world.must(region.contact, "POST", f"{path}/submit"))
+    conforms(answers.RecordAnswer, (await world.get(region.contact, path)).json())

@@ -33,7 +33,7 @@ def _drafts(routes: APIRouter, front: Front) -> None:
         answer, version = await front.once(
             request,
             asked,
-            lambda: draft_request(front.desk, front.lists, asked, body),
+            lambda: draft_request(front.desk, front.students, asked, body),
             lambda made: drafted_again(front.desk, asked, made),
         )
         return json_response(answer, version, HTTPStatus.CREATED)

@@ -17,14 +17,14 @@ def router(front: Front) -> APIRouter:
         """Find learners now at one's school by name or number; a POST, so that no URL names one."""
         asked = await front.asked(request, "search")
         return json_response(
-            await front.run(asked, lambda: front.lists.students(asked, body.query))
+            await front.run(asked, lambda: front.students.search(asked, body.query))
         )
 
     @routes.get("/{student_id}", response_model=answers.StudentAnswer)
     async def read(request: Request, student_id: UUID) -> Response:
         """Return what one may see of a learner, at one's school or through a record."""
         asked = await front.asked(request, "read")
-        body, version = await front.run(asked, lambda: front.lists.student(asked, student_id))
+        body, version = await front.run(asked, lambda: front.students.read(asked, student_id))
         return json_response(body, version)
 
     return routes

@@ -17,6 +17,7 @@ from services.cases.direct import WholeCase
 from services.cases.front import Front
 from services.cases.lists import Lists
 from services.cases.sight import Judge
+from services.cases.students import Students
 from services.cases.views import Records
 from services.kernel.cursors import Cursors
 from services.kernel.documents import document
@@ -38,8 +39,13 @@ class Cases:
         self.windows = RefusalWindows(runtime.log, runtime.origins, runtime.effects)
         secret = runtime.installation.secret
         desk = Desk(runtime, Judge(engine.load()))
-        lists = Lists(desk, Cursors(secret("cursor")), secret("search"))
-        self.front = Front(desk, lists, AccessTokens(runtime.pool, "cases"), Idempotency(runtime))
+        self.front = Front(
+            desk,
+            Lists(desk, Cursors(secret("cursor"))),
+            Students(desk, secret("search")),
+            AccessTokens(runtime.pool, "cases"),
+            Idempotency(runtime),
+        )
         self.app = self._application()
 
     @property

@@ -9,12 +9,12 @@ from services.cases import desk as desks
 from services.cases import events as e
 from services.cases.desk import Asked, Desk, Pen, staff_of
 from services.cases.events import RecordKind
-from services.cases.lists import Lists
 from services.cases.loading import Asking
 from services.cases.models import NewRequest
 from services.cases.numbers import request_number
 from services.cases.record import Student, stream_of
 from services.cases.rendering import canonical
+from services.cases.students import Students
 from services.kernel.errors import Forbidden, NotFound, Problem
 from services.kernel.events import Event, Ground, ObjectRef
 from services.kernel.handling import Draft
@@ -23,10 +23,12 @@ from services.kernel.idempotency import Made
 Reply = tuple[bytes, str]
 
 
-async def draft_request(desk: Desk, lists: Lists, asked: Asked, new: NewRequest) -> Draft[Reply]:
+async def draft_request(
+    desk: Desk, students: Students, asked: Asked, new: NewRequest
+) -> Draft[Reply]:
     """Draft a new request, or the refusal: unknown learners and hidden ones are one answer."""
     asking = await desk.loader.asking(asked.claims, desk.now())
-    student, sees = await lists.known(asking, new.student_id)
+    student, sees = await students.known(asking, new.student_id)
     permitted = _permitted(desk, asking.caller.assignments, student)
     if student is None or permitted is None:
         problem: Problem = Forbidden() if sees else NotFound()

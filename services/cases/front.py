@@ -20,6 +20,7 @@ from services.cases.desk import Answer, Asked, Change, Command, Desk, View
 from services.cases.events import RecordKind
 from services.cases.lists import Lists
 from services.cases.rendering import canonical
+from services.cases.students import Students
 from services.kernel.budgets import RefusalBudget
 from services.kernel.errors import Forbidden, Malformed, NotFound, Unauthenticated
 from services.kernel.etags import not_modified
@@ -42,10 +43,16 @@ class Front:
     """What the routes of the cases service call."""
 
     def __init__(
-        self, desk: Desk, lists: Lists, tokens: AccessTokens, idempotency: Idempotency
+        self,
+        desk: Desk,
+        lists: Lists,
+        students: Students,
+        tokens: AccessTokens,
+        idempotency: Idempotency,
     ) -> None:
         self.desk = desk
         self.lists = lists
+        self.students = students
         self._tokens = tokens
         self._idempotency = idempotency
         self._budget = RefusalBudget()

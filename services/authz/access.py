@@ -101,7 +101,7 @@ class AccessTokens:
                 options={"require": list(_REQUIRED), "verify_exp": False, "verify_iat": False},
             )
             return _claims(payload)
-        except (jwt.InvalidTokenError, ValueError, KeyError, TypeError):
+        except (jwt.InvalidTokenError, ValueError, KeyError, TypeError, RecursionError):
             raise Unauthenticated from None
 
     async def _key(self, kid: str, now: datetime) -> Ed25519PublicKey:

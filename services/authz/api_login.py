@@ -33,6 +33,8 @@ _LONGEST: Final = 4096
 Short = Annotated[str, StringConstraints(min_length=1, max_length=254)]
 Secret = Annotated[str, StringConstraints(min_length=1, max_length=1024)]
 Token = Annotated[str, StringConstraints(min_length=1, max_length=2048)]
+#: a one-time or recovery code: what a keyboard prints in ASCII, and nothing else
+Code = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[ -~]+$")]
 
 
 class _Body(BaseModel):
@@ -58,7 +60,7 @@ class SecondFactor(_Body):
 
     login_token: Token
     method: Literal["totp", "recovery_code"]
-    code: Annotated[str, StringConstraints(min_length=1, max_length=64)]
+    code: Code
 
 
 class RefreshToken(_Body):
@@ -103,7 +105,7 @@ class Confirmation(_Body):
     """An invitation, and the code that the authenticator app shows."""
 
     invitation: Token
-    code: Annotated[str, StringConstraints(min_length=1, max_length=16)]
+    code: Annotated[Code, StringConstraints(max_length=16)]
 
 
 class Enrolled(BaseModel):

@@ -105,7 +105,6 @@ class Authz:
             recorder=self.recorder,
             login=login,
             passwords=self.passwords,
-            throttle=self.throttle,
             failures=self.failures,
             limits=self.limits,
         )
@@ -113,6 +112,7 @@ class Authz:
             runtime=self.runtime,
             recorder=self.recorder,
             usernames=self.usernames,
+            login=login,
             throttle=self.throttle,
             failures=self.failures,
             tokens=self.tokens,
@@ -123,7 +123,6 @@ class Authz:
             login=login,
             enrolment=enrolment,
             passwords=self.passwords,
-            throttle=self.throttle,
             failures=self.failures,
             limits=self.limits,
         )

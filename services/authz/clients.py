@@ -6,6 +6,7 @@ carries the client's scopes and lives five minutes.
 """
 
 import hmac
+import re
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from http import HTTPStatus
@@ -15,13 +16,13 @@ import jwt
 
 from services.authz import access, login_views
 from services.authz import events as e
-from services.authz.login import Failures
+from services.authz.login import Failures, Login
 from services.authz.login_views import Client
 from services.authz.recording import Recorder
 from services.authz.throttle import Throttle
 from services.authz.tokens import Tokens, digest
 from services.authz.usernames import Usernames
-from services.kernel.errors import Problem, TooManyRequests
+from services.kernel.errors import Problem
 from services.kernel.events import Actor, ObjectRef, Outcome
 from services.kernel.handling import Draft
 from services.kernel.http import Call
@@ -34,7 +35,7 @@ AUDIENCES: Final = (access.ISSUER,)
 _ALGORITHMS: Final = ("EdDSA", "ES256", "RS256")
 _LONGEST_LIFE: Final = timedelta(minutes=10)
 _LONGEST: Final = 4096
-_MAX_ID: Final = 100
+_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@-]{0,99}")
 
 
 class OAuthProblem(Problem):
@@ -87,6 +88,7 @@ class Clients:
         runtime: Runtime,
         recorder: Recorder,
         usernames: Usernames,
+        login: Login,
         throttle: Throttle,
         failures: Failures,
         tokens: Tokens,
@@ -94,6 +96,7 @@ class Clients:
         self._runtime = runtime
         self._recorder = recorder
         self._usernames = usernames
+        self._login = login
         self._throttle = throttle
         self._failures = failures
         self._tokens = tokens
@@ -101,29 +104,28 @@ class Clients:
     async def token(self, proof: Proof, scope: str, audience: str, call: Call) -> Issued:
         """Return a token with the scopes asked for (all, when none is).
 
-        Raises :class:`InvalidClient`, :class:`InvalidScope`, or 429 when it is not even tried.
+        Raises :class:`InvalidClient`, :class:`InvalidScope`, or 429 when it is not even tried. What
+        cannot be a client's id is refused before anything is looked up, and is not counted.
         """
+        if _ID.fullmatch(proof.client_id) is None:
+            raise InvalidClient
         name = self._usernames.digest(f"client:{proof.client_id}")
-        try:
-            admission = await self._throttle.admit(name, call.ip)
-        except TooManyRequests:
-            self._failures.throttled(call)
-            raise
-        try:
-            issued = await self._runtime.handling.run(
-                partial(self._issue, proof, scope.split(), audience, call)
-            )
-        except (InvalidClient, Duplicate):
-            await self._failures.failed(call, name, "client", "mismatch_or_used")
-            raise InvalidClient from None
-        await self._throttle.take_back(admission)
+        async with self._login.attempt(name, call) as admission:
+            try:
+                issued = await self._runtime.handling.run(
+                    partial(self._issue, proof, scope.split(), audience, call)
+                )
+            except (InvalidClient, Duplicate):
+                admission.wrong = True
+                await self._failures.failed(call, name, "client", "mismatch_or_used")
+                raise InvalidClient from None
         await self._throttle.know(admission)
         return issued
 
     async def _issue(
         self, proof: Proof, wanted: list[str], audience: str, call: Call
     ) -> Draft[Issued]:
-        client = await login_views.client(self._runtime.pool, proof.client_id[:_MAX_ID])
+        client = await login_views.client(self._runtime.pool, proof.client_id)
         if client is None:
             raise InvalidClient
         once = await self._proved(client, proof, audience)
@@ -172,18 +174,19 @@ class Clients:
                 },
             )
             expires_at = datetime.fromtimestamp(float(payload["exp"]), UTC)
-        except (jwt.InvalidTokenError, ValueError, TypeError):
+            once = f"assertion:{client.client_id}:{digest(str(payload['jti']))}".encode()
+        except (jwt.InvalidTokenError, ValueError, TypeError, OverflowError):
             raise InvalidClient from None
         now = self._runtime.effects.now()
         if not now < expires_at <= now + _LONGEST_LIFE:
             raise InvalidClient
-        return f"assertion:{client.client_id}:{digest(str(payload['jti']))}".encode()
+        return once
 
 
 def client_of(assertion: str) -> str:
     """Return which client an assertion claims to be, unverified; empty when it claims none."""
     try:
         payload = jwt.decode(assertion, options={"verify_signature": False})
-    except jwt.InvalidTokenError:
+    except (jwt.InvalidTokenError, ValueError, RecursionError):
         return ""
     return str(payload.get("sub", ""))

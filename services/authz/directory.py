@@ -187,7 +187,7 @@ class Directory:
             "assignment",
             schema_name=self._schema,
             records=[
-                (a.id, p.id, a.role.value, a.organisation_id, a.starts_at, a.ends_at)
+                (a.id, p.id, a.role.value, a.organisation_id, a.starts_at, a.ends_at, a.revoked)
                 for p in known
                 for a in p.assignments
             ],

@@ -24,7 +24,7 @@ from services.authz.login_views import Account, live_sessions
 from services.authz.passwords import Passwords, own_details
 from services.authz.recording import Recorder, data_of, person_object
 from services.authz.sessions import Limits, endings
-from services.authz.throttle import Throttle
+from services.authz.throttle import Admission
 from services.authz.tokens import digest
 from services.kernel.effects import Effects
 from services.kernel.errors import Problem
@@ -84,7 +84,6 @@ class Enrolment:
         recorder: Recorder,
         login: Login,
         passwords: Passwords,
-        throttle: Throttle,
         failures: Failures,
         limits: Limits,
     ) -> None:
@@ -93,15 +92,13 @@ class Enrolment:
         self._recorder = recorder
         self._login = login
         self._passwords = passwords
-        self._throttle = throttle
         self._failures = failures
         self._limits = limits
 
     async def begin(self, invitation: str, password: str, call: Call) -> Enrolling:
         """Take the password and return a fresh secret; raise a ``PasswordRefused`` or 401."""
-        admission = await self._login.admit(digest(invitation), call)
-        account = await self._invited(invitation, call)
-        await self._throttle.take_back(admission)
+        async with self._login.attempt(digest(invitation), call) as admission:
+            account = await self._invited(invitation, call, admission)
         username, profile = await self.details(account)
         await self._passwords.check(password, own_details(profile, username))
         kept = await self._passwords.hash(password)
@@ -123,14 +120,14 @@ class Enrolment:
 
     async def confirm(self, invitation: str, code: str, call: Call) -> list[str]:
         """Enrol when ``code`` fits the secret; return the recovery codes, shown once."""
-        admission = await self._login.admit(digest(invitation), call)
-        try:
-            codes = await self._runtime.handling.run(
-                partial(self._confirmed, invitation, code, call)
-            )
-        except Duplicate:
-            raise BadInvitation from None
-        await self._throttle.take_back(admission)
+        async with self._login.attempt(digest(invitation), call) as admission:
+            try:
+                codes = await self._runtime.handling.run(
+                    partial(self._confirmed, invitation, code, call, admission)
+                )
+            except Duplicate:
+                admission.wrong = True
+                raise BadInvitation from None
         await self._runtime.pool.execute(
             "delete from authz.enrolment where invitation_digest = $1", digest(invitation)
         )
@@ -143,11 +140,12 @@ class Enrolment:
         opened = msgspec.json.decode(keys.open_sealed(profile), type=e.Profile)
         return keys.open_sealed(account.username), opened
 
-    async def _invited(self, invitation: str, call: Call) -> Account:
+    async def _invited(self, invitation: str, call: Call, admission: Admission) -> Account:
         used = digest(invitation)
         account = await self._login.account("a.invitation_digest", used)
         live = account is not None and not account.person.suspended
         if account is None or not live or not await self._in_time(used):
+            admission.wrong = True
             await self._failures.failed(call, "", "invitation", "unknown_or_expired")
             raise BadInvitation
         return account
@@ -158,19 +156,23 @@ class Enrolment:
         )
         return until is not None and self._effects.now() < until
 
-    async def _confirmed(self, invitation: str, code: str, call: Call) -> Draft[list[str]]:
-        account = await self._invited(invitation, call)
+    async def _confirmed(
+        self, invitation: str, code: str, call: Call, admission: Admission
+    ) -> Draft[list[str]]:
+        account = await self._invited(invitation, call, admission)
         row = await self._runtime.pool.fetchrow(
             "select id, password, secret from authz.enrolment where invitation_digest = $1",
             digest(invitation),
         )
         if row is None:
+            admission.wrong = True
             raise BadInvitation
         ref, person = account.username.ref, account.person
         kept = self._runtime.keys.open(ref, row["id"], "password", row["password"])
         secret = self._runtime.keys.open(ref, row["id"], "secret", row["secret"])
         step = totp.matching_step(secret, code, self._effects.now(), -1)
         if step is None:
+            admission.wrong = True
             await self._failures.failed(call, "", "enrolment", "mismatch", person.id)
             raise BadCode
         codes = totp.new_recovery_codes(self._effects.token(totp.recovery_bytes()))

@@ -7,6 +7,8 @@ Every attempt that is tried is an event; attempts that are not tried are counted
 
 import asyncio
 import hmac
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import datetime
 from functools import partial
 from http import HTTPStatus
@@ -96,7 +98,8 @@ class Failures:
         """Return where a person works, so that their organisation sees it; asked of nobody too."""
         organisation_id: UUID | None = await self._runtime.pool.fetchval(
             "select organisation_id from authz.assignment where person_id = $1"
-            " and starts_at <= $2 and (ends_at is null or ends_at > $2) order by starts_at, id",
+            " and starts_at <= $2 and (ends_at is null or ends_at > $2) and not revoked"
+            " order by starts_at, id",
             person_id,
             self._runtime.effects.now(),
         )
@@ -146,16 +149,16 @@ class Login:
         """Return a login token; raise :class:`BadCredentials`, or 429 when it is not even tried."""
         floor = asyncio.get_running_loop().time() + self._floor_s
         name = self._usernames.digest(username)
-        admission = await self.admit(name, call)
-        account = await self.account("a.username_digest", name)
-        fits = await self.fits(account, password)
-        if account is None or account.password is None or account.person.suspended or not fits:
-            person_id = account.person.id if account else None
-            reason = "suspended" if fits else "mismatch" if account else "unknown"
-            await self._failures.failed(call, name, "password", reason, person_id)
-            await asyncio.sleep(max(0.0, floor - asyncio.get_running_loop().time()))
-            raise BadCredentials
-        await self._throttle.take_back(admission)
+        async with self.attempt(name, call) as admission:
+            account = await self.account("a.username_digest", name)
+            fits = await self.fits(account, password)
+            if account is None or account.password is None or account.person.suspended or not fits:
+                admission.wrong = True
+                person_id = account.person.id if account else None
+                reason = "suspended" if fits else "mismatch" if account else "unknown"
+                await self._failures.failed(call, name, "password", reason, person_id)
+                await asyncio.sleep(max(0.0, floor - asyncio.get_running_loop().time()))
+                raise BadCredentials
         return await self._tokens.login(account.person.id, account.password.event_id)
 
     async def verify(self, token: str, method: str, code: str, call: Call) -> Begun:
@@ -168,25 +171,30 @@ class Login:
         account = await self.account("a.person_id", login.person_id)
         if account is None:
             raise BadCredentials
-        admission = await self.admit(account.username_digest, call)
-        try:
-            begun = await self._runtime.handling.run(
-                partial(self._begin, login, method, code, call)
-            )
-        except (Duplicate, _NoFit):
-            stage = "totp" if method == "totp" else "recovery"
-            name, person_id = account.username_digest, account.person.id
-            await self._failures.failed(call, name, stage, "mismatch_or_used", person_id)
-            raise BadCredentials from None
-        await self._throttle.take_back(admission)
+        async with self.attempt(account.username_digest, call) as admission:
+            try:
+                begun = await self._runtime.handling.run(
+                    partial(self._begin, login, method, code, call)
+                )
+            except (Duplicate, _NoFit):
+                admission.wrong = True
+                stage = "totp" if method == "totp" else "recovery"
+                name, person_id = account.username_digest, account.person.id
+                await self._failures.failed(call, name, stage, "mismatch_or_used", person_id)
+                raise BadCredentials from None
         await self._throttle.know(admission)
         telemetry.LOGIN_ATTEMPTS.labels("allowed").inc()
         return begun
 
-    async def admit(self, account: str, call: Call) -> Admission:
-        """Admit one attempt on ``account``; raise 429, counted and not appended, otherwise."""
+    @asynccontextmanager
+    async def attempt(self, account: str, call: Call) -> AsyncIterator[Admission]:
+        """Admit one attempt on ``account``; raise 429, counted and not appended, otherwise.
+
+        Overload inside the attempt is a 429 too: it is counted in the log and taken back.
+        """
         try:
-            return await self._throttle.admit(account, call.ip)
+            async with self._throttle.attempt(account, call.ip) as admission:
+                yield admission
         except TooManyRequests:
             self._failures.throttled(call)
             raise

@@ -8,11 +8,10 @@ from services.authz.credentials import CredentialSealer
 from services.authz.enrolment import Enrolment
 from services.authz.login import BadCredentials, Failures, Login
 from services.authz.login_views import live_sessions
-from services.authz.passwords import Passwords, own_details
+from services.authz.passwords import PasswordReused, Passwords, normalise, own_details
 from services.authz.recording import data_of, person_object
 from services.authz.self_desk import SelfDesk
 from services.authz.sessions import Limits, endings
-from services.authz.throttle import Throttle
 from services.authz.visits import Visit
 from services.kernel.errors import Unauthenticated
 from services.kernel.handling import Draft
@@ -28,7 +27,6 @@ class PasswordChanges:
         login: Login,
         enrolment: Enrolment,
         passwords: Passwords,
-        throttle: Throttle,
         failures: Failures,
         limits: Limits,
     ) -> None:
@@ -38,7 +36,6 @@ class PasswordChanges:
         self._login = login
         self._enrolment = enrolment
         self._passwords = passwords
-        self._throttle = throttle
         self._failures = failures
         self._limits = limits
 
@@ -50,14 +47,16 @@ class PasswordChanges:
         account = await self._login.account("a.person_id", visit.person_id)
         if account is None:
             raise Unauthenticated
-        admission = await self._login.admit(account.username_digest, visit.call)
-        if not await self._login.fits(account, current):
-            name = account.username_digest
-            await self._failures.failed(
-                visit.call, name, "password_change", "mismatch", visit.person_id
-            )
-            raise BadCredentials
-        await self._throttle.take_back(admission)
+        name = account.username_digest
+        async with self._login.attempt(name, visit.call) as admission:
+            if not await self._login.fits(account, current):
+                admission.wrong = True
+                await self._failures.failed(
+                    visit.call, name, "password_change", "mismatch", visit.person_id
+                )
+                raise BadCredentials
+        if normalise(new) == normalise(current):
+            raise PasswordReused
         username, profile = await self._enrolment.details(account)
         await self._passwords.check(new, own_details(profile, username))
         kept = await self._passwords.hash(new)

@@ -91,6 +91,12 @@ class PasswordGuessable(PasswordRefused):
     code, title = "password_guessable", "The password is too easy to guess"
 
 
+class PasswordReused(PasswordRefused):
+    """It is the password that is to be replaced (SG-4: reused ones are refused)."""
+
+    code, title = "password_reused", "The new password is the current one"
+
+
 def normalise(password: str) -> str:
     """Return ``password`` in NFKC, so that it is the same from every keyboard."""
     return unicodedata.normalize("NFKC", password)

@@ -114,11 +114,13 @@ class Snapshot:
     ) -> tuple[list[Staffed], UUID | None]:
         """Return the assignments at an organisation that are not over, in the order of their ids.
 
+        Of two processes' clocks one may be behind: what is revoked is over on any clock.
         With them, the id after which there are more.
         """
         rows = await self._connection.fetch(
             "select a.id, p.state from authz.assignment a join authz.person p on p.id = a.person_id"
             " where a.organisation_id = $1 and (a.ends_at is null or a.ends_at > $2)"
+            " and not a.revoked"
             " and ($3::uuid is null or a.id > $3) order by a.id limit $4",
             organisation_id,
             self.now,
@@ -127,15 +129,13 @@ class Snapshot:
         )
         page = [(row["id"], decode_person(row["state"])) for row in rows[:limit]]
         found = [Staffed(p, a) for id_, p in page for a in p.assignments if a.id == id_]
-        # Of two processes' clocks one may be behind: what is revoked is over on any clock.
-        present = [s for s in found if not s.assignment.revoked]
-        return present, page[-1][0] if len(rows) > limit else None
+        return found, page[-1][0] if len(rows) > limit else None
 
     async def holders(self, organisation_id: UUID, role: Role) -> int:
-        """Return how many hold a role at an organisation now."""
+        """Return how many hold a role at an organisation now; nobody whose post was revoked."""
         count: int = await self._connection.fetchval(
             "select count(*) from authz.assignment where organisation_id = $1 and role = $2"
-            " and starts_at <= $3 and (ends_at is null or ends_at > $3)",
+            " and starts_at <= $3 and (ends_at is null or ends_at > $3) and not revoked",
             organisation_id,
             role.value,
             self.now,

@@ -6,15 +6,20 @@ fifteen minutes. An address the account did log in from has a counter of its own
 cannot reach. Thirty failures in fifteen minutes from one address stop it until the window ends,
 except for the accounts that know it.
 
-An attempt counts as a failure when it is *admitted* and is taken back when it succeeds, so that a
-thousand at once are as bounded as a thousand in turn. Keys are keyed digests: neither a user name
-nor an address is stored. Losing these tables costs counters, nothing else. What it cannot do: keep
-a known address usable against somebody who sits behind that same address.
+An attempt counts as a failure when it is *admitted* and is taken back unless a credential turned
+out wrong, so that a thousand at once are as bounded as a thousand in turn. What is not admitted is
+not counted at all: neither against the account nor against the address.
+
+Keys are keyed digests: neither a user name nor an address is stored. Losing these tables costs
+counters, nothing else. What it cannot do: keep a known address usable against somebody who sits
+behind that same address.
 """
 
 import hashlib
 import hmac
 import math
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -59,12 +64,14 @@ ACCOUNT: Final = Limit(5, timedelta(seconds=30), WINDOW)
 ADDRESS: Final = Limit(30, WINDOW, timedelta(0))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Admission:
-    """An attempt that may go on, and the counters it is counted in until it succeeds."""
+    """An attempt that may go on, and the counters it is counted in until it is taken back."""
 
     counted: tuple[tuple[bytes, Limit], ...]
     pair: bytes
+    #: whether the attempt stays counted: said before a wrong credential is even recorded
+    wrong: bool = False
 
 
 class Throttle:
@@ -97,14 +104,24 @@ class Throttle:
             else:
                 strangers = self._key("account", account)
                 counted = ((self._key("address", address), ADDRESS), (strangers, ACCOUNT))
-            waits = [await _count(connection, key, limit, now) for key, limit in counted]
-        blocked = [wait for wait in waits if wait]
-        if blocked:
-            raise TooManyRequests(retry_after_s=max(blocked))
+            for key, limit in counted:
+                wait = await _count(connection, key, limit, now)
+                if wait:  # within the transaction, which takes back what was counted so far
+                    raise TooManyRequests(retry_after_s=wait)
         return Admission(counted, pair)
 
+    @asynccontextmanager
+    async def attempt(self, account: str, ip: str) -> AsyncIterator[Admission]:
+        """Admit an attempt, and take it back at its end unless :attr:`Admission.wrong`."""
+        admission = await self.admit(account, ip)
+        try:
+            yield admission
+        finally:
+            if not admission.wrong:
+                await self.take_back(admission)
+
     async def take_back(self, admission: Admission) -> None:
-        """Say that an admitted attempt was no failure: it leaves no pause, and what was counted."""
+        """Say that an admitted attempt was no failure: it leaves no pause, and no count."""
         for key, limit in admission.counted:
             await self._pool.execute(
                 "update authz.throttle set failures = greatest(failures - 1, 0), blocked_until ="

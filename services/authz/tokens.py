@@ -73,7 +73,7 @@ class Tokens:
             raise Unauthenticated
         try:
             head = jwt.get_unverified_header(token)
-            key = await self._keys.public(str(head.get("kid"))[:64])
+            key = await self._keys.public(str(UUID(str(head.get("kid")))))
             if head.get("typ") != LOGIN_TYPE or key is None:
                 raise Unauthenticated
             payload = jwt.decode(
@@ -90,7 +90,7 @@ class Tokens:
                 token_id=UUID(str(payload["jti"])),
                 expires_at=datetime.fromtimestamp(float(payload["exp"]), UTC),
             )
-        except (jwt.InvalidTokenError, ValueError, TypeError):
+        except (jwt.InvalidTokenError, ValueError, TypeError, RecursionError):
             raise Unauthenticated from None
         if login.expires_at <= self._effects.now():
             raise Unauthenticated

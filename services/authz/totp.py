@@ -43,7 +43,8 @@ def matching_step(secret: str, code: str, now: datetime, after: int) -> int | No
     found = None
     for drift in _DRIFT:
         step = current + drift
-        if hmac.compare_digest(generator.generate_otp(step), code) and step > after:
+        fits = hmac.compare_digest(generator.generate_otp(step).encode(), code.encode())
+        if fits and step > after:
             found = step
     return found
 

@@ -7,7 +7,7 @@ read. Admission is the gate only; every decision loads the caller again, with th
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 from uuid import UUID
 
 from fastapi import Depends
@@ -18,11 +18,28 @@ from starlette.responses import Response
 from services.authz.access import AccessTokens
 from services.authz.directory import CALLER_COLUMNS, caller_joins, caller_of
 from services.kernel.budgets import RefusalBudget
-from services.kernel.errors import Forbidden, NotFound, Unauthenticated
+from services.kernel.errors import (
+    Conflict,
+    Forbidden,
+    Malformed,
+    NotFound,
+    PreconditionFailed,
+    PreconditionRequired,
+    Unauthenticated,
+)
 from services.kernel.http import Call, call_of
 from services.kernel.runtime import Runtime
 
 _LIVE = f"select {CALLER_COLUMNS} from (select) one{caller_joins('authz', '$1', '$2')}"
+#: the answers that leave a refusal in the log
+_REFUSALS: Final = (
+    Malformed,
+    NotFound,
+    Forbidden,
+    PreconditionRequired,
+    PreconditionFailed,
+    Conflict,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +92,7 @@ def authenticated(gate: Gate) -> type[APIRoute]:
                 visit = request.state.visit = await gate.admit(request)
                 try:
                     return await serve(request)
-                except (NotFound, Forbidden):
+                except _REFUSALS:
                     gate.refused(visit)
                     raise
 

@@ -76,6 +76,7 @@ class Referral(Answer):
     reason: str
     absences: str
     steps_taken: str
+    labels: list[Label]
 
 
 class PlanVersion(Answer):

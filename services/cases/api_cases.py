@@ -6,7 +6,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query, Request, Response
 
-from services.cases import answers, casework, items, models
+from services.cases import answers, casework, items, labelling, models
 from services.cases.events import RecordKind
 from services.cases.explaining import explain
 from services.cases.front import Front, json_response
@@ -110,6 +110,20 @@ def _casework(routes: APIRouter, front: Front) -> None:
         command = casework.write_plan(body.goals, body.actions, body.status, body.labels)
         return await front.change(request, _KIND, case_id, "update", command)
 
+    @routes.put("/{case_id}/plan/{plan_id}/labels", response_model=answers.Changed)
+    async def label_plan(
+        request: Request, case_id: UUID, plan_id: UUID, body: models.Labels
+    ) -> Response:
+        """Set the sensitive labels of a version of the plan (SE)."""
+        command = labelling.label_plan(plan_id, body.labels)
+        return await front.change(request, _KIND, case_id, "update", command)
+
+    @routes.put("/{case_id}/referral/labels", response_model=answers.Changed)
+    async def label_referral(request: Request, case_id: UUID, body: models.Labels) -> Response:
+        """Set the sensitive labels of the referral (SE)."""
+        command = labelling.label_referral(body.labels)
+        return await front.change(request, _KIND, case_id, "update", command)
+
     @routes.put("/{case_id}/prosecution-notice", response_model=answers.Changed)
     async def notify(request: Request, case_id: UUID) -> Response:
         """Notify the case for potential prosecution (AC-DO-12)."""
@@ -161,10 +175,11 @@ def _items(routes: APIRouter, front: Front) -> None:
         request: Request, case_id: UUID, item_id: UUID, body: models.ItemEdit
     ) -> Response:
         """Change an item's text, summary, labels or whether the school sees it."""
-        changes = body.model_dump(exclude_none=True)
-        if not changes:
+        changes = body.model_dump(exclude_unset=True)
+        without = "summary" in changes and changes["summary"] is None
+        if not without and all(value is None for value in changes.values()):
             raise Malformed("nothing to change")
-        command = items.edit(item_id, items.ItemEdit(**changes))
+        command = items.edit(item_id, items.ItemEdit(**changes, without_summary=without))
         return await front.change(request, _KIND, case_id, "update", command)
 
     @routes.delete("/{case_id}/items/{item_id}", response_model=answers.Changed)

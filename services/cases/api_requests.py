@@ -6,7 +6,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query, Request, Response
 
-from services.cases import answers, models, requests
+from services.cases import answers, labelling, models, requests
 from services.cases.drafting import draft_request, drafted_again
 from services.cases.events import RecordKind
 from services.cases.front import Front, json_response
@@ -68,6 +68,12 @@ def _drafts(routes: APIRouter, front: Front) -> None:
         if not changes:
             raise Malformed("nothing to change")
         return await front.change(request, _KIND, request_id, "update", requests.edit(changes))
+
+    @routes.put("/{request_id}/referral/labels", response_model=answers.Changed)
+    async def label_referral(request: Request, request_id: UUID, body: models.Labels) -> Response:
+        """Set the sensitive labels of the referral, once the request is with a provider (SE)."""
+        command = labelling.label_referral(body.labels)
+        return await front.change(request, _KIND, request_id, "update", command)
 
     @routes.delete("/{request_id}", response_model=answers.Changed)
     async def delete(request: Request, request_id: UUID) -> Response:

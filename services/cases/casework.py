@@ -7,7 +7,7 @@ import msgspec
 
 from services.authz.events import Role
 from services.cases import events as e
-from services.cases.desk import Change, Command
+from services.cases.changing import Change, Command
 from services.cases.events import Label, PlanStatus
 from services.cases.record import Status
 from services.cases.requests import Holder, require_holder, require_provider, require_status
@@ -125,7 +125,7 @@ def move(organisation_id: UUID) -> Command:
 
     async def command(change: Change) -> None:
         by = change.permit("move", "case")
-        await require_provider(change, organisation_id, asp_only=True)
+        await require_provider(change, organisation_id, asp_only=True, sees_all=True)
         require_status(change, Status.ACTIVE)
         if organisation_id == change.record.provider_id:
             raise Conflict

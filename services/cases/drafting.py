@@ -7,7 +7,8 @@ import msgspec
 from services.authz.directory import Assignment
 from services.cases import desk as desks
 from services.cases import events as e
-from services.cases.desk import Asked, Desk, Pen, staff_of
+from services.cases.changing import Pen
+from services.cases.desk import Asked, Desk, staff_of
 from services.cases.events import RecordKind
 from services.cases.loading import Asking
 from services.cases.models import NewRequest
@@ -33,7 +34,8 @@ async def draft_request(
     if student is None or permitted is None:
         problem: Problem = Forbidden() if sees else NotFound()
         object_ = ObjectRef("student", str(new.student_id))
-        refused = await desk.refuse_plain(asked, asking, object_, problem)
+        known = student.id if student else None
+        refused = await desk.refuse_plain(asked, asking, object_, problem, known)
         return Draft(refused.group, problem)
     assignment, clause = permitted
     ground = Ground(assignment.id, assignment.role, clause, ())

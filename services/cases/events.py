@@ -5,6 +5,7 @@ Everything said about a learner is sealed under keys of that learner: who they a
 ``sensitive``. A :class:`Box` is such a sealed text together with where it was sealed.
 """
 
+from datetime import datetime
 from enum import StrEnum
 from typing import Final
 from uuid import UUID
@@ -118,6 +119,14 @@ class RequestEdited(msgspec.Struct, frozen=True, kw_only=True):
     referral: Box
 
 
+class ReferralLabelled(msgspec.Struct, frozen=True, kw_only=True):
+    """The labels of a referral are these now; it is sealed anew where its compartment changed."""
+
+    labels: tuple[Label, ...]
+    labelled_by: UUID | None
+    referral: Box
+
+
 class RequestSubmitted(msgspec.Struct, frozen=True, kw_only=True):
     """A request went to Central Investigation."""
 
@@ -171,6 +180,9 @@ class CaseOpened(msgspec.Struct, frozen=True, kw_only=True):
     made_by: Staff
     case_manager: Staff
     referral: Box
+    referral_labels: tuple[Label, ...] = ()
+    referral_labelled_by: dict[Label, UUID] = {}
+    submitted_at: datetime | None = None
 
 
 class CaseAssigned(msgspec.Struct, frozen=True, kw_only=True):
@@ -214,6 +226,15 @@ class PlanWritten(msgspec.Struct, frozen=True, kw_only=True):
     labels: tuple[Label, ...] = ()
 
 
+class PlanLabelled(msgspec.Struct, frozen=True, kw_only=True):
+    """The labels of a version of the plan are these now; sealed anew where it had to move."""
+
+    plan_id: UUID
+    labels: tuple[Label, ...]
+    labelled_by: UUID | None
+    content: Box
+
+
 class ItemAdded(msgspec.Struct, frozen=True, kw_only=True):
     """An item was put on the case."""
 
@@ -236,6 +257,9 @@ class ItemEdited(msgspec.Struct, frozen=True, kw_only=True):
     shared_with_school: bool | None = None
     labels: tuple[Label, ...] | None = None
     labelled_by: UUID | None = None
+    #: whether the text says something else, rather than being sealed anew for its labels
+    rewritten: bool = False
+    summary_withdrawn: bool = False
 
 
 class ItemDeleted(msgspec.Struct, frozen=True, kw_only=True):
@@ -268,6 +292,7 @@ class CaseWithdrawn(msgspec.Struct, frozen=True, kw_only=True):
 STUDENT_REGISTERED: Final = "cases.student_registered"
 REQUEST_DRAFTED: Final = "cases.request_drafted"
 REQUEST_EDITED: Final = "cases.request_edited"
+REFERRAL_LABELLED: Final = "cases.referral_labelled"
 REQUEST_SUBMITTED: Final = "cases.request_submitted"
 REQUEST_ACCEPTED: Final = "cases.request_accepted"
 REQUEST_DECLINED: Final = "cases.request_declined"
@@ -282,6 +307,7 @@ PRIMARY_CONTACT_NAMED: Final = "cases.primary_contact_named"
 TEAM_MEMBER_NAMED: Final = "cases.team_member_named"
 TEAM_MEMBER_REMOVED: Final = "cases.team_member_removed"
 PLAN_WRITTEN: Final = "cases.plan_written"
+PLAN_LABELLED: Final = "cases.plan_labelled"
 ITEM_ADDED: Final = "cases.item_added"
 ITEM_EDITED: Final = "cases.item_edited"
 ITEM_DELETED: Final = "cases.item_deleted"
@@ -301,6 +327,7 @@ PAYLOADS: Final[dict[str, type[msgspec.Struct]]] = {
     STUDENT_REGISTERED: StudentRegistered,
     REQUEST_DRAFTED: RequestDrafted,
     REQUEST_EDITED: RequestEdited,
+    REFERRAL_LABELLED: ReferralLabelled,
     REQUEST_SUBMITTED: RequestSubmitted,
     REQUEST_ACCEPTED: RequestAccepted,
     REQUEST_DECLINED: RequestDeclined,
@@ -315,6 +342,7 @@ PAYLOADS: Final[dict[str, type[msgspec.Struct]]] = {
     TEAM_MEMBER_NAMED: TeamMemberNamed,
     TEAM_MEMBER_REMOVED: TeamMemberRemoved,
     PLAN_WRITTEN: PlanWritten,
+    PLAN_LABELLED: PlanLabelled,
     ITEM_ADDED: ItemAdded,
     ITEM_EDITED: ItemEdited,
     ITEM_DELETED: ItemDeleted,

@@ -15,14 +15,24 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from services.authz.access import AccessTokens
+from services.cases import changing
 from services.cases import desk as desks
-from services.cases.desk import Answer, Asked, Change, Command, Desk, View
+from services.cases.changing import Answer, Change, Command
+from services.cases.desk import Asked, Desk, View
 from services.cases.events import RecordKind
 from services.cases.lists import Lists
 from services.cases.rendering import canonical
 from services.cases.students import Students
 from services.kernel.budgets import RefusalBudget
-from services.kernel.errors import Forbidden, Malformed, NotFound, Unauthenticated
+from services.kernel.errors import (
+    Conflict,
+    Forbidden,
+    Malformed,
+    NotFound,
+    PreconditionFailed,
+    PreconditionRequired,
+    Unauthenticated,
+)
 from services.kernel.etags import not_modified
 from services.kernel.handling import Draft
 from services.kernel.http import as_problem, call_of, problem_response
@@ -30,6 +40,8 @@ from services.kernel.idempotency import Idempotency, Made
 
 JSON = "application/json"
 Reply = tuple[bytes, str]
+#: refusals that are events, and so count against the budget of whoever causes them
+_RECORDED = (NotFound, Forbidden, PreconditionRequired, PreconditionFailed, Conflict)
 T = TypeVar("T")
 
 
@@ -87,7 +99,7 @@ class Front:
         """Run a decision; a refusal is counted against the caller's budget."""
         try:
             return await self.desk.runtime.handling.run(decide)
-        except (NotFound, Forbidden):
+        except _RECORDED:
             self._count(asked)
             raise
 
@@ -129,7 +141,7 @@ class Front:
         answer = answer or plain_answer
 
         async def first() -> Draft[Reply]:
-            return await desks.change_record(self.desk, asked, kind, record_id, command, answer)
+            return await changing.change_record(self.desk, asked, kind, record_id, command, answer)
 
         async def repeat(made: Made) -> Draft[Reply]:
             return await self._again(asked, kind, record_id, made)
@@ -150,7 +162,7 @@ class Front:
             attempt = await self._idempotency.attempt(request, asked.claims.person_id)
         try:
             return await self._idempotency.run(attempt, first, repeat)
-        except (NotFound, Forbidden):
+        except _RECORDED:
             self._count(asked)
             raise
 

@@ -6,14 +6,19 @@ provider roles only, and a label beats a share (SE).
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 from uuid import UUID
 
 from services.cases import events as e
-from services.cases.desk import Change, Command, Pen
+from services.cases.changing import Change, Command, Pen
 from services.cases.events import Box, ItemKind, Label
+from services.cases.labelling import ordered, permit_labels, resealed
 from services.cases.record import Item, Status
 from services.cases.requests import require_status
-from services.kernel.errors import NotFound
+from services.kernel.errors import Conflict, NotFound
+
+#: so that one event can name every item that a read of the case shows
+MOST_ITEMS: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +40,7 @@ class ItemEdit:
     summary: str | None = None
     labels: Sequence[Label] | None = None
     shared_with_school: bool | None = None
+    without_summary: bool = False
 
 
 def add(new: NewItem) -> Command:
@@ -47,6 +53,8 @@ def add(new: NewItem) -> Command:
         if new.labels or new.summary:
             change.permit("label", "item")
         require_status(change, Status.ACTIVE)
+        if len(change.record.items) >= MOST_ITEMS:
+            raise Conflict(f"a case holds at most {MOST_ITEMS} items")
         pen = change.pen()
         item_id = change.desk.runtime.effects.new_id()
         change.made["item_id"] = item_id
@@ -56,7 +64,7 @@ def add(new: NewItem) -> Command:
             author=author,
             text=await pen.box("text", new.text, sensitive=bool(new.labels)),
             shared_with_school=new.shared_with_school,
-            labels=_ordered(new.labels),
+            labels=ordered(new.labels),
             labelled_by=author.assignment_id if new.labels else None,
             summary=await pen.box("summary", new.summary) if new.summary else None,
         )
@@ -79,8 +87,10 @@ def edit(item_id: UUID, wanted: ItemEdit) -> Command:
         sensitive = bool(item.labels if labels is None else labels)
         payload = e.ItemEdited(
             item_id=item_id,
-            text=await _resealed(change, item, wanted, pen, sensitive=sensitive),
+            text=await _text(change, item, wanted, pen, sensitive=sensitive),
+            rewritten=wanted.text is not None,
             summary=await pen.box("summary", wanted.summary) if wanted.summary else None,
+            summary_withdrawn=wanted.without_summary,
             shared_with_school=wanted.shared_with_school,
             labels=labels,
             labelled_by=editor.assignment_id if labels else None,
@@ -96,29 +106,22 @@ def _permit_sharing(change: Change, item: Item, wanted: ItemEdit) -> None:
 
 
 def _permit_labels(change: Change, item: Item, wanted: ItemEdit) -> tuple[Label, ...] | None:
-    """Return the new labels when they change; removing one needs to have set it, or be the lead."""
+    """Return the new labels when they change."""
     if wanted.labels is None or set(wanted.labels) == set(item.labels):
         return None
-    for label in set(item.labels) - set(wanted.labels):
-        setter = item.labelled_by.get(label)
-        change.permit("unlabel", "item", "labelled_by_me", {setter} if setter else ())
-    if set(wanted.labels) - set(item.labels):
-        change.permit("label", "item")
-    return _ordered(wanted.labels)
+    permit_labels(change, item.labels, item.labelled_by, wanted.labels)
+    return ordered(wanted.labels)
 
 
-async def _resealed(
+async def _text(
     change: Change, item: Item, wanted: ItemEdit, pen: Pen, *, sensitive: bool
 ) -> Box | None:
     """Return the text sealed anew when it changed, or has to move to the other compartment."""
-    moves = sensitive != bool(item.labels)
-    if wanted.text is None and not moves:
+    if wanted.text is not None:
+        return await pen.box("text", wanted.text, sensitive=sensitive)
+    if sensitive == bool(item.labels):
         return None
-    record = change.record
-    text = wanted.text or change.desk.renderer.open(record.student_id, item.text)
-    if text is None:
-        raise NotFound
-    return await pen.box("text", text, sensitive=sensitive)
+    return await resealed(change, pen, item.text, sensitive=sensitive)
 
 
 def delete(item_id: UUID, reason: str) -> Command:
@@ -141,7 +144,3 @@ def require_item(change: Change, item_id: UUID) -> Item:
     if item is None or change.sight.item(item) is None:
         raise NotFound
     return item
-
-
-def _ordered(labels: Sequence[Label]) -> tuple[Label, ...]:
-    return tuple(sorted(set(labels)))

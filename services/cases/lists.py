@@ -123,7 +123,7 @@ class Lists:
             e.READ,
             grounds=basis,
             object_=ObjectRef(f"{kind}_list", str(kind)),
-            student_id=student_id if seen else None,
+            student_id=student_id,
             shown=shown,
             data={"students": sorted({str(sight.record.student_id) for _, sight in seen})},
         )

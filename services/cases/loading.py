@@ -5,7 +5,7 @@ and what is missing then take the same path and the same time, and are answered 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 from uuid import UUID
@@ -155,6 +155,30 @@ class Loader:
             earlier=[decode_record(state) for state in row["earlier"] or ()],
         )
 
+    async def completed(self, loaded: Loaded, record: Record) -> Loaded:
+        """Return ``loaded`` with everybody and every organisation that ``record`` names."""
+        staff = (*record.staff, *record.team)
+        people = {s.person_id for s in staff} - loaded.people.keys()
+        named = {record.school_id, record.provider_id, *(s.organisation_id for s in staff)}
+        organisations = {o for o in named if o is not None} - loaded.organisations.keys()
+        if not people and not organisations:
+            return loaded
+        row = await _one(
+            self._pool,
+            "select (select array_agg(state) from cases.person where id = any($1)) as people,"
+            " (select array_agg(state) from cases.organisation where id = any($2))"
+            " as organisations",
+            list(people),
+            list(organisations),
+        )
+        new_people = (decode_person(state) for state in row["people"] or ())
+        new_organisations = (decode_organisation(state) for state in row["organisations"] or ())
+        return replace(
+            loaded,
+            people={**loaded.people, **{p.id: p for p in new_people}},
+            organisations={**loaded.organisations, **{o.id: o for o in new_organisations}},
+        )
+
     async def people_at(
         self, organisation_id: UUID, person_id: UUID, now: datetime
     ) -> list[asyncpg.Record]:
@@ -162,7 +186,7 @@ class Loader:
         rows: list[asyncpg.Record] = await self._pool.fetch(
             "select a.id, a.role from cases.assignment a join cases.person p on p.id = a.person_id"
             " where a.person_id = $1 and a.organisation_id = $2 and a.starts_at <= $3"
-            " and (a.ends_at is null or a.ends_at > $3)"
+            " and (a.ends_at is null or a.ends_at > $3) and not a.revoked"
             " and not coalesce((convert_from(p.state, 'UTF8')::jsonb ->> 'suspended')::bool, false)"
             " order by a.starts_at, a.id",
             person_id,

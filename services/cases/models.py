@@ -68,7 +68,7 @@ class NewItem(Body):
 
 
 class ItemEdit(Body):
-    """What to change of an item; what is absent stays."""
+    """What to change of an item; what is absent stays, and a null summary is withdrawn."""
 
     text: Prose | None = None
     labels: tuple[Label, ...] | None = Field(default=None, max_length=14)
@@ -83,6 +83,12 @@ class Plan(Body):
     actions: Prose
     status: PlanStatus = PlanStatus.DRAFT
     labels: tuple[Label, ...] = _LABELS
+
+
+class Labels(Body):
+    """The labels that a thing is to carry, all of them."""
+
+    labels: tuple[Label, ...] = Field(max_length=14)
 
 
 class StudentQuery(Body):

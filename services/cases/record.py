@@ -58,6 +58,7 @@ class PlanVersion(msgspec.Struct, frozen=True):
     created_at: datetime
     content: Box
     labels: tuple[Label, ...] = ()
+    labelled_by: dict[Label, UUID] = {}
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,6 +81,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     created_at: datetime
     version: int
     referral: Box
+    referral_labels: tuple[Label, ...] = ()
+    referral_labelled_by: dict[Label, UUID] = {}
     reviewed_by: Staff | None = None
     reviewed_at: datetime | None = None
     decline_reason: Box | None = None
@@ -152,11 +155,13 @@ def _opened(p: e.CaseOpened, moment: datetime, version: int) -> Record:
         provider_id=p.provider_id,
         made_by=p.made_by,
         case_manager=p.case_manager,
-        submitted_at=moment,
+        submitted_at=p.submitted_at or moment,
         number=p.number,
         created_at=moment,
         version=version,
         referral=p.referral,
+        referral_labels=p.referral_labels,
+        referral_labelled_by=p.referral_labelled_by,
         request_id=p.request_id,
     )
 
@@ -165,6 +170,8 @@ def _evolve_request(record: Record, payload: msgspec.Struct, moment: datetime) -
     match payload:
         case e.RequestEdited():
             return _replace(record, referral=payload.referral)
+        case e.ReferralLabelled():
+            return _labelled(record, payload)
         case e.RequestSubmitted():
             return _replace(record, status=Status.SUBMITTED, submitted_at=moment)
         case e.RequestAccepted():
@@ -238,8 +245,24 @@ def _evolve_content(record: Record, payload: msgspec.Struct, moment: datetime) -
                 moment,
                 payload.content,
                 payload.labels,
+                _setters({}, payload.labels, payload.author.assignment_id),
             )
             return _replace(record, plan=(*record.plan, version))
+        case e.ReferralLabelled():
+            return _labelled(record, payload)
+        case e.PlanLabelled():
+            plan = tuple(
+                _replace(
+                    v,
+                    content=payload.content,
+                    labels=payload.labels,
+                    labelled_by=_setters(v.labelled_by, payload.labels, payload.labelled_by),
+                )
+                if v.id == payload.plan_id
+                else v
+                for v in record.plan
+            )
+            return _replace(record, plan=plan)
         case e.ItemAdded():
             item = Item(
                 payload.item_id,
@@ -264,19 +287,27 @@ def _evolve_content(record: Record, payload: msgspec.Struct, moment: datetime) -
             raise AssertionError(payload)
 
 
+def _labelled(record: Record, payload: e.ReferralLabelled) -> Record:
+    setters = _setters(record.referral_labelled_by, payload.labels, payload.labelled_by)
+    return _replace(
+        record,
+        referral=payload.referral,
+        referral_labels=payload.labels,
+        referral_labelled_by=setters,
+    )
+
+
 def _edited(item: Item, edit: e.ItemEdited, moment: datetime) -> Item:
-    # A text may be sealed anew only because its labels came or went.
-    rewritten = edit.text is not None and edit.labels is None
     return _replace(
         item,
         text=edit.text or item.text,
-        summary=edit.summary or item.summary,
+        summary=None if edit.summary_withdrawn else edit.summary or item.summary,
         shared=item.shared if edit.shared_with_school is None else edit.shared_with_school,
         labels=item.labels if edit.labels is None else edit.labels,
         labelled_by=item.labelled_by
         if edit.labels is None
         else _setters(item.labelled_by, edit.labels, edit.labelled_by),
-        edited_at=moment if rewritten else item.edited_at,
+        edited_at=moment if edit.rewritten else item.edited_at,
     )
 
 

@@ -14,6 +14,7 @@ from services.authz.directory import Organisation
 from services.authz.events import Profile
 from services.cases.events import Box, Staff
 from services.cases.loading import Loaded
+from services.cases.parts import PARTS
 from services.cases.record import Item, PlanVersion, Record
 from services.cases.sight import Basis, Entry, Judge, Sight
 from services.kernel.sealing import Compartment, KeyRef, KeyStore, SealBroken
@@ -71,8 +72,9 @@ class Renderer:
         for part, render in self._parts.items():
             if part in basis:
                 parts[part], shown[part] = render(loaded, sight)
-        for part in basis.keys() - parts.keys():
-            parts[part], shown[part] = [], []
+        for part in PARTS:
+            if part in basis and part not in parts:
+                parts[part], shown[part] = [], []
         return Page(parts, shown, basis)
 
     def basis(self, loaded: Loaded, sight: Sight) -> dict[str, tuple[Basis, ...]]:
@@ -158,7 +160,8 @@ class Renderer:
 
     def _referral(self, _loaded: Loaded, sight: Sight) -> Part:
         record = sight.record
-        return self.open_json(record.student_id, record.referral), [record.id]
+        content = self.open_json(record.student_id, record.referral)
+        return {**(content or {}), "labels": record.referral_labels}, [record.id]
 
     def _contacts(self, loaded: Loaded, sight: Sight) -> Part:
         staff = _visible_staff(sight)
@@ -255,7 +258,9 @@ class Renderer:
 
     def _entry(self, loaded: Loaded, other: Sight) -> dict[str, Any]:
         overview, _ = self._overview(loaded, other)
-        referral, _ = self._referral(loaded, other)
+        # Whoever has an entry from another provider is no one whom a label of its lets in.
+        shut = other.record.referral_labels and "referral" not in other.parts
+        referral = None if shut else self._referral(loaded, other)[0]
         return {"id": other.record.id, "overview": overview, "referral": referral}
 
 
@@ -286,6 +291,8 @@ def _refs(sight: Sight) -> Iterable[KeyRef]:
     if _STUDENT_PARTS & sight.parts.keys():
         yield KeyRef(student_id, Compartment.STUDENT)
     yield KeyRef(student_id, Compartment.RECORD)
+    if sight.record.referral_labels and "referral" in sight.parts:
+        yield KeyRef(student_id, Compartment.SENSITIVE)
     if any(item.labels for item in sight.items) or any(v.labels for v, _ in sight.versions):
         yield KeyRef(student_id, Compartment.SENSITIVE)
     if _STAFF_PARTS & sight.parts.keys():

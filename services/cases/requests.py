@@ -13,11 +13,11 @@ import msgspec
 from services.authz import events as authz
 from services.authz.events import OrganisationKind, Role
 from services.cases import events as e
-from services.cases.desk import Change, Command
+from services.cases.changing import Change, Command
 from services.cases.events import Staff
 from services.cases.numbers import case_number
 from services.cases.record import Status
-from services.kernel.errors import Conflict, NotFound
+from services.kernel.errors import Conflict, Forbidden, NotFound
 
 _PROVIDERS: Final = (OrganisationKind.ASP, OrganisationKind.ISP)
 _PROVIDER_ROLES: Final = (
@@ -43,10 +43,16 @@ def edit(changes: dict[str, str]) -> Command:
         provider = editor.role in _PROVIDER_ROLES
         require_status(change, Status.ALLOCATED if provider else Status.DRAFT)
         record = change.record
-        referral = change.desk.renderer.open_json(record.student_id, record.referral) or {}
+        if "referral" not in change.sight.parts:
+            raise Forbidden
+        referral = change.desk.renderer.open_json(record.student_id, record.referral)
+        if referral is None:
+            raise Conflict
         text = msgspec.json.encode({**referral, **changes}).decode()
         pen = change.pen()
-        change.write(e.RequestEdited(referral=await pen.box("referral", text)), pen)
+        sensitive = bool(record.referral_labels)
+        box = await pen.box("referral", text, sensitive=sensitive)
+        change.write(e.RequestEdited(referral=box), pen)
 
     return command
 
@@ -91,7 +97,7 @@ def allocate(organisation_id: UUID) -> Command:
     async def command(change: Change) -> None:
         team = change.sight.may("allocate", "request") is not None
         by = change.permit("allocate" if team else "hand_on", "request")
-        await require_provider(change, organisation_id, asp_only=not team)
+        await require_provider(change, organisation_id, asp_only=not team, sees_all=team)
         statuses = (Status.ACCEPTED, Status.ALLOCATED) if team else (Status.ALLOCATED,)
         require_status(change, *statuses)
         if organisation_id == change.record.provider_id:
@@ -101,22 +107,25 @@ def allocate(organisation_id: UUID) -> Command:
     return command
 
 
-async def require_provider(change: Change, organisation_id: UUID, *, asp_only: bool) -> None:
+async def require_provider(
+    change: Change, organisation_id: UUID, *, asp_only: bool, sees_all: bool
+) -> None:
     """Raise unless ``organisation_id`` is a provider whose catchment holds the school now.
 
-    Unknown organisations and those that are no providers are 404; outside the catchment is 409.
+    Unknown organisations and those that are no providers are 404; outside the catchment is 409 to
+    Central Investigation, who see all providers, and 404 to everybody else.
     """
     loader, school_id = change.desk.loader, change.record.school_id
+    change.guards += [
+        authz.organisation_key(organisation_id),
+        authz.catchment_key(school_id),
+    ]
     organisation = await loader.organisation(organisation_id)
     kinds = _PROVIDERS[:1] if asp_only else _PROVIDERS
     if organisation is None or organisation.kind not in kinds:
         raise NotFound
     if not await loader.serves(organisation_id, school_id, change.now):
-        raise Conflict
-    change.guards += [
-        authz.organisation_key(organisation_id),
-        authz.catchment_key(school_id),
-    ]
+        raise Conflict if sees_all else NotFound
 
 
 class Holder(NamedTuple):
@@ -135,8 +144,8 @@ class Holder(NamedTuple):
 
 async def require_holder(change: Change, organisation_id: UUID, person_id: UUID) -> Holder:
     """Return somebody of ``organisation_id``; whoever is not of it is unknown (404)."""
-    rows = await change.desk.loader.people_at(organisation_id, person_id, change.now)
     change.guards.append(authz.person_key(person_id))
+    rows = await change.desk.loader.people_at(organisation_id, person_id, change.now)
     if not rows:
         raise NotFound
     # Of several assignments to one role, the longest-standing.
@@ -169,6 +178,9 @@ def assign(person_id: UUID) -> Command:
                 made_by=record.made_by,
                 case_manager=manager,
                 referral=record.referral,
+                referral_labels=record.referral_labels,
+                referral_labelled_by=record.referral_labelled_by,
+                submitted_at=record.submitted_at,
             )
         )
 

@@ -77,7 +77,10 @@ class Judge:
             for clause, names in granted:
                 more |= dict.fromkeys(names, Basis(assignment, clause))
             parts = {**parts, **more, **parts} if parts else more
-        return Sight(self, record, tuple(standings), parts)
+        sight = Sight(self, record, tuple(standings), parts)
+        if record.referral_labels and "referral" in parts:
+            sight.shut_referral()
+        return sight
 
     def _granted(self, role: str, kind: str, facts: int) -> tuple[tuple[str, tuple[str, ...]], ...]:
         """Return the parts that a role may see, by clause; remembered like the policy's answer."""
@@ -135,6 +138,14 @@ class Sight:
     def __bool__(self) -> bool:
         """Whether there is anything to see."""
         return bool(self.parts)
+
+    def shut_referral(self) -> None:
+        """Leave the referral to those who may see what carries its labels (SE)."""
+        basis = self._thing("referral", self._cleared(self.record.referral_labels))
+        if basis is None:
+            del self.parts["referral"]
+        else:
+            self.parts["referral"] = basis
 
     def limited_to(self, parts: Iterable[str]) -> "Sight":
         """Return the same sight of fewer parts."""

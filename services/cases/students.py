@@ -9,8 +9,6 @@ from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
-import msgspec
-
 from services.cases import events as e
 from services.cases.desk import Asked, Desk
 from services.cases.lists import merge
@@ -25,7 +23,7 @@ from services.kernel.events import Ground, ObjectRef
 from services.kernel.handling import Draft
 from services.kernel.sealing import Compartment, KeyRef, period_subject
 
-_FOUND: Final = 50
+_FOUND: Final = 100
 _AROUND: Final = """
 select st.id, st.state,
     (select array_agg(state) from cases.record where student_id = st.id) as records
@@ -105,7 +103,7 @@ class Students:
         rows = await self._desk.runtime.pool.fetch(
             "select s.state from cases.student s where s.school_id = any($1) and s.id in ("
             " select student_id from cases.student_token where token = any($2)"
-            " group by student_id having count(distinct token) = $3) order by s.id limit 500",
+            " group by student_id having count(distinct token) = $3) order by s.id limit 2000",
             schools,
             tokens,
             len(set(tokens)),
@@ -133,11 +131,9 @@ class Students:
         student, parts = around.student, self._parts(asking, around)
         guards = [*asking.caller.guards, *around.guards(student_id)]
         if student is None or not parts or not around.exists:
-            draft = await desk.refuse_plain(asked, asking, object_, NotFound())
-            event = msgspec.structs.replace(
-                draft.group.events[0], student_id=student_id if around.exists else None
-            )
-            return Draft(desk.group(asking, [event], guards), NotFound())
+            known = student_id if around.exists else None
+            refused = await desk.refuse_plain(asked, asking, object_, NotFound(), known)
+            return Draft(desk.group(asking, refused.group.events, guards), NotFound())
         await desk.runtime.keys.load([KeyRef(student_id, Compartment.STUDENT)])
         boxes = {
             "student_basic": student.basic,

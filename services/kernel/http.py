@@ -8,6 +8,7 @@ more than the error's class does.
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import lru_cache
 from http import HTTPStatus
 from time import perf_counter
@@ -104,28 +105,29 @@ def device_of(user_agent: str) -> str:
     return f"{browser} on {system}"
 
 
+@lru_cache(maxsize=4)
+def _origin_key(year: int, month: int) -> KeyRef:
+    moment = datetime(year, month, 1, tzinfo=UTC)
+    return KeyRef(period_subject("origin", moment), Compartment.ORIGIN)
+
+
 class Origins:
     """Seals where calls come from under the period key of the month (staff data expires)."""
 
     def __init__(self, keys: KeyStore, effects: Effects) -> None:
         self._keys = keys
         self._effects = effects
-        self._month = ""
-        self._ref: KeyRef | None = None
 
     async def seal(self, event_id: UUID, call: Call, session_id: UUID | None) -> Origin:
         """Return the origin of an event: IP, device and user agent sealed, references plain."""
         now = self._effects.now()
-        month = f"{now.year}-{now.month}"
-        if self._ref is None or month != self._month:
-            ref = KeyRef(period_subject("origin", now), Compartment.ORIGIN)
-            await self._keys.load([ref], create=True)
-            self._month, self._ref = month, ref
+        ref = _origin_key(now.year, now.month)
+        await self._keys.load([ref], create=True)
         text = msgspec.json.encode(
             {"ip": call.ip, "device": device_of(call.user_agent), "user_agent": call.user_agent}
         ).decode()
         return Origin(
-            sealed=self._keys.seal(self._ref, event_id, "origin", text),
+            sealed=self._keys.seal(ref, event_id, "origin", text),
             request_id=call.request_id,
             session_id=session_id,
         )

@@ -14,9 +14,9 @@ import asyncio
 import binascii
 import os
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -27,6 +27,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from services.kernel.effects import Effects
+from services.kernel.errors import Unavailable
 
 #: the algorithm, and the generation of the key
 _PREFIX: Final = "A256GCM.1."
@@ -35,6 +36,8 @@ _NONCE_BYTES: Final = 12
 _KEY_BYTES: Final = 32
 _EPOCH_DAYS: Final = 30
 _CACHE_KEYS: Final = 20_000
+#: for how long after an epoch's end a process whose clock is slow may still wrap under its key
+_GRACE: Final = timedelta(hours=1)
 
 
 class Compartment(StrEnum):
@@ -63,6 +66,10 @@ class KeyRef(NamedTuple):
 
 class SealBroken(Exception):  # noqa: N818 - a state of the data
     """A sealed value does not open: its key is destroyed, or it is not where it was sealed."""
+
+
+class KeyNotLoaded(Unavailable):
+    """Whether the key exists is not known now: it was not loaded, or is not in reach any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +101,11 @@ class EpochKeys:
 
     def current(self) -> int:
         """Return the number of the epoch that is now."""
-        return int(self._effects.now().timestamp() // 86_400 // _EPOCH_DAYS)
+        return _epoch(self._effects.now())
+
+    def oldest_in_use(self) -> int:
+        """Return the oldest epoch that a process, its clock up to an hour slow, wraps under."""
+        return _epoch(self._effects.now() - _GRACE)
 
     def key(self, compartment: Compartment, epoch: int) -> AESGCM:
         """Return the key, made when ``epoch`` is the current one; raise when it was destroyed."""
@@ -136,8 +147,12 @@ class EpochKeys:
         return gone
 
 
+def _epoch(moment: datetime) -> int:
+    return int(moment.timestamp() // 86_400 // _EPOCH_DAYS)
+
+
 class KeyStore:
-    """The data keys of one service, loaded on demand and kept opened in a bounded cache.
+    """The data keys of one service, loaded on demand; those used last are kept opened.
 
     Its pool logs in to the key database as the service's role; row security there decides which
     compartments exist for it.
@@ -147,24 +162,36 @@ class KeyStore:
         self._pool = pool
         self._epochs = epochs
         self._effects = effects
+        #: the longest unused first
         self._cache: OrderedDict[KeyRef, AESGCM] = OrderedDict()
+        #: what the store had no row for when it was last asked; asked again at every load
+        self._absent: OrderedDict[KeyRef, None] = OrderedDict()
 
     async def load(self, refs: Iterable[KeyRef], *, create: bool = False) -> None:
         """Bring ``refs`` into the cache; with ``create`` those that do not exist are made.
 
-        A key that does not exist (destroyed, or of a compartment that is not this role's) is
-        simply absent afterwards: opening with it raises :class:`SealBroken`. So does this, for a
+        Each of them is there when this returns, however many they are, until others are loaded. A
+        key that does not exist (destroyed, or of a compartment that is not this role's) is known
+        to be absent afterwards: opening with it raises :class:`SealBroken`. So does this, for a
         key that is there and whose epoch key is not: that is an installation without its secrets.
         """
-        missing = [ref for ref in dict.fromkeys(refs) if ref not in self._cache]
+        found: dict[KeyRef, AESGCM] = {}
+        missing: list[KeyRef] = []
+        for ref in dict.fromkeys(refs):
+            key = self._used(ref)
+            if key is None:
+                missing.append(ref)
+            else:
+                found[ref] = key
         if not missing:
             return
-        await self._fetch(missing)
-        if create:
-            absent = [ref for ref in missing if ref not in self._cache]
-            if absent:
-                await self._create(absent)
-                await self._fetch(absent)
+        found |= await self._fetch(missing)
+        absent = [ref for ref in missing if ref not in found]
+        if create and absent:
+            await self._create(absent)
+            found |= await self._fetch(absent)
+            absent = [ref for ref in absent if ref not in found]
+        self._keep(found, absent)
 
     def has(self, ref: KeyRef) -> bool:
         """Say whether the key is in the cache."""
@@ -175,7 +202,36 @@ class KeyStore:
         for compartment in Compartment:
             self._cache.pop(KeyRef(subject, compartment), None)
 
-    async def _fetch(self, refs: Sequence[KeyRef]) -> None:
+    def _used(self, ref: KeyRef) -> AESGCM | None:
+        """Return an opened key, which is now the one used last."""
+        key = self._cache.get(ref)
+        if key is not None:
+            self._cache.move_to_end(ref)
+        return key
+
+    def _keep(self, found: Mapping[KeyRef, AESGCM], absent: Sequence[KeyRef]) -> None:
+        """Remember what a load found and what it did not; what is unused longest makes room."""
+        for ref, key in found.items():
+            self._cache[ref] = key
+            self._cache.move_to_end(ref)
+            self._absent.pop(ref, None)
+        for ref in absent:
+            self._absent[ref] = None
+            self._absent.move_to_end(ref)
+        while len(self._cache) > max(_CACHE_KEYS, len(found)):
+            self._cache.popitem(last=False)
+        while len(self._absent) > max(_CACHE_KEYS, len(absent)):
+            self._absent.popitem(last=False)
+
+    def _key(self, ref: KeyRef) -> AESGCM:
+        key = self._used(ref)
+        if key is not None:
+            return key
+        if ref in self._absent:
+            raise SealBroken(f"no key for {ref.compartment}")
+        raise KeyNotLoaded
+
+    async def _fetch(self, refs: Sequence[KeyRef]) -> dict[KeyRef, AESGCM]:
         rows = await self._pool.fetch(
             "select k.subject, k.compartment, k.epoch, k.wrapped from keys.data_key k"
             " join unnest($1::uuid[], $2::text[]) r(subject, compartment)"
@@ -183,11 +239,11 @@ class KeyStore:
             [ref.subject for ref in refs],
             [str(ref.compartment) for ref in refs],
         )
+        opened = {}
         for row in rows:
             ref = KeyRef(row["subject"], Compartment(row["compartment"]))
-            self._cache[ref] = AESGCM(self._unwrap(ref, row["epoch"], row["wrapped"]))
-        while len(self._cache) > _CACHE_KEYS:
-            self._cache.popitem(last=False)
+            opened[ref] = AESGCM(self._unwrap(ref, row["epoch"], row["wrapped"]))
+        return opened
 
     async def _create(self, refs: Sequence[KeyRef]) -> None:
         epoch = self._epochs.current()
@@ -220,19 +276,21 @@ class KeyStore:
             raise SealBroken(msg) from None
 
     def seal(self, ref: KeyRef, event_id: UUID, field: str, text: str) -> str:
-        """Seal ``text``; the key must have been loaded with ``create``."""
-        key = self._cache.get(ref)
-        if key is None:
-            raise SealBroken(f"no key for {ref.compartment}")
+        """Seal ``text``; the key must have been loaded with ``create``.
+
+        Raises :class:`KeyNotLoaded` when it was not, :class:`SealBroken` when there is none.
+        """
+        key = self._key(ref)
         nonce = self._effects.token(_NONCE_BYTES)
         box = nonce + key.encrypt(nonce, text.encode(), _bound(event_id, field, ref.compartment))
         return _PREFIX + binascii.b2a_base64(box, newline=False).decode()
 
     def open(self, ref: KeyRef, event_id: UUID, field: str, sealed: str) -> str:
-        """Open what :meth:`seal` made; raise :class:`SealBroken` when it does not open."""
-        key = self._cache.get(ref)
-        if key is None:
-            raise SealBroken(f"no key for {ref.compartment}")
+        """Open what :meth:`seal` made; raise :class:`SealBroken` when it does not open.
+
+        Raises :class:`KeyNotLoaded` when that cannot be said, since the key was not loaded.
+        """
+        key = self._key(ref)
         if not sealed.startswith(_PREFIX):
             raise SealBroken(field)
         try:
@@ -248,7 +306,11 @@ class KeyStore:
         return self.open(sealed.ref, sealed.event_id, sealed.field, sealed.text)
 
     async def rewrap(self) -> list[str]:
-        """Wrap every key this role reads under the current epoch; run as owner for all of them."""
+        """Wrap every key this role reads under the current epoch; run as owner for all of them.
+
+        Returns the names of the epoch keys destroyed: those of former epochs, but of the last one
+        only when it ended an hour ago, since a slower clock may still wrap under it.
+        """
         epoch = self._epochs.current()
         async with self._pool.acquire() as connection, connection.transaction():
             rows = await connection.fetch(
@@ -267,7 +329,9 @@ class KeyStore:
                     epoch,
                     self._wrap(ref, epoch, key),
                 )
-        return await asyncio.to_thread(self._epochs.destroy_before, epoch)
+        return await asyncio.to_thread(
+            self._epochs.destroy_before, min(epoch, self._epochs.oldest_in_use())
+        )
 
 
 def _bound(event_id: UUID, field: str, compartment: Compartment) -> bytes:

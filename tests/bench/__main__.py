@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -24,24 +25,30 @@ def main() -> None:
     suites = asked.suites or SUITES
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)
     results = Results()
+    try:
+        _measure(results, suites, quick=asked.quick)
+    finally:  # what was measured before something failed is worth having
+        results.write(asked.to)
+
+
+def _measure(results: Results, suites: Sequence[str], *, quick: bool) -> None:
     with place.place() as installation:
         made = place.region()
         asyncio.run(place.seed(installation, made))
         asyncio.run(place.fold(installation))
         if "reads" in suites:
-            effort = reads.Effort(rounds=3, seconds=0.8) if asked.quick else reads.Effort()
+            effort = reads.Effort(rounds=3, seconds=0.8) if quick else reads.Effort()
             reads.measure(results, installation, made, effort)
         if "lists" in suites:
-            lists.measure(results, installation, made, quick=asked.quick)
+            lists.measure(results, installation, made, quick=quick)
         if "decisions" in suites:
-            decisions.measure(results, installation, quick=asked.quick)
+            decisions.measure(results, installation, quick=quick)
         if "appends" in suites:
-            appends.measure(results, installation, quick=asked.quick)
+            appends.measure(results, installation, quick=quick)
         if "whole" in suites:
-            whole.measure(results, installation, quick=asked.quick)
+            whole.measure(results, installation, quick=quick)
     if "memory" in suites:
-        memory.measure(results, quick=asked.quick)
-    results.write(asked.to)
+        memory.measure(results, quick=quick)
 
 
 if __name__ == "__main__":

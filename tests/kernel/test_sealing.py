@@ -2,7 +2,7 @@
 
 import asyncio
 import base64
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import UUID, uuid4
 
@@ -11,12 +11,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from services.kernel import sealing
 from services.kernel.effects import Effects
+from services.kernel.errors import Unavailable
 from services.kernel.events import Service
+from services.kernel.http import Call, Origins
 from services.kernel.runtime import Installation
 from services.kernel.sealing import (
     Compartment,
     EpochKeys,
+    KeyNotLoaded,
     KeyRef,
     KeyStore,
     SealBroken,
@@ -116,6 +120,98 @@ async def test_without_its_key_nothing_is_sealed_or_opened(keys: KeyStore) -> No
         keys.open(ref, EVENT, "note", "A256GCM.1.AAAA")
 
 
+async def test_a_key_that_is_not_loaded_is_not_taken_for_destroyed(
+    keys: KeyStore, pools: Pools, installation: Installation
+) -> None:
+    """Else its text would be shown as lost, and an edit would write the loss back."""
+    ref, never = student(), student()
+    await keys.load([ref], create=True)
+    sealed = keys.seal(ref, EVENT, "note", "text")
+    fresh = await store(pools, installation, Service.CASES)
+    for wanted in (ref, never):
+        with pytest.raises(KeyNotLoaded):
+            fresh.open(wanted, EVENT, "note", sealed)
+        with pytest.raises(KeyNotLoaded):
+            fresh.seal(wanted, EVENT, "note", "text")
+    assert issubclass(KeyNotLoaded, Unavailable)
+    await fresh.load([ref, never])
+    assert fresh.open(ref, EVENT, "note", sealed) == "text"
+    with pytest.raises(SealBroken):
+        fresh.open(never, EVENT, "note", sealed)
+
+
+async def test_a_key_that_was_absent_is_found_once_it_is_made(
+    keys: KeyStore, pools: Pools, installation: Installation
+) -> None:
+    ref, other = student(), await store(pools, installation, Service.CASES)
+    await keys.load([ref])
+    await other.load([ref], create=True)
+    await keys.load([ref])
+    sealed = other.seal(ref, EVENT, "note", "text")
+    assert keys.open(ref, EVENT, "note", sealed) == "text"
+
+
+async def test_what_was_used_last_stays_opened(
+    keys: KeyStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sealing, "_CACHE_KEYS", 4)
+    used, loaded_again, *others = refs = [student() for _ in range(4)]
+    await keys.load(refs, create=True)
+    sealed = keys.seal(used, EVENT, "note", "text")
+    for _ in range(3):
+        assert keys.open(used, EVENT, "note", sealed) == "text"
+        await keys.load([loaded_again])
+        await keys.load([student()], create=True)
+    assert keys.has(used)
+    assert keys.has(loaded_again)
+    assert not any(keys.has(ref) for ref in others)
+
+
+async def test_a_load_leaves_all_it_was_asked_for_in_reach(
+    keys: KeyStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also what was opened before it, and more at once than are kept otherwise."""
+    monkeypatch.setattr(sealing, "_CACHE_KEYS", 4)
+    old = student()
+    await keys.load([old], create=True)
+    wanted = [old, *(student() for _ in range(9))]
+    await keys.load(wanted, create=True)
+    assert all(keys.has(ref) for ref in wanted)
+    await keys.load([student()], create=True)
+    assert len(keys._cache) == 4
+
+
+async def test_loads_beside_each_other_do_not_take_keys_from_each_other_unseen(
+    keys: KeyStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sealing, "_CACHE_KEYS", 4)
+    shared = student()
+
+    async def load_and_use() -> None:
+        for _ in range(10):
+            refs = [shared, *(student() for _ in range(3))]
+            await keys.load(refs, create=True)
+            assert all(keys.has(ref) for ref in refs)
+
+    await asyncio.gather(*(load_and_use() for _ in range(4)))
+
+
+async def test_origins_are_sealed_however_many_keys_were_loaded_since(
+    pools: Pools, installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The month's key is like any other: it makes room, and comes back."""
+    monkeypatch.setattr(sealing, "_CACHE_KEYS", 4)
+    keys = await store(pools, installation, Service.CASES)
+    origins, call = Origins(keys, installation.effects), Call("r", "192.0.2.1", "curl")
+    await origins.seal(EVENT, call, None)
+    await keys.load([student() for _ in range(8)], create=True)
+    ref = KeyRef(period_subject("origin", installation.effects.now()), Compartment.ORIGIN)
+    assert not keys.has(ref)
+    origin = await origins.seal(EVENT, call, None)
+    assert origin.sealed
+    assert "192.0.2.1" in keys.open(ref, EVENT, "origin", origin.sealed)
+
+
 async def test_a_key_made_by_many_at_once_is_one_key(
     pools: Pools, installation: Installation, connect: Connect
 ) -> None:
@@ -146,7 +242,7 @@ async def test_the_store_is_useless_without_the_file_of_its_epoch(
     thief = await store(pools, installation, Service.CASES)  # would make an epoch key of its own
     with pytest.raises(SealBroken):
         await thief.load([ref])
-    with pytest.raises(SealBroken):
+    with pytest.raises(KeyNotLoaded):
         thief.open(ref, EVENT, "note", sealed)
 
 
@@ -164,6 +260,26 @@ async def test_a_wrapped_key_moved_to_another_row_does_not_open(
         await (await store(pools, installation, Service.CASES)).load([yours])
 
 
+def epoch_end(clock: Clock) -> datetime:
+    """Return when the epoch that is now ends."""
+    epoch = timedelta(days=30)
+    return (
+        datetime.fromtimestamp(0, UTC)
+        + ((clock.now().timestamp() // epoch.total_seconds()) + 1) * epoch
+    )
+
+
+async def rotate(installation: Installation) -> list[str]:
+    """Rewrap as the owner of the key store does."""
+    pool = await asyncpg.create_pool(address(installation, None, keys=True), min_size=0, max_size=1)
+    assert pool is not None
+    effects = installation.effects
+    async with pool:
+        return await KeyStore(
+            pool, EpochKeys(installation.data / "keys", effects), effects
+        ).rewrap()
+
+
 async def test_rewrapping_keeps_the_living_and_destroys_the_old_epoch(
     keys: KeyStore, pools: Pools, installation: Installation, connect: Connect, clock: Clock
 ) -> None:
@@ -176,15 +292,8 @@ async def test_rewrapping_keeps_the_living_and_destroys_the_old_epoch(
     old = {path.name for path in (installation.data / "keys").iterdir()}
     await owner.execute("delete from keys.data_key where subject = $1", gone.subject)
 
-    clock.advance(timedelta(days=31))
-    pool = await asyncpg.create_pool(address(installation, None, keys=True), min_size=0, max_size=1)
-    assert pool is not None
-    effects = installation.effects
-    destroyed = await KeyStore(
-        pool, EpochKeys(installation.data / "keys", effects), effects
-    ).rewrap()
-    await pool.close()
-    assert set(destroyed) == old
+    clock.set(epoch_end(clock) + timedelta(hours=1))
+    assert set(await rotate(installation)) == old
 
     fresh = await store(pools, installation, Service.CASES)
     await fresh.load([living, gone])
@@ -199,6 +308,27 @@ async def test_rewrapping_keeps_the_living_and_destroys_the_old_epoch(
     thief = await store(pools, installation, Service.CASES)
     with pytest.raises(SealBroken, match="destroyed"):
         await thief.load([gone])
+
+
+async def test_an_epoch_that_ended_within_the_hour_keeps_its_key(
+    keys: KeyStore, pools: Pools, installation: Installation, clock: Clock
+) -> None:
+    """A process whose clock is slow may still wrap under it, after the rotation too."""
+    before, late = student(), student()
+    end = epoch_end(clock)
+    await keys.load([before], create=True)
+    clock.set(end + timedelta(minutes=59))
+    assert await rotate(installation) == []
+
+    clock.set(end - timedelta(minutes=1))  # what the slow clock tells
+    await keys.load([late], create=True)
+    sealed = keys.seal(late, EVENT, "note", "text")
+
+    clock.set(end + timedelta(hours=1))
+    assert len(await rotate(installation)) == 1
+    fresh = await store(pools, installation, Service.CASES)
+    await fresh.load([late])
+    assert fresh.open(late, EVENT, "note", sealed) == "text"
 
 
 async def test_a_role_cannot_rewrap_nor_destroy(keys: KeyStore, clock: Clock) -> None:

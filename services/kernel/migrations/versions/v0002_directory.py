@@ -21,7 +21,8 @@ create table {s}.assignment (
     role text not null,
     organisation_id uuid not null,
     starts_at timestamptz not null,
-    ends_at timestamptz
+    ends_at timestamptz,
+    revoked boolean not null
 );
 create index assignment_person on {s}.assignment (person_id);
 create index assignment_organisation on {s}.assignment (organisation_id, role);

@@ -11,10 +11,11 @@ import asyncio
 import contextlib
 import importlib
 import json
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from services.installation import vocabulary
-from services.kernel import errors
+from services.kernel import errors, telemetry
 from services.kernel.database import CONNECTION_ERRORS
 from services.kernel.events import CorruptEvent, Service, UnknownEvent
 from services.kernel.http import Boundary, problem_response
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from services.kernel.settings import Settings
 
 _HEALTH_S: Final = 1.0
+#: for how long an answer about health stands, whoever asks and how often
+_HEALTH_STANDS_S: Final = 0.5
 _FOLD_S: Final = 600.0
 _TRY: Final = {
     "name": "Casewarden",
@@ -88,6 +91,9 @@ class House:
 
     def __init__(self, services: Mapping[Service, Built]) -> None:
         self._services = services
+        telemetry.BUILD_INFO.labels(version("casewarden")).set(1)
+        self._health = asyncio.Lock()
+        self._healthy, self._healthy_until = False, 0.0
         audit = services.get(Service.AUDIT)
         self._witness = None if audit is None else _witness(audit.runtime)
         self._mounted = {
@@ -140,6 +146,18 @@ class House:
             return False
         return all(answers)
 
+    async def _recently_healthy(self) -> bool:
+        """Return :meth:`healthy` as it was found half a second ago at most: nobody logs in to ask.
+
+        However many ask, one at a time looks.
+        """
+        loop = asyncio.get_running_loop()
+        async with self._health:
+            if loop.time() >= self._healthy_until:
+                self._healthy = await self.healthy()
+                self._healthy_until = loop.time() + _HEALTH_STANDS_S
+            return self._healthy
+
     async def caught_up(self, within_s: float) -> None:
         """Return when every service has folded the log as it is now; raise ``TimeoutError``."""
         async with asyncio.timeout(within_s):
@@ -166,7 +184,7 @@ class House:
                 kind = errors.MethodNotAllowed
             await problem_response(kind(), "")(scope, receive, send)
         elif path == "/healthz":
-            healthy = await self.healthy()
+            healthy = await self._recently_healthy()
             await _json({"status": "ok" if healthy else "unavailable"}, 200 if healthy else 503)(
                 scope, receive, send
             )

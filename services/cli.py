@@ -77,6 +77,18 @@ def load(settings: Settings) -> None:
 
 
 @demo.command()
+@click.option("--role", default="asp_case_manager", show_default=True, help="a role's name")
+@click.option("--number", default=1, show_default=True, help="which of its accounts, from 1")
+@click.option("--username", help="instead of a role: this account")
+@click.pass_obj
+def login(settings: Settings, role: str, number: int, username: str | None) -> None:
+    """Log in to the demonstration that is running, with both factors; print an access token."""
+    from services.commands import demo_login as command
+
+    click.echo(command.run(settings, role, number, username))
+
+
+@demo.command()
 @click.option("--seed", default=1, show_default=True, help="Another seed is another day.")
 @click.option(
     "--scale",

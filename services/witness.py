@@ -10,7 +10,6 @@ hide what they do; only a count and root kept by somebody else shows that.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import fcntl
 import hashlib
 import os
@@ -19,7 +18,7 @@ from urllib.parse import urlsplit
 
 import structlog
 
-from services.kernel.database import CONNECTION_ERRORS
+from services.kernel.background import every
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -85,10 +84,13 @@ class Witness:
         self._pool = pool
         self._path = path
         self._task: asyncio.Task[None] | None = None
+        self._told = False
 
     def start(self) -> None:
         """Begin to watch."""
-        self._task = asyncio.create_task(self._run(), name="witness")
+        self._task = asyncio.create_task(
+            every(_EVERY_S, self._look, "audit witness", at_once=True), name="witness"
+        )
 
     async def stop(self) -> None:
         """Stop watching; what was appended since the last look is seen at the next start."""
@@ -124,13 +126,12 @@ class Witness:
             file.seek((count - 1) * _LEAF)
             return file.read(_LEAF)
 
-    async def _run(self) -> None:
-        while True:
-            with contextlib.suppress(*CONNECTION_ERRORS):
-                try:
-                    while await self.look() >= _BATCH - 1:
-                        pass
-                except Differs as differs:
-                    _logger.error("log_is_not_the_one_that_was_seen", reason=str(differs))  # noqa: TRY400 - a finding, not a fault
-                    return
-            await asyncio.sleep(_EVERY_S)
+    async def _look(self) -> None:
+        try:
+            while await self.look() >= _BATCH - 1:
+                pass
+        except Differs as differs:
+            if not self._told:
+                self._told = True
+                _logger.error("log_is_not_the_one_that_was_seen", reason=str(differs))  # noqa: TRY400 - a finding, not a fault
+            raise

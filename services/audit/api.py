@@ -1,8 +1,8 @@
 """The paths of the audit service: parse, ask one question, answer (contract, section audit).
 
 Every path answers 404 to whoever is not a security analyst or privacy officer, or, for events, a
-service client with the scope ``audit.read``. Who asks is
-settled before what is asked is read, so that 401 comes before 422.
+service client with the scope ``audit.read``. What is malformed is told only to whoever is let in,
+as the log knows them now (:func:`install`), so that 401 comes before 422.
 """
 
 from collections.abc import Callable
@@ -11,17 +11,20 @@ from datetime import datetime
 from typing import Annotated, Any, Final
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Depends, FastAPI, Query, Request
+from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
+from starlette.responses import Response
 
 from services.audit import models
+from services.audit.asking import Asking
 from services.audit.grounds import Asker
 from services.audit.queries import EventQueries
 from services.audit.reviews import Reviews
 from services.audit.sessions import SessionQueries
 from services.authz.access import AccessTokens
 from services.kernel.errors import Malformed
-from services.kernel.http import call_of
+from services.kernel.http import as_problem, call_of, problem_response
 
 _PROBLEM: Final[dict[str, Any]] = {"content": {"application/problem+json": {}}}
 _PROBLEMS: Final[dict[int | str, dict[str, Any]]] = {
@@ -42,6 +45,7 @@ class Answers:
     """What the paths ask."""
 
     tokens: AccessTokens
+    asking: Asking
     now: Callable[[], datetime]
     events: EventQueries
     sessions: SessionQueries
@@ -112,9 +116,21 @@ def routes(answers: Answers) -> APIRouter:
         alert_id: UUID, request: Request, asker: Asker = asking
     ) -> models.Alert:
         """Say what an alert turned out to be; once, until detection adds something to it."""
-        return await answers.reviews.resolve(asker, alert_id, await _resolution(request))
+        attempt = await answers.asking.attempt(request, asker)
+        return await answers.reviews.resolve(asker, alert_id, await _resolution(request), attempt)
 
     return router
+
+
+def install(app: FastAPI, answers: Answers) -> None:
+    """Answer what is malformed as malformed only to who is let in; to others it is a 401."""
+
+    async def render(request: Request, error: Exception) -> Response:
+        await answers.asking.signed_in(await answers.tokens.claims(request, answers.now()))
+        return problem_response(as_problem(error), request.scope["casewarden.request_id"])
+
+    for kind in (Malformed, RequestValidationError):
+        app.add_exception_handler(kind, render)
 
 
 async def _resolution(request: Request) -> models.Resolution:

@@ -7,16 +7,15 @@ from datetime import timedelta
 from fastapi import FastAPI
 
 from services.audit.alerts import Alerts
-from services.audit.api import Answers, routes
+from services.audit.api import Answers, install, routes
 from services.audit.asking import Asking
-from services.audit.detecting import Detection, forget_other_rules
+from services.audit.detecting import follower, forget_other_rules
 from services.audit.events import UNAUTHENTICATED, WholeLog
 from services.audit.origins import Places
 from services.audit.queries import EventQueries
 from services.audit.raising import Raising
 from services.audit.reviews import Reviews
 from services.audit.sessions import SessionQueries
-from services.audit.signals import Signals
 from services.audit.views import EventIndex, Sessions
 from services.authz import engine
 from services.authz.access import AccessTokens
@@ -27,10 +26,9 @@ from services.kernel.documents import document
 from services.kernel.events import EventType, Service
 from services.kernel.http import install_errors
 from services.kernel.metrics import metrics_route
-from services.kernel.projection import Projection, Projector
+from services.kernel.projection import Projector
 from services.kernel.refusals import RefusalWindows
 from services.kernel.runtime import Installation, Runtime, open_runtime
-from services.kernel.sealing import KeyStore
 from services.kernel.settings import Settings
 
 
@@ -40,19 +38,22 @@ class Audit:
 
     app: FastAPI
     runtime: Runtime
+    #: folds ``audit.detection`` alone
+    detection: Projector
     raising: Raising
     refusals: RefusalWindows
     budget: RefusalBudget
 
     @property
     def projectors(self) -> tuple[Projector, ...]:
-        """Everything it folds."""
-        return (self.runtime.projector,)
+        """What questions are asked of, and detection, which no question waits for."""
+        return (self.runtime.projector, self.detection)
 
     async def start(self) -> None:
         """Begin to follow the log and to raise alerts; call it before serving."""
         await forget_other_rules(self.runtime.pool)
         self.runtime.start()
+        self.detection.start()
         self.refusals.start()
         self.raising.start()
 
@@ -60,6 +61,7 @@ class Audit:
         """Append what was accepted, then stop."""
         await self.raising.stop()
         await self.refusals.stop()
+        await self.detection.stop()
         await self.runtime.stop()
 
 
@@ -71,15 +73,16 @@ async def build(
     ``vocabulary`` are the event types of every service of the installation: audit folds the whole
     log, knows no other service's modules, and stops at a type that nobody told it of.
     """
-    detection_secret = installation.secret("detection")
-
-    def projections(keys: KeyStore) -> Sequence[Projection]:
-        places = Places(keys)
-        detection = Detection(places, Signals(places, detection_secret))
-        return (Directory("audit"), EventIndex(), Sessions(), detection, Alerts())
-
     runtime = await open_runtime(
-        installation, Service.AUDIT, WholeLog(vocabulary), projections, observations=True
+        installation,
+        Service.AUDIT,
+        WholeLog(vocabulary),
+        lambda _keys: [Directory("audit"), EventIndex(), Sessions(), Alerts()],
+        observations=True,
+        projectors=2,
+    )
+    detection = follower(
+        runtime.projector_pool, runtime.keys, installation.secret("detection"), vocabulary
     )
     refusals = RefusalWindows(runtime.log, runtime.origins, runtime.effects)
     budget = RefusalBudget()
@@ -87,9 +90,11 @@ async def build(
     install_errors(app)
     document(app)
     refusals.count_unauthenticated(app, UNAUTHENTICATED)
-    app.include_router(routes(_answers(runtime, settings, budget)))
+    answers = _answers(runtime, settings, budget)
+    install(app, answers)
+    app.include_router(routes(answers))
     app.router.routes.append(metrics_route())
-    return Audit(app, runtime, Raising(runtime), refusals, budget)
+    return Audit(app, runtime, detection, Raising(runtime), refusals, budget)
 
 
 def _answers(runtime: Runtime, settings: Settings, budget: RefusalBudget) -> Answers:
@@ -100,6 +105,7 @@ def _answers(runtime: Runtime, settings: Settings, budget: RefusalBudget) -> Ans
     idle = timedelta(seconds=settings.session_idle_seconds)
     return Answers(
         tokens=AccessTokens(runtime.pool, "audit"),
+        asking=asking,
         now=runtime.effects.now,
         events=events,
         sessions=SessionQueries(runtime.pool, asking, places, cursors, runtime.effects, idle=idle),

@@ -12,6 +12,7 @@ from typing import Final, Generic, TypeVar
 from uuid import UUID
 
 import msgspec
+from starlette.requests import Request
 
 from services.audit import events as e
 from services.audit.grounds import (
@@ -22,11 +23,13 @@ from services.audit.grounds import (
     scope_for,
     standing_of,
 )
+from services.authz.access import Claims
 from services.authz.engine import Policy
 from services.kernel.budgets import RefusalBudget
-from services.kernel.errors import Forbidden, NotFound, Problem
+from services.kernel.errors import Conflict, Forbidden, NotFound, Problem
 from services.kernel.events import Actor, Event, ObjectRef, Outcome
 from services.kernel.handling import Draft
+from services.kernel.idempotency import Attempt, Idempotency, Made
 from services.kernel.log import Group
 from services.kernel.runtime import Runtime
 
@@ -61,6 +64,7 @@ class Asking:
         self._runtime = runtime
         self._policy = policy
         self._budget = budget
+        self._idempotency = Idempotency(runtime)
 
     async def ask(
         self, asker: Asker, subject: Subject, find: Callable[[Scope], Awaitable[Found[T] | None]]
@@ -87,19 +91,49 @@ class Asking:
 
         A refusal is counted against the asker's budget; when that is spent nothing is appended.
         """
+        return await self._counted(asker, lambda: self._runtime.handling.run(decide))
+
+    async def once(
+        self,
+        asker: Asker,
+        attempt: Attempt | None,
+        first: Callable[[], Awaitable[Draft[T]]],
+        repeat: Callable[[], Awaitable[Draft[T]]],
+    ) -> T:
+        """Run ``first`` as :meth:`run` does, or ``repeat`` where ``attempt`` was done before."""
+
+        async def again(_: Made) -> Draft[T]:
+            return await repeat()
+
+        return await self._counted(asker, lambda: self._idempotency.run(attempt, first, again))
+
+    async def _counted(self, asker: Asker, answer: Callable[[], Awaitable[T]]) -> T:
+        """Catch up, then answer; every refusal that was recorded is counted."""
         now = self._runtime.effects.now()
         self._budget.check(asker.who, now)
-        projector = self._runtime.projector
-        await projector.reached(await projector.head())
+        await self._catch_up()
         try:
-            return await self._runtime.handling.run(decide)
-        except (NotFound, Forbidden):
+            return await answer()
+        except (NotFound, Forbidden, Conflict):
             self._budget.spend(asker.who, now)
             raise
 
+    async def attempt(self, request: Request, asker: Asker) -> Attempt | None:
+        """Return the attempt under an ``Idempotency-Key``; raise :class:`Malformed` for no key."""
+        return await self._idempotency.attempt(request, asker.who)
+
+    async def signed_in(self, claims: Claims) -> None:
+        """Raise :class:`Unauthenticated` when whoever the token names is not let in any more."""
+        await self._catch_up()
+        await standing_of(self._runtime.pool, claims, self._runtime.effects.now())
+
+    async def _catch_up(self) -> None:
+        projector = self._runtime.projector
+        await projector.reached(await projector.head())
+
     async def standing(self, asker: Asker) -> Standing | ClientStanding:
         """Load who asks; raise :class:`Unauthenticated` when their session is over."""
-        return await standing_of(self._runtime.pool, asker, self._runtime.effects.now())
+        return await standing_of(self._runtime.pool, asker.claims, self._runtime.effects.now())
 
     def scope(self, standing: Standing | ClientStanding, action: str, kind: str) -> Scope | None:
         """Return how far an action on a kind of object reaches for them."""

@@ -1,9 +1,12 @@
 """The projection ``audit.detection``: signals folded by the rules, and what they found.
 
-The rules' memory is kept beside the position it belongs to and cached between batches; the hours
-of organisations are folded here as well, so that findings depend on the order of the log alone
-and a rebuild finds the same. A finding is only stored: appending is for whoever reads
-``audit.finding`` (:mod:`services.audit.raising`), never for a fold.
+The rules' memory (:mod:`services.audit.memory`) is cached between batches; the hours of
+organisations are folded here as well, so that findings depend on the order of the log alone and a
+rebuild finds the same. A finding is only stored: appending is for whoever reads ``audit.finding``
+(:mod:`services.audit.raising`), never for a fold.
+
+Detection has a :class:`Projector` of its own: it may begin anew, and fold the whole log again,
+while questions are answered.
 """
 
 from collections.abc import Iterable, Sequence
@@ -16,13 +19,15 @@ import msgspec
 from services.audit.detection import rules
 from services.audit.detection.calendar import Hours
 from services.audit.detection.signals import Finding
+from services.audit.events import WholeLog
+from services.audit.memory import TABLE, Memory, is_of_other_rules, recall
 from services.audit.origins import Places
 from services.audit.signals import Signals, hours_of, organisation_of
 from services.authz import events as authz
-from services.kernel.events import Recorded, UnknownEvent
-from services.kernel.projection import Connection
+from services.kernel.events import EventType, Recorded
+from services.kernel.projection import Connection, Projector
+from services.kernel.sealing import KeyStore
 
-_STATES: Final = "rules"
 _WATCHED: Final = rules.TYPES | {authz.ORGANISATION_REGISTERED}
 _finding = msgspec.json.Encoder()
 
@@ -31,72 +36,46 @@ class Detection:
     """The projection ``audit.detection``."""
 
     name = "audit.detection"
-    tables: Sequence[str] = ("audit.detection_state", "audit.detection_hours", "audit.finding")
+    tables: Sequence[str] = (TABLE, "audit.detection_hours", "audit.finding")
 
     def __init__(self, places: Places, signals: Signals) -> None:
         self._places = places
         self._signals = signals
-        self._memory: tuple[int, rules.States] | None = None
+        self._memory: Memory | None = None
 
     async def fold(self, connection: Connection, batch: Sequence[Recorded]) -> None:
         """Fold the logins and organisations of ``batch``; everything else costs a comparison."""
         watched = [r for r in batch if r.event.type in _WATCHED]
         if not watched:
             return
-        states, found = await self._states(connection), list[tuple[int, Finding]]()
+        memory, found = await self._recall(connection), list[tuple[int, Finding]]()
         hours = await _hours(connection, watched)
         await self._places.load(r.event for r in watched)
         for recorded in watched:
             if recorded.event.type == authz.ORGANISATION_REGISTERED:
                 await _learn(connection, recorded, hours)
                 continue
-            signal = self._signals.of(recorded, hours)
-            states, findings = rules.fold_all(states, signal)
+            findings = memory.fold(self._signals.of(recorded, hours))
             found += [(recorded.position, finding) for finding in findings]
-        await self._store(connection, watched[-1].position, states, found)
+        await memory.store(connection)
+        await _keep(connection, found)
+        self._memory = memory
 
-    async def _states(self, connection: Connection) -> rules.States:
-        """Return the memory as of the stored position; a cache that is not of it is dropped."""
-        memory, self._memory = self._memory, None
-        stored = await connection.fetchval(
-            "select position from audit.detection_state where name = $1", _STATES
-        )
-        if stored is None:
-            return rules.initial()
-        if memory is not None and memory[0] == stored:
-            return memory[1]
-        data = await connection.fetchval(
-            "select state from audit.detection_state where name = $1", _STATES
-        )
-        try:
-            return rules.decode(data)
-        except rules.StateError as error:
-            raise UnknownEvent(str(error)) from error
+    async def _recall(self, connection: Connection) -> Memory:
+        """Take the memory out of the cache: a fold that fails leaves none there."""
+        cached, self._memory = self._memory, None
+        return await recall(connection, cached)
 
-    async def _store(
-        self,
-        connection: Connection,
-        position: int,
-        states: rules.States,
-        found: Sequence[tuple[int, Finding]],
-    ) -> None:
+
+async def _keep(connection: Connection, found: Iterable[tuple[int, Finding]]) -> None:
+    for at, finding in found:
         await connection.execute(
-            "insert into audit.detection_state (name, position, state) values ($1, $2, $3)"
-            " on conflict (name) do update set position = excluded.position,"
-            " state = excluded.state",
-            _STATES,
-            position,
-            rules.encode(states),
+            "insert into audit.finding (key, ordinal, position, finding) select $1,"
+            " coalesce(max(ordinal), 0) + 1, $2, $3 from audit.finding where key = $1",
+            finding.key,
+            at,
+            _finding.encode(finding),
         )
-        for at, finding in found:
-            await connection.execute(
-                "insert into audit.finding (key, ordinal, position, finding) select $1,"
-                " coalesce(max(ordinal), 0) + 1, $2, $3 from audit.finding where key = $1",
-                finding.key,
-                at,
-                _finding.encode(finding),
-            )
-        self._memory = (position, states)
 
 
 async def _hours(connection: Connection, watched: Iterable[Recorded]) -> dict[UUID, Hours | None]:
@@ -126,6 +105,15 @@ async def _learn(
     hours[data.organisation_id] = hours_of(*terms)
 
 
+def follower(
+    pool: asyncpg.Pool, keys: KeyStore, secret: bytes, vocabulary: Sequence[EventType]
+) -> Projector:
+    """Return the projector that keeps detection up to date; whoever has it starts it."""
+    places = Places(keys)
+    detection = Detection(places, Signals(places, secret))
+    return Projector(pool, "audit", WholeLog(vocabulary), [detection], observations=True)
+
+
 async def forget_other_rules(pool: asyncpg.Pool) -> None:
     """Begin detection anew from position 0 when its memory is of other rules than these.
 
@@ -136,21 +124,10 @@ async def forget_other_rules(pool: asyncpg.Pool) -> None:
         await connection.execute(
             "select from audit.projection where name = $1 for update", Detection.name
         )
-        data = await connection.fetchval(
-            "select state from audit.detection_state where name = $1", _STATES
-        )
-        if data is None or _readable(data):
+        if not await is_of_other_rules(connection):
             return
         for table in Detection.tables:
             await connection.execute(f"delete from {table}")
         await connection.execute(
             "update audit.projection set position = -1 where name = $1", Detection.name
         )
-
-
-def _readable(data: bytes) -> bool:
-    try:
-        rules.decode(data)
-    except rules.StateError:
-        return False
-    return True

@@ -84,13 +84,16 @@ ALERT_RAISED: Final = "audit.alert_raised"
 ALERT_UPDATED: Final = "audit.alert_updated"
 ALERT_RESOLVED: Final = "audit.alert_resolved"
 
+#: what the names of audit's streams begin with
+STREAMS: Final = ("alert",)
+
 TYPES: Final = (
     EventType(READ, Service.AUDIT, Kind.OBSERVATION, "audit log read"),
     EventType(REFUSED, Service.AUDIT, Kind.OBSERVATION, "refused"),
     EventType(UNAUTHENTICATED, Service.AUDIT, Kind.OBSERVATION, "unauthenticated requests"),
-    EventType(ALERT_RAISED, Service.AUDIT, Kind.FACT, "alert raised"),
-    EventType(ALERT_UPDATED, Service.AUDIT, Kind.FACT, "alert updated"),
-    EventType(ALERT_RESOLVED, Service.AUDIT, Kind.FACT, "alert resolved"),
+    EventType(ALERT_RAISED, Service.AUDIT, Kind.FACT, "alert raised", streams=STREAMS),
+    EventType(ALERT_UPDATED, Service.AUDIT, Kind.FACT, "alert updated", streams=STREAMS),
+    EventType(ALERT_RESOLVED, Service.AUDIT, Kind.FACT, "alert resolved", streams=STREAMS),
 )
 
 

@@ -137,12 +137,13 @@ class Scope:
         return self.holds(event.actor.organisation_id, event.organisation_id)
 
 
-async def standing_of(pool: asyncpg.Pool, asker: Asker, now: datetime) -> Standing | ClientStanding:
+async def standing_of(
+    pool: asyncpg.Pool, claims: Claims, now: datetime
+) -> Standing | ClientStanding:
     """Load who asks, with the position that is true at.
 
     Raises :class:`Unauthenticated` when the session is over, or the client is not registered.
     """
-    claims = asker.claims
     if claims.client_id is not None:
         return await _client(pool, claims, claims.client_id)
     if claims.person_id is None or claims.session_id is None:

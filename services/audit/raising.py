@@ -1,9 +1,9 @@
 """Raises alerts: takes what detection found to the log, apart from any fold.
 
-Which findings are not in an alert yet is a question to two projections, so nothing has to be
-marked as done. However often a finding is offered (after a restart, by several processes, after a
-rebuild), it lands once: the alert's id comes from the finding's key, the stream takes each version
-once, and a once-key stands for each finding.
+``audit.finding`` is an outbox: a finding is marked as told once its alert, as folded, holds it, and
+only what is not marked is looked at. Nothing rests on the mark: however often a finding is offered
+(after a restart, by several processes, after a rebuild), it lands once: the alert's id comes from
+the finding's key, the stream takes each version once, and a once-key stands for each finding.
 """
 
 import asyncio
@@ -12,14 +12,13 @@ import hashlib
 from typing import Final
 
 import msgspec
-import structlog
 
 from services.audit import events as e
 from services.audit.alerts import Alert, decode_alert
 from services.audit.detection import rules
 from services.audit.detection.signals import Finding
 from services.kernel import telemetry
-from services.kernel.database import CONNECTION_ERRORS
+from services.kernel.background import every
 from services.kernel.errors import Unavailable
 from services.kernel.events import Actor, Event, ObjectRef
 from services.kernel.log import Group, Refused
@@ -30,13 +29,17 @@ _AT_ONCE: Final = 50
 _PENDING: Final = (
     "select distinct on (f.key) f.ordinal, f.finding, a.state from audit.finding f"
     " left join audit.alert a on a.key = f.key"
-    " where a.key is null or f.ordinal > a.told"
-    " order by f.key, f.ordinal desc limit $1"
+    " where not f.told order by f.key, f.ordinal desc limit $1"
+)
+_MARK: Final = (
+    "with landed as (select f.key, f.ordinal from audit.finding f join audit.alert a using (key)"
+    " where not f.told and f.ordinal <= a.told for update of f skip locked)"
+    " update audit.finding f set told = true from landed"
+    " where f.key = landed.key and f.ordinal = landed.ordinal"
 )
 #: who raises alerts, as their events name them
 DETECTION: Final = Actor(client_id="detection")
 _finding = msgspec.json.Decoder(Finding)
-_logger = structlog.get_logger(__name__)
 
 
 class Raising:
@@ -48,7 +51,8 @@ class Raising:
 
     def start(self) -> None:
         """Begin to raise."""
-        self._task = asyncio.create_task(self._run(), name="raise-alerts")
+        work = every(_EVERY_S, self._turn, "audit alerts", at_once=True)
+        self._task = asyncio.create_task(work, name="raise-alerts")
 
     async def stop(self) -> None:
         """Stop; what is pending is raised at the next start."""
@@ -56,20 +60,16 @@ class Raising:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
 
-    async def _run(self) -> None:
-        while True:
-            try:
-                await self.raise_pending()
-                await self._count_open()
-            except (Unavailable, *CONNECTION_ERRORS) as error:
-                _logger.warning("alerts_waiting", error=type(error).__name__)
-            await asyncio.sleep(_EVERY_S)
+    async def _turn(self) -> None:
+        await self.raise_pending()
+        await self._count_open()
 
     async def raise_pending(self) -> int:
         """Append what is found and not yet told; return how many alerts were raised or updated.
 
         Raises :class:`Unavailable` when the log cannot be written.
         """
+        await self._runtime.pool.execute(_MARK)
         rows = await self._runtime.pool.fetch(_PENDING, _AT_ONCE)
         told = 0
         for row in rows:

@@ -21,6 +21,7 @@ from services.kernel.cursors import Cursors
 from services.kernel.errors import Conflict, Forbidden, NotFound, Problem
 from services.kernel.events import ObjectRef
 from services.kernel.handling import Draft
+from services.kernel.idempotency import Attempt
 from services.kernel.sealing import Compartment, KeyRef, KeyStore, SealBroken
 
 
@@ -94,9 +95,16 @@ class Reviews:
         return await self._asking.ask(asker, _one(alert_id, "read"), find)
 
     async def resolve(
-        self, asker: Asker, alert_id: UUID, resolution: models.Resolution
+        self,
+        asker: Asker,
+        alert_id: UUID,
+        resolution: models.Resolution,
+        attempt: Attempt | None = None,
     ) -> models.Alert:
-        """Judge an alert; raise :class:`Conflict` when that was done already."""
+        """Judge an alert; raise :class:`Conflict` when that was done already.
+
+        Whoever repeats an ``attempt`` that did it reads the alert as it is by then.
+        """
 
         async def decide() -> Draft[models.Alert]:
             asking = self._asking
@@ -108,7 +116,19 @@ class Reviews:
                 return await asking.refusal(asker, standing, seen, subject, problem or NotFound())
             return await self._judge(asker, standing, may, alert, resolution)
 
-        return await self._asking.run(asker, decide)
+        return await self._asking.once(asker, attempt, decide, lambda: self._again(asker, alert_id))
+
+    async def _again(self, asker: Asker, alert_id: UUID) -> Draft[models.Alert]:
+        asking, subject = self._asking, _one(alert_id, "read")
+        standing = await asking.standing(asker)
+        scope = asking.scope(standing, "read", "alert")
+        alert = await self._load(alert_id, scope) if scope else None
+        if alert is None:
+            return await asking.refusal(asker, standing, scope, subject, NotFound())
+        shown = {"alerts": [str(alert_id)]}
+        event = await asking.event(asker, standing, scope, subject, shown=shown)
+        draft: Draft[models.Alert] = asking.draft(standing, event, await self._shown(alert))
+        return draft
 
     async def _judge(
         self,

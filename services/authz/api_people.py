@@ -1,7 +1,7 @@
-"""Routes about people: registered, corrected, granted, suspended. Parse, one call, answer."""
+"""Routes about people: registered, corrected, granted. Parse, one call, answer."""
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Request, Response
@@ -11,13 +11,14 @@ from services.authz.api_me import Correction
 from services.authz.desk import Desk
 from services.authz.events import Profile, Role
 from services.authz.grants import Decide, Grant, Granted, Grants
+from services.authz.invitations import Invitation
 from services.authz.me import Change
 from services.authz.people import People, Register
 from services.authz.profiles import Profiles
 from services.authz.staff_views import AssignmentView, PersonView, Staff, version_of
 from services.authz.visits import Gate, Visiting, authenticated
 from services.kernel.etags import not_modified
-from services.kernel.texts import Body, Line, Moment, Prose
+from services.kernel.texts import Body, Line, Moment
 
 Email = Annotated[Line, StringConstraints(pattern=r"^[^@\s]+@[^@\s]+$")]
 
@@ -53,17 +54,16 @@ class NewAccessDecision(Body):
     action: Literal["grant", "revoke"] = "grant"
 
 
-class Suspension(Body):
-    """Why somebody is shut out."""
-
-    reason: Prose
-
-
 class InvitationOut(BaseModel):
     """A one-time invitation; shown to who registers, kept by nobody."""
 
     token: str
     expires_at: datetime
+
+    @classmethod
+    def of(cls, made: Invitation) -> Self:
+        """Show an invitation."""
+        return cls(token=made.token, expires_at=made.expires_at)
 
 
 class RegisteredOut(BaseModel):
@@ -115,13 +115,6 @@ class DecisionOut(BaseModel):
     action: str
 
 
-class StandingOut(BaseModel):
-    """Whether somebody is shut out."""
-
-    id: UUID
-    suspended: bool
-
-
 def people_router(gate: Gate, desk: Desk) -> APIRouter:
     """Return the routes under ``/v1/people``, and of access decisions."""
     router = APIRouter(prefix="/v1", route_class=authenticated(gate))
@@ -134,9 +127,10 @@ def people_router(gate: Gate, desk: Desk) -> APIRouter:
         attempt = await attempt_of(request, visit.person_id)
         command = Register(body.username, _profile(body), body.organisation_id)
         made = await people.register(visit, attempt, command)
-        invitation = InvitationOut(token=made.invitation, expires_at=made.expires_at)
         return RegisteredOut(
-            id=made.person_id, organisation_id=made.organisation_id, invitation=invitation
+            id=made.person_id,
+            organisation_id=made.organisation_id,
+            invitation=InvitationOut.of(made.invitation),
         )
 
     @router.get("/people/{person_id}", response_model=PersonOut)
@@ -196,20 +190,6 @@ def people_router(gate: Gate, desk: Desk) -> APIRouter:
         fields = body.model_dump(exclude={"action"})
         made = await grants.decide(visit, attempt, Decide(**fields, change=body.action))
         return DecisionOut(id=made, **fields, action=body.action)
-
-    @router.post("/people/{person_id}/suspend")
-    async def suspend_person(
-        visit: Visiting, request: Request, person_id: UUID, body: Suspension
-    ) -> StandingOut:
-        attempt = await attempt_of(request, visit.person_id)
-        done = await people.suspend(visit, attempt, person_id, body.reason)
-        return StandingOut(id=done, suspended=True)
-
-    @router.post("/people/{person_id}/reinstate")
-    async def reinstate_person(visit: Visiting, request: Request, person_id: UUID) -> StandingOut:
-        attempt = await attempt_of(request, visit.person_id)
-        done = await people.reinstate(visit, attempt, person_id)
-        return StandingOut(id=done, suspended=False)
 
     return router
 

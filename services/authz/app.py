@@ -5,11 +5,9 @@ it calls :meth:`Authz.start` and :meth:`Authz.stop`.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Final
 
-import structlog
 from fastapi import FastAPI
 
 from services.authz import engine
@@ -17,6 +15,7 @@ from services.authz import events as e
 from services.authz.access import AccessTokens
 from services.authz.activity import follower
 from services.authz.administration import Administration
+from services.authz.api_containment import containment_router
 from services.authz.api_login import client_router, login_router, render_oauth
 from services.authz.api_me import me_router
 from services.authz.api_organisations import organisation_router
@@ -39,9 +38,8 @@ from services.authz.throttle import Throttle
 from services.authz.tokens import Tokens
 from services.authz.usernames import Usernames
 from services.authz.visits import Gate
-from services.kernel.database import CONNECTION_ERRORS
+from services.kernel.background import every
 from services.kernel.documents import document
-from services.kernel.errors import Problem
 from services.kernel.events import Registry, Service
 from services.kernel.http import install_errors
 from services.kernel.metrics import metrics_route
@@ -50,11 +48,8 @@ from services.kernel.refusals import RefusalWindows
 from services.kernel.runtime import Installation, Runtime, open_runtime
 from services.kernel.settings import Settings
 
-#: two of them listen: for the facts, and for the whole log
-_POOL: Final = 10
 _SWEEP_S: Final = 15.0
 _HOUSEKEEPING_S: Final = 600.0
-_logger = structlog.get_logger(__name__)
 
 
 class Authz:
@@ -79,7 +74,7 @@ class Authz:
         self.access = AccessTokens(runtime.pool, "authz")
         self.gate = Gate(runtime, self.access)
         #: follows the whole log, for ``authz.activity`` alone
-        self.follower = follower(runtime.pool)
+        self.follower = follower(runtime.projector_pool)
         self.app = self._application(effort.floor_s)
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -134,6 +129,7 @@ class Authz:
         administration = Desk(self.runtime, self.policy, self.recorder, self.limits)
         app.include_router(organisation_router(self.gate, administration))
         app.include_router(people_router(self.gate, administration))
+        app.include_router(containment_router(self.gate, administration))
         app.router.routes.append(metrics_route())
         return app
 
@@ -149,8 +145,8 @@ class Authz:
         await self.signing_keys.ensure()
         self.windows.start()
         self._tasks = [
-            asyncio.create_task(_every(_SWEEP_S, self.sessions.sweep), name="sessions"),
-            asyncio.create_task(_every(_HOUSEKEEPING_S, self._housekeeping), name="housekeeping"),
+            asyncio.create_task(every(_SWEEP_S, self.sessions.sweep, "authz sessions")),
+            asyncio.create_task(every(_HOUSEKEEPING_S, self._housekeeping, "authz housekeeping")),
         ]
 
     async def stop(self) -> None:
@@ -176,16 +172,6 @@ async def build(installation: Installation, settings: Settings, effort: Effort =
         Service.AUTHZ,
         Registry(e.TYPES),
         lambda _keys: [Directory("authz"), LoginView(), Administration()],
-        pool_size=_POOL,
+        projectors=2,
     )
     return Authz(runtime, settings, effort)
-
-
-async def _every(seconds: float, work: Callable[[], Awaitable[object]]) -> None:
-    """Do ``work`` again and again; what fails for now is tried again later."""
-    while True:
-        await asyncio.sleep(seconds)
-        try:
-            await work()
-        except (Problem, *CONNECTION_ERRORS) as error:
-            _logger.warning("background_work_failed", error=type(error).__name__)

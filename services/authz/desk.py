@@ -18,7 +18,7 @@ from services.authz import events as e
 from services.authz.directory import Organisation, Person
 from services.authz.engine import Policy
 from services.authz.recording import Recorder
-from services.authz.relations import REFUSED, Decision, Standing
+from services.authz.relations import Decision, Standing
 from services.authz.sessions import Limits
 from services.authz.snapshot import Snapshot, snapshot
 from services.authz.visits import Visit
@@ -63,30 +63,34 @@ class Hearing:
         self.guards.append(e.person_key(person_id))
         return await self.facts.person(person_id)
 
+    async def nearest(self, person_id: UUID) -> Person:
+        """Load and guard a person; somebody else when missing, to be judged and not shown."""
+        self.guards.append(e.person_key(person_id))
+        return await self.facts.nearest(person_id)
+
     async def sees_organisation(self, organisation_id: UUID) -> Organisation | None:
-        """Return an organisation that the caller belongs to, or sees as an administrator."""
+        """Return an organisation that the caller belongs to, or sees as an administrator.
+
+        Judged by its id, so that a missing one and a hidden one take the same path.
+        """
         organisation = await self.organisation(organisation_id)
-        if organisation is None:
-            return None
-        towards = self.standing.towards((organisation.id,))
+        towards = self.standing.towards((organisation_id,))
         return organisation if self.standing.may("read", "organisation", towards).allowed else None
 
     async def knows(self, person_id: UUID) -> Person | None:
         """Return a person the caller knows of: themselves, or staff, at any time, of theirs.
 
         Also who was registered for an organisation whose staff the caller sees. Everybody else is
-        as unknown as somebody who does not exist.
+        as unknown as somebody who does not exist, and is as long in being refused.
         """
-        person = await self.person(person_id)
-        if person is None or person.id == self.visit.person_id:
-            return person
+        person = await self.nearest(person_id)
         places = {a.organisation_id for a in person.assignments}
-        home = await self.facts.home(person.id)
+        home = self.facts.home(person.id)
         towards = self.standing.towards(places | ({home} if home else set()))
-        for object_ in ("staff", "person"):
-            if self.standing.may("read", object_, towards).allowed:
-                return person
-        return None
+        known = person.id == self.visit.person_id or any(
+            self.standing.may("read", object_, towards).allowed for object_ in ("staff", "person")
+        )
+        return person if known and person.id == person_id else None
 
     def actor(self, decision: Decision) -> Actor:
         """Return who acts: for the organisation of the assignment the decision rests on."""
@@ -143,9 +147,15 @@ class Hearing:
         return Draft(group, reply, made or {})
 
     async def refuse(self, problem: Problem) -> Draft[Any]:
-        """Return the draft of a refusal: recorded before it is told, missing or hidden alike."""
+        """Return the draft of a refusal: recorded before it is told, missing or hidden alike.
+
+        No assignment allowed it; it is recorded for the organisation of the caller's first one, so
+        that those who watch over that organisation see it (SG-8).
+        """
         self.once.clear()
-        event = await self.event(e.REFUSED, REFUSED, data={"code": problem.code})
+        held = self.facts.caller.assignments
+        refused = Decision(allowed=False, organisation_id=held[0].organisation_id if held else None)
+        event = await self.event(e.REFUSED, refused, data={"code": problem.code})
         return self.draft([event], problem)
 
     async def disclose(

@@ -5,13 +5,10 @@ sealed, beside the projections. Confirming sets all of it together, uses the inv
 good, and ends every session the person had. The same path serves a forced reset (SG-21).
 """
 
-import base64
 from collections.abc import Sequence
-from datetime import datetime, timedelta
 from functools import partial
 from http import HTTPStatus
 from typing import NamedTuple
-from uuid import UUID
 
 import msgspec
 
@@ -26,16 +23,12 @@ from services.authz.recording import Recorder, data_of, person_object
 from services.authz.sessions import Limits, endings
 from services.authz.throttle import Admission
 from services.authz.tokens import digest
-from services.kernel.effects import Effects
 from services.kernel.errors import Problem
 from services.kernel.events import Actor, Event
 from services.kernel.handling import Draft
 from services.kernel.http import Call
 from services.kernel.log import Duplicate, Group
 from services.kernel.runtime import Runtime
-
-INVITATION_LIFE = timedelta(days=7)
-_INVITATION_BYTES = 32
 
 
 class BadInvitation(Problem):
@@ -57,21 +50,6 @@ class Enrolling(NamedTuple):
 
     totp_secret: str
     otpauth_uri: str
-
-
-def new_invitation(effects: Effects) -> str:
-    """Return a fresh invitation: 256 random bits, to be given to the person alone."""
-    return base64.urlsafe_b64encode(effects.token(_INVITATION_BYTES)).decode().rstrip("=")
-
-
-def invitation_payload(person_id: UUID, invitation: str, now: datetime) -> e.InvitationIssued:
-    """Return the payload of the fact that ``invitation`` was issued; it holds a digest only.
-
-    The fact belongs to the person's stream, touches their key, and replaces earlier invitations.
-    """
-    return e.InvitationIssued(
-        person_id=person_id, token_digest=digest(invitation), expires_at=now + INVITATION_LIFE
-    )
 
 
 class Enrolment:

@@ -246,9 +246,13 @@ class InvitationIssued(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CredentialsReset(msgspec.Struct, frozen=True, kw_only=True):
-    """Password and second factor no longer let the person in: a containment act (SG-21)."""
+    """Password and second factor no longer let the person in: a containment act (SG-21).
+
+    ``reason`` is sealed under the person's ``staff`` key.
+    """
 
     person_id: UUID
+    reason: str | None = None
 
 
 class ClientRegistered(msgspec.Struct, frozen=True, kw_only=True):
@@ -325,8 +329,12 @@ READ: Final = "authz.read"
 REFUSED: Final = "authz.refused"
 
 
+#: what the names of authz's streams begin with
+STREAMS: Final = ("person", "organisation", "session", "signing-keys", "client", "decision")
+
+
 def _fact(name: str, title: str) -> EventType:
-    return EventType(name, Service.AUTHZ, Kind.FACT, title)
+    return EventType(name, Service.AUTHZ, Kind.FACT, title, streams=STREAMS)
 
 
 def _observation(name: str, title: str) -> EventType:

@@ -164,7 +164,8 @@ class Grants:
         async def decide(hearing: Hearing) -> Draft[None]:
             person = await hearing.knows(person_id)
             held = _find(person, assignment_id)
-            place = None if held is None else await hearing.organisation(held.organisation_id)
+            # An assignment that is not there and one elsewhere are as long in being refused.
+            place = await hearing.organisation(held.organisation_id if held else assignment_id)
             if person is None or held is None or place is None:
                 return await hearing.refuse(NotFound())
             if over(held, hearing.facts.now) or not _sees(hearing, person, place):

@@ -5,13 +5,8 @@ A person is the stream ``person:<id>``. Registering seals the profile (``staff``
 refuses every later answer in every process, and ends their sessions (SG-3).
 """
 
-import base64
-import hmac
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from hashlib import sha256
-from typing import Final
 from uuid import UUID
 
 import msgspec
@@ -19,11 +14,11 @@ import msgspec
 from services.authz import events as e
 from services.authz.desk import Asked, Desk, Hearing
 from services.authz.directory import Organisation, Person
+from services.authz.invitations import Invitation, Invitations
 from services.authz.recording import data_of, person_object
 from services.authz.relations import LEAD, Decision
 from services.authz.sessions import endings
 from services.authz.staff_views import over
-from services.authz.tokens import digest
 from services.authz.usernames import Usernames, username_once
 from services.authz.visits import Visit
 from services.kernel.errors import Conflict, Forbidden, NotFound
@@ -31,8 +26,6 @@ from services.kernel.events import Event
 from services.kernel.handling import Draft
 from services.kernel.idempotency import Attempt, Made
 from services.kernel.sealing import Compartment, KeyRef
-
-INVITATION_LASTS: Final = timedelta(days=7)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +43,7 @@ class Registered:
 
     person_id: UUID
     organisation_id: UUID
-    invitation: str
-    expires_at: datetime
+    invitation: Invitation
 
 
 def person_stream(person_id: UUID) -> str:
@@ -66,7 +58,7 @@ class People:
         self._desk = desk
         installation = desk.runtime.installation
         self._usernames = Usernames(installation.secret("username"))
-        self._invitations = installation.secret("invitation")
+        self._invitations = Invitations(installation.secret("invitation"))
 
     async def register(
         self, visit: Visit, attempt: Attempt | None, command: Register
@@ -97,7 +89,8 @@ class People:
             decision = await _may_register(hearing, organisation)
             if not decision.allowed:
                 return await hearing.refuse(Forbidden())
-            reply = self._reply(made["person"], organisation.id, made["invitation"])
+            invitation = self._invitations.of(made["invitation"])
+            reply = Registered(made["person"], organisation.id, invitation)
             shown = {"person": [str(made["person"])]}
             return await hearing.disclose(decision, reply, shown, (made["person"],))
 
@@ -115,15 +108,12 @@ class People:
         )
         await keys.load([staff, credential], create=True)
         profile = msgspec.json.encode(command.profile).decode()
-        reply = self._reply(new_id, command.organisation_id, invitation_id)
+        invitation = self._invitations.of(invitation_id)
         registered = e.PersonRegistered(
             person_id=new_id,
             profile=keys.seal(staff, event_id, "profile", profile),
             username_digest=self._usernames.digest(command.username),
             username=keys.seal(credential, event_id, "username", command.username),
-        )
-        invited = e.InvitationIssued(
-            person_id=new_id, token_digest=digest(reply.invitation), expires_at=reply.expires_at
         )
         events = [
             await hearing.event(
@@ -138,25 +128,13 @@ class People:
             for version, (type_, id_, data) in enumerate(
                 (
                     (e.PERSON_REGISTERED, event_id, registered),
-                    (e.INVITATION_ISSUED, invitation_id, invited),
+                    (e.INVITATION_ISSUED, invitation_id, invitation.issued_to(new_id)),
                 ),
                 1,
             )
         ]
+        reply = Registered(new_id, command.organisation_id, invitation)
         return hearing.draft(events, reply, {"person": new_id, "invitation": invitation_id})
-
-    def _reply(self, person_id: UUID, organisation_id: UUID, invitation_id: UUID) -> Registered:
-        """Return the answer, the same each time: the token is derived and never kept."""
-        token = hmac.new(self._invitations, invitation_id.bytes, sha256).digest()
-        issued_at = datetime.fromtimestamp(
-            (invitation_id.int >> 80) / 1000, self._desk.runtime.effects.now().tzinfo
-        )
-        return Registered(
-            person_id=person_id,
-            organisation_id=organisation_id,
-            invitation=base64.urlsafe_b64encode(token).decode().rstrip("="),
-            expires_at=issued_at + INVITATION_LASTS,
-        )
 
     async def suspend(
         self, visit: Visit, attempt: Attempt | None, person_id: UUID, reason: str
@@ -168,7 +146,7 @@ class People:
         """
 
         async def decide(hearing: Hearing) -> Draft[UUID]:
-            person, decision = await self._standing(hearing, person_id)
+            person, decision = await standing_over(hearing, person_id, "suspend")
             if person is None:
                 return await hearing.refuse(NotFound())
             if not decision.allowed:
@@ -184,7 +162,7 @@ class People:
         """End a suspension; sessions from before it stay ended."""
 
         async def decide(hearing: Hearing) -> Draft[UUID]:
-            person, decision = await self._standing(hearing, person_id)
+            person, decision = await standing_over(hearing, person_id, "suspend")
             if person is None:
                 return await hearing.refuse(NotFound())
             if not decision.allowed:
@@ -196,18 +174,8 @@ class People:
         asked = Asked("reinstate", person_object(person_id))
         return await self._desk.hear_once(visit, asked, attempt, decide, self._again)
 
-    async def _standing(self, hearing: Hearing, person_id: UUID) -> tuple[Person | None, Decision]:
-        person = await hearing.knows(person_id)
-        if person is None:
-            return None, Decision(allowed=False)
-        places = {a.organisation_id for a in person.assignments if not over(a, hearing.facts.now)}
-        if not places and (home := await hearing.facts.home(person_id)):
-            places = {home}
-        facts = hearing.standing.about(person, places, await hearing.facts.kinds(places))
-        return person, hearing.standing.may("suspend", "person", facts)
-
     async def _again(self, hearing: Hearing, made: Made) -> Draft[UUID]:
-        person, decision = await self._standing(hearing, made["person"])
+        person, decision = await standing_over(hearing, made["person"], "suspend")
         if person is None or not decision.allowed:
             return await hearing.refuse(NotFound() if person is None else Forbidden())
         return await hearing.disclose(decision, person.id, {"person": [str(person.id)]})
@@ -232,6 +200,20 @@ class People:
         event = await next_fact(hearing, decision, person, (e.PERSON_REINSTATED, event_id, data))
         ended = await ended_sessions(self._desk, hearing, decision, person.id, "suspended")
         return hearing.draft([*ended, event], person.id, {"person": person.id})
+
+
+async def standing_over(
+    hearing: Hearing, person_id: UUID, action: str
+) -> tuple[Person | None, Decision]:
+    """Return a person the caller knows of, and whether they may do ``action`` to them."""
+    person = await hearing.knows(person_id)
+    if person is None:
+        return None, Decision(allowed=False)
+    places = {a.organisation_id for a in person.assignments if not over(a, hearing.facts.now)}
+    if not places and (home := hearing.facts.home(person_id)):
+        places = {home}
+    facts = hearing.standing.about(person, places, await hearing.facts.kinds(places))
+    return person, hearing.standing.may(action, "person", facts)
 
 
 async def next_fact(

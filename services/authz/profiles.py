@@ -50,11 +50,11 @@ class Profiles:
         """
 
         async def decide(hearing: Hearing) -> Draft[PersonView]:
-            person = await hearing.person(person_id)
-            seen, view = (None, None) if person is None else await self._staff.view(hearing, person)
-            if person is None or seen is None or view is None:
+            person, _ = await self._staff.judged(hearing, person_id)
+            if person is None:
                 return await hearing.refuse(NotFound())
-            decision = _may_correct(hearing, person, await places_of(hearing, person))
+            view = await self._staff.view(hearing, person)
+            decision = _may_correct(hearing, person, places_of(hearing, person))
             if not decision.allowed:
                 return await hearing.refuse(Forbidden())
             try:

@@ -86,12 +86,12 @@ def shown_of(view: PersonView) -> dict[str, list[str]]:
     return {"profile": [str(view.id)], "assignment": assignments}
 
 
-async def places_of(hearing: Hearing, person: Person) -> set[UUID]:
+def places_of(hearing: Hearing, person: Person) -> set[UUID]:
     """Return where somebody works or is to; if they never did, whom they were registered for."""
     now = hearing.facts.now
     if person.assignments:
         return {a.organisation_id for a in person.assignments if not over(a, now)}
-    home = await hearing.facts.home(person.id)
+    home = hearing.facts.home(person.id)
     return {home} if home else set()
 
 
@@ -142,44 +142,40 @@ class Staff:
         """
 
         async def decide(hearing: Hearing) -> Draft[PersonView]:
-            person = await hearing.person(person_id)
+            person, decision = await self.judged(hearing, person_id)
             if person is None:
                 return await hearing.refuse(NotFound())
-            return await self.show(hearing, person)
+            view = await self.view(hearing, person)
+            return await hearing.disclose(decision, view, shown_of(view), (person.id,))
 
         asked = Asked("read", ObjectRef("person", str(person_id)))
         return await self._desk.hear(visit, asked, decide)
 
-    async def show(self, hearing: Hearing, person: Person) -> Draft[PersonView]:
-        """Draft the disclosure of ``person``, as far as the caller sees them."""
-        decision, view = await self.view(hearing, person)
-        if view is None:
-            return await hearing.refuse(NotFound())
-        return await hearing.disclose(decision, view, shown_of(view), (person.id,))
-
-    async def view(self, hearing: Hearing, person: Person) -> tuple[Decision, PersonView | None]:
-        """Return ``person`` as far as the caller sees them, if at all, and by which clause."""
+    async def judged(self, hearing: Hearing, person_id: UUID) -> tuple[Person | None, Decision]:
+        """Return a person the caller may be shown, and by which clause; nobody else."""
         standing = hearing.standing
-        current = [a for a in person.assignments if not over(a, hearing.facts.now)]
-        places = await places_of(hearing, person)
-        decision = standing.may("read", "staff", standing.towards(places))
+        person = await hearing.nearest(person_id)
+        towards = standing.towards(places_of(hearing, person))
+        decision = standing.may("read", "staff", towards)
         if not decision.allowed:
-            decision = standing.may("read", "person", standing.towards(places))
+            decision = standing.may("read", "person", towards)
         if not decision.allowed and person.id == hearing.visit.person_id:
             decision = standing.may("read", "profile", lambda _: ("self",))
-        if not decision.allowed:
-            return decision, None
+        return (person if decision.allowed and person.id == person_id else None), decision
+
+    async def view(self, hearing: Hearing, person: Person) -> PersonView:
+        """Return ``person`` as far as the caller, who may be shown them, sees them."""
+        current = [a for a in person.assignments if not over(a, hearing.facts.now)]
         seen = [a for a in current if self._sees(hearing, person, a)]
         ends = [a.ends_at for a in current if a.ends_at is not None]
         hearing.valid_until = min([hearing.valid_until, *ends])
         await self._desk.runtime.keys.load([person.sealed_profile().ref])
-        view = PersonView(
+        return PersonView(
             id=person.id,
             profile=self.profile(person),
             suspended=person.suspended,
             assignments=[view_of(person.id, a) for a in seen],
         )
-        return decision, view
 
     def _sees(self, hearing: Hearing, person: Person, assignment: Assignment) -> bool:
         """Say whether the caller sees this assignment: of themselves, or on a list they see."""

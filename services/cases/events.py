@@ -322,6 +322,8 @@ REFUSED: Final = "cases.refused"
 #: requests without a valid session, as a counted window per address
 UNAUTHENTICATED: Final = "cases.unauthenticated"
 
+#: what the names of cases' streams begin with
+STREAMS: Final = ("student", "request", "case")
 #: the payload of each fact
 PAYLOADS: Final[dict[str, type[msgspec.Struct]]] = {
     STUDENT_REGISTERED: StudentRegistered,
@@ -356,7 +358,13 @@ TYPE_OF: Final = {payload: name for name, payload in PAYLOADS.items()}
 
 TYPES: Final = (
     *(
-        EventType(name, Service.CASES, Kind.FACT, name.partition(".")[2].replace("_", " "))
+        EventType(
+            name,
+            Service.CASES,
+            Kind.FACT,
+            name.partition(".")[2].replace("_", " "),
+            streams=STREAMS,
+        )
         for name in PAYLOADS
     ),
     EventType(READ, Service.CASES, Kind.OBSERVATION, "read"),

@@ -126,7 +126,7 @@ class Sight:
         self._judge = judge
         #: what was decided of things already: by part, facts, and the standing that wrote it
         self._known: dict[tuple[str, int, int | None], Basis | None] = {}
-        self._mine = {s.assignment.id.int: place for place, s in enumerate(standings)}
+        self._mine: dict[int, int] | None = None
         self._entries: list[Entry] | None = None
         self._versions: list[tuple[PlanVersion, Basis]] | None = None
         self.record = record
@@ -176,8 +176,14 @@ class Sight:
                 return Basis(assignment, clause)
         return None
 
+    def _places(self) -> dict[int, int]:
+        """Return where among the standings each assignment stands; most sights never ask."""
+        if self._mine is None:
+            self._mine = {s.assignment.id.int: place for place, s in enumerate(self.standings)}
+        return self._mine
+
     def _thing(self, part: str, facts: int, author: Staff | None = None) -> Basis | None:
-        mine = None if author is None else self._mine.get(author.assignment_id.int)
+        mine = None if author is None else self._places().get(author.assignment_id.int)
         key = (part, facts, mine)
         try:
             return self._known[key]
@@ -210,7 +216,7 @@ class Sight:
     def _decided(self) -> Iterable[Entry]:
         """Decide the items, those alike in all that decides them once."""
         decided: dict[tuple[bool, bool, bool, int | None], tuple[Basis, bool] | None] = {}
-        mine = self._mine.get
+        mine = self._places().get
         for item in self.record.items:
             labelled, summarised = bool(item.labels), item.summary is not None
             key = (item.shared, labelled, summarised, mine(item.author.assignment_id.int))

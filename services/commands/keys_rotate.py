@@ -24,7 +24,7 @@ def run(settings: Settings) -> None:
     """Rewrap and destroy; prints the names of the keys that are gone."""
     with running(settings, embedded(settings)) as installation:
         gone = asyncio.run(_rotate(installation))
-    epoch_keys = ", ".join(gone) if gone else "none was older than this epoch"
+    epoch_keys = ", ".join(gone) if gone else "none was of an epoch that ended an hour ago or more"
     click.echo(f"destroyed: {epoch_keys}")
 
 

@@ -6,6 +6,7 @@ log, and nothing here works against an installation that is no demonstration.
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from services.demo.credentials import (
@@ -26,9 +27,19 @@ if TYPE_CHECKING:
 def accounts(mark: Mark, today: date) -> list[dict[str, Any]]:
     """Return an object for each account in force on ``today``, and for each service client.
 
-    People come once for every role they hold, so that each role is found by its name.
+    People come once for every role they hold, so that each role is found by its name: first those
+    who hold nothing else, one from each organisation before a second one from any.
     """
-    return [*_people(mark, today), *_clients(mark)]
+    found = list(_people(mark, today))
+    held = Counter(account["username"] for account in found)
+    before: Counter[tuple[str, str]] = Counter()
+    ranked = []
+    for account in sorted(found, key=lambda one: held[one["username"]]):
+        place = (account["role"], account["organisation_id"])
+        ranked.append((held[account["username"]] > 1, before[place], account))
+        before[place] += 1
+    ranked.sort(key=lambda one: one[:2])
+    return [*(account for _, _, account in ranked), *_clients(mark)]
 
 
 def _people(mark: Mark, today: date) -> Iterator[dict[str, Any]]:

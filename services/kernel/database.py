@@ -11,9 +11,11 @@ from typing import Final
 from urllib.parse import quote, urlsplit, urlunsplit
 
 import asyncpg
+from asyncpg.pool import PoolAcquireContext
 
 from services.kernel.events import Service
 
+_WAIT_S: Final = 5.0
 CONNECTION_ERRORS: Final = (
     asyncpg.PostgresConnectionError,
     asyncpg.InterfaceError,
@@ -69,10 +71,21 @@ async def _reset(connection: asyncpg.Connection) -> None:
         await connection.reset()
 
 
+class _BoundedPool(asyncpg.Pool):
+    """A pool whose connections nobody waits for without end."""
+
+    def acquire(self, *, timeout: float | None = None) -> PoolAcquireContext:
+        """Acquire a connection within ``timeout`` or five seconds; else raise ``TimeoutError``."""
+        return super().acquire(timeout=_WAIT_S if timeout is None else timeout)
+
+
 async def open_pool(
     url: str, *, size: int, name: str, connect: bool = True, generic_plans: bool = False
 ) -> asyncpg.Pool:
     """Open a pool of at most ``size`` connections; statements time out after ten seconds.
+
+    Who has waited five seconds for a connection is told so by ``TimeoutError``, one of
+    :data:`CONNECTION_ERRORS`: the answer is then 503.
 
     Without ``connect`` nothing is reached until the pool is first used. ``generic_plans`` has each
     statement planned once a connection, whatever its arguments, and along indexes: a plan that is
@@ -82,8 +95,16 @@ async def open_pool(
     if generic_plans:
         settings["plan_cache_mode"] = "force_generic_plan"
         settings |= dict.fromkeys(("enable_seqscan", "enable_hashjoin", "enable_memoize"), "off")
-    pool = await asyncpg.create_pool(
+    pool = _BoundedPool(
         url,
+        connection_class=asyncpg.Connection,
+        record_class=asyncpg.Record,
+        loop=None,
+        init=None,
+        setup=None,
+        connect=None,
+        init_size=None,
+        max_queries=50_000,
         min_size=1 if connect else 0,
         max_size=size,
         command_timeout=10,
@@ -92,5 +113,4 @@ async def open_pool(
         server_settings=settings,
         reset=_reset,
     )
-    assert pool is not None  # noqa: S101 - asyncpg types it optional; create_pool never gives None
-    return pool
+    return await pool

@@ -133,12 +133,19 @@ class CorruptEvent(Exception):  # noqa: N818 - a state of the world, not of the 
     """A body cannot be decoded, or its header differs from the columns beside it."""
 
 
+class OversizedBody(ValueError):  # noqa: N818 - a state of the data
+    """The canonical bytes of an event are more than the log takes."""
+
+
 Upcaster = Callable[[dict[str, Any]], dict[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
 class EventType:
-    """A registered type: who may append it, its kind, and how old schemas are read."""
+    """A registered type: who may append it, its kind, and how old schemas are read.
+
+    ``streams`` is what the names of the streams of a fact begin with, up to the first colon.
+    """
 
     name: str
     service: Service
@@ -146,6 +153,7 @@ class EventType:
     title: str
     schema: int = 1
     upcasters: Mapping[int, Upcaster] = field(default_factory=dict)
+    streams: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.name.startswith(f"{self.service}."):
@@ -203,7 +211,7 @@ def header(event: Event) -> str:
 
 
 def encode(event: Event) -> bytes:
-    """Return the canonical bytes of ``event``; raise ``ValueError`` past 65,535 bytes."""
+    """Return the canonical bytes of ``event``; raise :class:`OversizedBody` past 65,535."""
     payload = msgspec.structs.replace(
         event,
         id=_NO_ID,
@@ -216,7 +224,7 @@ def encode(event: Event) -> bytes:
     )
     body = header(event).encode() + b"\n" + _json.encode(payload)
     if len(body) > MAX_BODY_BYTES:
-        raise ValueError("event body over 65,535 bytes")
+        raise OversizedBody("event body over 65,535 bytes")
     return body
 
 

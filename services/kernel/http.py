@@ -243,10 +243,12 @@ class Boundary:
 
         try:
             await self._app(scope, body.receive, answer)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - the outermost layer answers every error
             problem = as_problem(error)
             if type(problem) is Problem:
-                _logger.exception("unexpected_error", request_id=request_id)
+                _logger.error(  # noqa: TRY400 - a message may quote what it was given
+                    "unexpected_error", request_id=request_id, **telemetry.described(error)
+                )
             if status == 0:
                 await problem_response(problem, request_id)(scope, receive, answer)
         finally:

@@ -24,8 +24,16 @@ import structlog
 
 from services.kernel import telemetry
 from services.kernel.database import CONNECTION_ERRORS
-from services.kernel.errors import Unavailable
-from services.kernel.events import Event, Recorded, Service, decode, encode, guard_key
+from services.kernel.errors import TooLarge, Unavailable
+from services.kernel.events import (
+    Event,
+    OversizedBody,
+    Recorded,
+    Service,
+    decode,
+    encode,
+    guard_key,
+)
 
 _APPEND: Final = "select status, at from log.append($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14)"
 _MAX_GROUPS: Final = 256
@@ -99,7 +107,13 @@ class Log:
         self._appended = telemetry.EVENTS_APPENDED.labels(service, "allowed")
         self._refused = telemetry.EVENTS_APPENDED.labels(service, "refused")
         self._seconds = telemetry.APPEND_SECONDS.labels(service)
+        self._unavailables = telemetry.APPEND_UNAVAILABLE.labels(service)
         self._length = telemetry.APPEND_QUEUE.labels(service)
+
+    @property
+    def service(self) -> Service:
+        """Who appends."""
+        return self._service
 
     def start(self) -> None:
         """Begin to take groups."""
@@ -116,9 +130,9 @@ class Log:
         """Append ``group`` durably; return a position by which all its facts are in the log.
 
         Raises a :class:`Refused` when the log says no, :class:`Unavailable` when it could not be
-        made durable within five seconds, ``ValueError`` when an event is too large, when there is
-        no event, or when an observation touches a key. A caller that is cancelled while its group
-        still waits has appended nothing; later, it may have.
+        made durable within five seconds, :class:`TooLarge` when an event is, ``ValueError`` when
+        there is no event or when an observation touches a key. A caller that is cancelled while
+        its group still waits has appended nothing; later, it may have.
         """
         bodies = _bodies(group)
         if self._closing or len(self._queue) >= _MAX_QUEUE:
@@ -144,7 +158,7 @@ class Log:
             self._seconds.observe(perf_counter() - started)
 
     def _unavailable(self) -> None:
-        telemetry.APPEND_UNAVAILABLE.labels(self._service).inc()
+        self._unavailables.inc()
 
     async def _run(self) -> None:
         while not (self._closing and not self._queue):
@@ -156,8 +170,8 @@ class Log:
             self._length.set(len(self._queue))
             try:
                 await self._offer(batch)
-            except Exception as error:
-                _logger.exception("append_failed", error=type(error).__name__)
+            except Exception as error:  # noqa: BLE001 - whatever it was, the next batch is taken
+                _logger.error("append_failed", **telemetry.described(error))  # noqa: TRY400 - a message may quote what it was given
                 for entry in _waiting(batch):
                     entry.answer.set_exception(Unavailable())
 
@@ -254,6 +268,8 @@ def _waiting(batch: Sequence[_Entry]) -> list[_Entry]:
 def _bodies(group: Group) -> list[bytes]:
     """Return the canonical bytes of a group that makes sense; raise ``ValueError`` otherwise.
 
+    What a caller sent may be too large for an event: that is theirs to know (:class:`TooLarge`).
+
     Only facts touch: whoever waits until a touched key is folded waits for a fact.
     """
     if not group.events:
@@ -262,7 +278,10 @@ def _bodies(group: Group) -> list[bytes]:
     if any(event.touches and event.stream is None for event in group.events):
         msg = "only a fact touches keys"
         raise ValueError(msg)
-    return [encode(event) for event in group.events]
+    try:
+        return [encode(event) for event in group.events]
+    except OversizedBody:
+        raise TooLarge from None
 
 
 def _arguments(batch: Sequence[_Entry]) -> tuple[list[object], ...]:

@@ -99,8 +99,10 @@ def _upgrade(connection: Connection) -> None:
 
 async def _register(owner: asyncpg.Connection, types: Iterable[EventType]) -> None:
     await owner.executemany(
-        "insert into log.event_type (name, role, fact) values ($1, $2, $3) on conflict do nothing",
-        [(t.name, role_name(t.service), t.kind is Kind.FACT) for t in types],
+        "insert into log.event_type as known (name, role, fact, streams) values ($1, $2, $3, $4)"
+        " on conflict (name) do update set streams = excluded.streams"
+        " where known.streams <> excluded.streams",
+        [(t.name, role_name(t.service), t.kind is Kind.FACT, t.streams) for t in types],
     )
 
 

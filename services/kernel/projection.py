@@ -13,6 +13,7 @@ skips.
 import asyncio
 import contextlib
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Final, Protocol
 
 import asyncpg
@@ -32,6 +33,7 @@ _PASSING: Final = (
     asyncpg.DeadlockDetectedError,
     asyncpg.SerializationError,
     asyncpg.QueryCanceledError,
+    Unavailable,
 )
 _logger = structlog.get_logger(__name__)
 
@@ -111,7 +113,7 @@ class Projector:
             async with asyncio.timeout(within_s):
                 while self._seen < position:
                     self.check()
-                    if not await self.fold_once() and self._seen < position:
+                    if not await self.fold_once(until=position) and self._seen < position:
                         await asyncio.sleep(_PAUSE_S)
         except Problem:
             raise
@@ -125,9 +127,14 @@ class Projector:
         head = await self._pool.fetchval("select coalesce(max(position), -1) from log.event")
         return int(head)
 
-    async def fold_once(self) -> int:
-        """Fold the next batch; return how many events it had."""
+    async def fold_once(self, *, until: int | None = None) -> int:
+        """Fold the next batch; return how many events it had.
+
+        None when ``until`` is folded once it is our turn: somebody else did it meanwhile.
+        """
         async with self._turn:
+            if until is not None and self._seen >= until:
+                return 0
             try:
                 count, self._seen = await self._fold_batch()
             except BaseException:
@@ -147,7 +154,9 @@ class Projector:
             )
             positions = {row["name"]: row["position"] for row in rows}
             after = min(positions[name] for name in names)
-            head = await connection.fetchval("select coalesce(max(position), -1) from log.event")
+            head, now = await connection.fetchval(
+                "select (coalesce(max(position), -1), clock_timestamp()) from log.event"
+            )
             read = read_all if self._observations else read_facts
             batch = await read(connection, after, _BATCH)
             if head < max(positions.values()):
@@ -157,7 +166,10 @@ class Projector:
                 await self._apply(connection, batch, positions)
             done = len(batch) < _BATCH
             seen = head if done else batch[-1].position
-            self._measure(names, batch[-1].position if batch else after, head, done=done)
+            position = batch[-1].position if batch else after
+            lag = timedelta() if done else now - batch[-1].event.recorded_at
+            self._measure(names, position, 0 if done else head - position, lag)
+            telemetry.LOG_POSITION.set(head)
         return len(batch), seen
 
     async def _apply(
@@ -181,11 +193,13 @@ class Projector:
             return None
         return Recorded(recorded.position, self._registry.upcast(recorded.event), recorded.body)
 
-    def _measure(self, names: Sequence[str], position: int, head: int, *, done: bool) -> None:
-        telemetry.LOG_POSITION.set(head)
+    def _measure(self, names: Sequence[str], position: int, behind: int, lag: timedelta) -> None:
+        """Say how far it is; ``lag`` is the age of the last event folded when more are to come."""
+        seconds = max(0.0, lag.total_seconds())
         for name in names:
             telemetry.PROJECTION_POSITION.labels(name).set(position)
-            telemetry.PROJECTION_LAG_EVENTS.labels(name).set(0 if done else head - position)
+            telemetry.PROJECTION_LAG_EVENTS.labels(name).set(behind)
+            telemetry.PROJECTION_LAG_SECONDS.labels(name).set(seconds)
             telemetry.PROJECTION_STOPPED.labels(name).set(0)
 
     async def _follow(self) -> None:
@@ -217,7 +231,7 @@ class Projector:
     async def _listen(self) -> None:
         """Wake the follower by NOTIFY while a connection lives; the poll needs none of it."""
         while True:
-            with contextlib.suppress(*CONNECTION_ERRORS):
+            with contextlib.suppress(Exception):  # the poll goes on without it
                 async with listening(self._pool, self._wake) as connection:
                     while not connection.is_closed():  # noqa: ASYNC110 - a lost one sets no event
                         await asyncio.sleep(1)

@@ -20,7 +20,7 @@ from fastapi import FastAPI
 from starlette.requests import Request
 from starlette.responses import Response
 
-from services.kernel.database import CONNECTION_ERRORS
+from services.kernel.background import every
 from services.kernel.effects import Effects
 from services.kernel.errors import Problem, Unauthenticated
 from services.kernel.events import Event, Origin, Outcome
@@ -110,22 +110,15 @@ class RefusalWindows:
 
     def start(self) -> None:
         """Begin to flush once a minute."""
-        self._task = asyncio.create_task(self._run(), name="refusal-windows")
+        work = every(WINDOW_S, self.flush, f"{self._log.service} refusals")
+        self._task = asyncio.create_task(work, name="refusal-windows")
 
     async def stop(self) -> None:
         """Append what is counted, then stop; call it before the log stops."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
-        await self._try()
-
-    async def _run(self) -> None:
-        while True:
-            await asyncio.sleep(WINDOW_S)
-            await self._try()
-
-    async def _try(self) -> None:
         try:
             await self.flush()
-        except (Problem, *CONNECTION_ERRORS) as error:
+        except Exception as error:  # noqa: BLE001 - the service stops all the same
             _logger.warning("refusals_not_appended", error=type(error).__name__)

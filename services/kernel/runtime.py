@@ -7,12 +7,14 @@ accepted. Nothing here knows a domain.
 import asyncio
 import contextlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 import asyncpg
 
+from services.kernel.background import every
 from services.kernel.database import Server, open_pool, role_name
 from services.kernel.effects import Effects
 from services.kernel.events import Registry, Service
@@ -24,6 +26,10 @@ from services.kernel.projection import Projection, Projector
 from services.kernel.sealing import EpochKeys, KeyStore
 
 _POOL: Final = 8
+#: one appends; the other stands by while a lost one is cleared away
+_LOG_POOL: Final = 2
+_PARTITIONS: Final = "select log.make_partitions(2, 5000000)"
+_PARTITIONS_S: Final = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +64,17 @@ class Runtime:
 
     service: Service
     installation: Installation
+    #: for requests; what appends and what folds never waits for it
     pool: asyncpg.Pool
+    log_pool: asyncpg.Pool
+    projector_pool: asyncpg.Pool
     key_pool: asyncpg.Pool
     keys: KeyStore
     log: Log
     projector: Projector
     handling: Handling
     origins: Origins
+    _tasks: list[asyncio.Task[None]] = field(default_factory=list)
 
     @property
     def effects(self) -> Effects:
@@ -72,15 +82,25 @@ class Runtime:
         return self.installation.effects
 
     def start(self) -> None:
-        """Begin to append and to follow the log."""
+        """Begin to append and to follow the log, and to keep room ahead of its head."""
         self.log.start()
         self.projector.start()
+        make = every(
+            _PARTITIONS_S,
+            lambda: self.projector_pool.execute(_PARTITIONS),
+            f"{self.service} partitions",
+            at_once=True,
+        )
+        self._tasks.append(asyncio.create_task(make))
 
     async def stop(self) -> None:
         """Append what was accepted, stop following, close the pools."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.log.stop()
         await self.projector.stop()
-        for pool in (self.pool, self.key_pool):
+        for pool in (self.pool, self.log_pool, self.projector_pool, self.key_pool):
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(pool.close(), 3)
 
@@ -92,23 +112,27 @@ async def open_runtime(
     projections: Callable[[KeyStore], Sequence[Projection]],
     *,
     observations: bool = False,
-    pool_size: int = _POOL,
+    projectors: int = 1,
     generic_plans: bool = False,
 ) -> Runtime:
     """Log in as ``service``'s role and build its runtime; nothing runs until it is started.
 
-    With ``generic_plans`` a statement is planned once a connection, whatever its arguments: right
+    ``projectors`` is how many follow the log through its ``projector_pool``, its own included. With
+    ``generic_plans`` a statement is planned once a connection, whatever its arguments: right
     for a service whose statements ask by key, where planning costs more than running.
     """
     server, role = installation.server, role_name(service)
     password = role_password(installation.secret("roles"), service)
-    pool = await open_pool(
+    open_log = partial(
+        open_pool,
         server.as_role(server.url, role, password),
-        size=pool_size,
-        name=str(service),
         connect=not installation.offline,
         generic_plans=generic_plans,
     )
+    pool = await open_log(size=_POOL, name=str(service))
+    log_pool = await open_log(size=_LOG_POOL, name=f"{service} log")
+    # each projector listens and folds; one more for who asks where the head is
+    projector_pool = await open_log(size=1 + 2 * projectors, name=f"{service} projectors")
     key_pool = await open_pool(
         server.as_role(server.keys_url, role, password),
         size=2,
@@ -117,14 +141,16 @@ async def open_runtime(
     )
     effects = installation.effects
     keys = KeyStore(key_pool, EpochKeys(installation.data / "keys", effects), effects)
-    log = Log(pool, service)
+    log = Log(log_pool, service)
     projector = Projector(
-        pool, str(service), registry, projections(keys), observations=observations
+        projector_pool, str(service), registry, projections(keys), observations=observations
     )
     return Runtime(
         service=service,
         installation=installation,
         pool=pool,
+        log_pool=log_pool,
+        projector_pool=projector_pool,
         key_pool=key_pool,
         keys=keys,
         log=log,

@@ -6,6 +6,7 @@ production and readable on a terminal; they carry references only.
 
 import logging
 import sys
+import traceback
 from typing import Final
 
 import structlog
@@ -85,6 +86,11 @@ ALERTS_RAISED: Final = Counter(
 ALERTS_OPEN: Final = Gauge(
     "casewarden_alerts_open", "Alerts not yet resolved. rule: the rule's name.", ("rule",)
 )
+BACKGROUND_LAST_SUCCESS: Final = Gauge(
+    "casewarden_background_last_success_timestamp_seconds",
+    "When work beside the requests last went well, or began, in Unix seconds. task: its name.",
+    ("task",),
+)
 BUILD_INFO: Final = Gauge(
     "casewarden_build_info", "Always 1. version: the version running.", ("version",)
 )
@@ -106,9 +112,22 @@ METRIC_NAMES: Final = frozenset(
         "casewarden_login_attempts_total",
         "casewarden_alerts_raised_total",
         "casewarden_alerts_open",
+        "casewarden_background_last_success_timestamp_seconds",
         "casewarden_build_info",
     }
 )
+
+
+def described(error: BaseException) -> dict[str, object]:
+    """Return the type of ``error`` and the frames it passed, ``file:line``, the innermost last.
+
+    Never its message nor its causes': a database, a parser or a validator quotes what it was given.
+    """
+    frames = [
+        f"{frame.filename.rpartition('site-packages/')[2].rpartition('/services/')[2]}:{frame.lineno}"
+        for frame in traceback.extract_tb(error.__traceback__)
+    ]
+    return {"error": type(error).__name__, "frames": frames}
 
 
 # Without the local variables that structlog shows by itself: they hold what is sealed elsewhere.

@@ -266,9 +266,10 @@ class Caller:
         asked = {name.rstrip("_"): str(value) for name, value in filters.items()}
         return await self.world.client.get(path, params=asked, headers=self.headers)
 
-    async def tell(self, path: str, body: object) -> httpx.Response:
-        """POST to a path."""
-        return await self.world.client.post(path, json=body, headers=self.headers)
+    async def tell(self, path: str, body: object, key: str | None = None) -> httpx.Response:
+        """POST to a path, perhaps under an ``Idempotency-Key``."""
+        headers = self.headers | ({"idempotency-key": key} if key else {})
+        return await self.world.client.post(path, json=body, headers=headers)
 
     @property
     def headers(self) -> dict[str, str]:

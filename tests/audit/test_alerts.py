@@ -1,10 +1,14 @@
 """Alerts: raised once, from what happened; reviewed once, by somebody else (SG-9, SG-10)."""
 
+import asyncio
 from datetime import timedelta
 from uuid import UUID
 
+import pytest
+
 from services.audit import events as e
 from services.audit.raising import _PENDING
+from services.kernel.budgets import BURST
 from services.kernel.runtime import Installation
 from tests.audit.given import AT_NIGHT, TUESDAY_MORNING, Answer, Caller, Staff, World, served
 from tests.conftest import Connect
@@ -12,12 +16,19 @@ from tests.conftest import Connect
 
 async def settled(world: World) -> None:
     """Wait until everything found is told."""
-    runtime = world.audit.runtime
+    audit = world.audit
     while True:
-        await runtime.projector.reached(await runtime.projector.head())
-        if not await runtime.pool.fetch(_PENDING, 1):
+        for projector in audit.projectors:
+            await projector.reached(await projector.head())
+        await audit.raising.raise_pending()
+        if not await untold(world):
             return
-        await world.audit.raising.raise_pending()
+
+
+async def untold(world: World) -> int:
+    """Count the findings that whoever raises alerts has still to look at."""
+    pool = world.audit.runtime.pool
+    return int(await pool.fetchval("select count(*) from audit.finding where not told"))
 
 
 async def alerts_of(world: World, analyst: Caller, **filters: object) -> list[Answer]:
@@ -67,7 +78,8 @@ async def test_rebuild_raises_nothing_again(world: World) -> None:
     analyst = await world.analyst()
     await late(world)
     before = await alerts_of(world, analyst)
-    await world.audit.runtime.projector.rebuild()
+    for projector in world.audit.projectors:
+        await projector.rebuild()
     await world.audit.raising.raise_pending()
     assert await alerts_of(world, analyst) == before
     assert await facts(world, e.ALERT_RAISED) == 1
@@ -79,7 +91,7 @@ async def test_two_processes_raise_one_alert(world: World, installation: Install
     async with served(installation) as (second, _):
         for _ in range(3):
             await late(world)
-        await second.runtime.projector.reached(await second.runtime.projector.head())
+        await second.detection.reached(await second.detection.head())
         await second.raising.raise_pending()
         assert len(await alerts_of(world, analyst)) == 3
     assert await facts(world, e.ALERT_RAISED) == 3
@@ -92,6 +104,79 @@ async def test_restart_raises_nothing_again(world: World, installation: Installa
     async with served(installation) as (again, _):
         assert await again.raising.raise_pending() == 0
     assert await facts(world, e.ALERT_RAISED) == 1
+
+
+async def test_told_finding_is_not_looked_at_again(world: World, connect: Connect) -> None:
+    """What raising costs goes by what is new, not by what was ever found; the mark may be lost."""
+    analyst = await world.analyst()
+    await late(world)
+    assert len(await alerts_of(world, analyst)) == 1
+    assert await untold(world) == 0
+    owner = await connect(None)
+    await owner.execute("update audit.finding set told = false")
+    assert await world.audit.raising.raise_pending() == 0
+    assert await untold(world) == 0
+    assert await facts(world, e.ALERT_RAISED) == 1
+    await owner.execute("set enable_seqscan = off")
+    plan = await owner.fetch("explain " + _PENDING.replace("$1", "50"))
+    assert any("finding_untold" in row[0] for row in plan)
+
+
+async def test_unexpected_error_does_not_end_the_raising_of_alerts(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SG-10: whatever goes wrong once, what is found afterwards is raised."""
+    raising, failed = world.audit.raising, asyncio.Event()
+    working = raising.raise_pending
+
+    async def failing() -> int:
+        monkeypatch.setattr(raising, "raise_pending", working)
+        failed.set()
+        message = "nobody thought of this"
+        raise RuntimeError(message)
+
+    monkeypatch.setattr(raising, "raise_pending", failing)
+    async with asyncio.timeout(10):
+        await failed.wait()
+        await late(world)
+        while not await facts(world, e.ALERT_RAISED):
+            await asyncio.sleep(0.05)
+    assert await facts(world, e.ALERT_RAISED) == 1
+
+
+async def test_judgement_sent_again_under_its_key_is_answered_and_made_once(world: World) -> None:
+    """Contract: POST accepts Idempotency-Key; a repeat is authorised, recorded, rendered anew."""
+    analyst, other = await world.analyst(), await world.analyst()
+    await late(world)
+    (alert,) = await alerts_of(world, analyst)
+    path, verdict = f"/v1/alerts/{alert['id']}/resolve", {"verdict": "benign", "note": "n"}
+    first = await analyst.tell(path, verdict, key="k-1")
+    again = await analyst.tell(path, verdict, key="k-1")
+    assert (first.status_code, again.status_code) == (200, 200), again.text
+    assert again.json() == first.json()
+    assert await facts(world, e.ALERT_RESOLVED) == 1
+    (read,) = await analyst.items("/v1/events", type_=e.READ, object_=alert["id"])
+    assert read["shown"] == {"alerts": [alert["id"]]}
+    assert (await analyst.tell(path, {"verdict": "benign"}, key="k-1")).status_code == 422
+    assert (await analyst.tell(path, verdict, key="k 1")).status_code == 422
+    assert (await analyst.tell(path, verdict, key="k-2")).status_code == 409
+    assert (await other.tell(path, verdict, key="k-1")).status_code == 409
+    await world.revoke(analyst.person)
+    assert (await analyst.tell(path, verdict, key="k-1")).status_code == 404
+
+
+async def test_conflicts_are_counted_against_the_budget_of_refusals(world: World) -> None:
+    """Design: every refusal that is recorded is counted, whichever it is."""
+    analyst = await world.analyst()
+    await late(world)
+    (alert,) = await alerts_of(world, analyst)
+    path = f"/v1/alerts/{alert['id']}/resolve"
+    assert (await analyst.tell(path, {"verdict": "benign"})).status_code == 200
+    world.clock.set(world.clock.now())
+    for _ in range(BURST - 1):
+        world.audit.budget.spend(analyst.person.id, world.clock.now())
+    assert (await analyst.tell(path, {"verdict": "benign"})).status_code == 409
+    assert (await analyst.tell(path, {"verdict": "benign"})).status_code == 429
 
 
 async def test_more_of_the_same_updates_the_alert_and_opens_it_again(world: World) -> None:

@@ -1,10 +1,21 @@
 """What audit folds: rebuilt equals live, nothing unknown is skipped, nothing unrecorded is told."""
 
+import asyncio
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from services.audit.detecting import Detection
+from services.audit.detection import rules
+from services.audit.detection.bursts import SWEEP_EVERY
+from services.audit.memory import recall
 from services.authz import events as authz
 from services.kernel.events import Actor, Event, EventType, Kind, ObjectRef, Outcome, Service
 from services.kernel.log import Group
 from services.kernel.runtime import Installation
-from tests.audit.given import AT_NIGHT, World, served
+from tests.audit.detection.given import failure
+from tests.audit.given import AT_NIGHT, TUESDAY_MORNING, World, served
 from tests.audit.test_alerts import settled
 from tests.conftest import Connect
 
@@ -50,7 +61,8 @@ async def test_rebuilt_projections_equal_the_live_ones(world: World) -> None:
     await lived_in(world)
     live = await contents(world)
     assert all(live.values())
-    await world.audit.runtime.projector.rebuild()
+    for projector in world.audit.projectors:
+        await projector.rebuild()
     await settled(world)
     assert await contents(world) == live
 
@@ -70,12 +82,81 @@ async def test_memory_of_other_rules_is_folded_anew(
         assert await contents(world) == live
 
 
+async def test_no_question_waits_for_detection(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Detection may fold the whole log anew meanwhile, or have stopped."""
+    analyst = await world.analyst()
+    begun, never = asyncio.Event(), asyncio.Event()
+
+    async def stuck(*_: object) -> None:
+        begun.set()
+        await never.wait()
+
+    monkeypatch.setattr(Detection, "fold", stuck)
+    office = await world.staff("school_office", await world.organisation("school"))
+    session = await world.begin(office, at=AT_NIGHT)
+    async with asyncio.timeout(10):
+        await begun.wait()
+        sessions = await analyst.items("/v1/sessions", person=office.id)
+        assert [item["id"] for item in sessions] == [str(session)]
+        assert await analyst.ids("/v1/events", type_=authz.SESSION_STARTED, actor=office.id)
+
+
+async def test_login_rewrites_only_the_memory_it_touches(world: World) -> None:
+    """However much detection remembers, a batch writes the head and what its signals touched."""
+    one, two = [
+        await world.staff("school_office", await world.organisation("school")) for _ in range(2)
+    ]
+    await world.failed_login(one, TUESDAY_MORNING, ip="203.0.113.9")
+    before = await memory_rows(world)
+    await world.failed_login(two, TUESDAY_MORNING, ip="198.51.100.9")
+    between = await memory_rows(world)
+    assert changed(before, between) == {rules.HEAD, *(between.keys() - before.keys())}
+    assert len(between.keys() - before.keys()) == 2
+    await world.failed_login(two, TUESDAY_MORNING, ip="198.51.100.9")
+    assert changed(between, await memory_rows(world)) == changed(before, between)
+
+
+async def test_forgotten_bursts_leave_the_stored_memory(world: World) -> None:
+    """The stored memory is bounded as the rules' is: what they sweep away is deleted."""
+    person = await world.staff("school_office", await world.organisation("school"))
+    await world.failed_login(person, TUESDAY_MORNING, ip="203.0.113.9")
+    swept = await memory_rows(world)
+    await world.audit.detection.stop()
+    async with world.audit.runtime.pool.acquire() as connection:
+        memory = await recall(connection, None)
+        for number in range(SWEEP_EVERY):
+            account = replace(failure(timedelta(days=1), account="a"), position=10**6 + number)
+            memory.fold(account)
+        await memory.store(connection)
+        stored = {row["name"]: row["state"] for row in await connection.fetch(_STORED)}
+    assert stored.keys() & swept.keys() == {rules.HEAD}
+    assert stored == rules.encode(rules.decode(stored))
+    assert len(stored) == 3
+
+
+_STORED = "select name, state, xmin::text as version from audit.detection_state"
+
+
+async def memory_rows(world: World) -> dict[str, str]:
+    """Return which version each row of detection's memory is of, once it has caught up."""
+    detection = world.audit.detection
+    await detection.reached(await detection.head())
+    return {r["name"]: r["version"] for r in await world.audit.runtime.pool.fetch(_STORED)}
+
+
+def changed(before: dict[str, str], after: dict[str, str]) -> set[str]:
+    """Return the names of the rows that were written between."""
+    return {name for name, version in after.items() if before.get(name) != version}
+
+
 async def test_no_address_stands_in_the_memory_of_detection(world: World) -> None:
     """Staff origin data expires with its period key; what rules remember must not outlive it."""
     await lived_in(world)
-    state = await world.audit.runtime.pool.fetchval("select state from audit.detection_state")
-    assert b"by_address" in state
-    assert b"203.0.113" not in state
+    rows = await world.audit.runtime.pool.fetch("select name, state from audit.detection_state")
+    assert any(row["name"].startswith("repeated_failures_address/") for row in rows)
+    assert not any(b"203.0.113" in row["state"] for row in rows)
 
 
 async def test_unknown_event_type_stops_the_fold_and_nothing_is_answered(

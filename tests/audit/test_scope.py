@@ -1,7 +1,12 @@
 """Who may ask audit, and how far they see (domain, "Back-office roles"; SG-8, DP-5)."""
 
+from typing import Any
+from uuid import UUID
+
 import pytest
 
+from services.audit import events as e
+from services.authz import events as authz
 from services.authz.events import SESSION_ENDED, Role
 from services.kernel.events import Outcome
 from tests.audit.given import World
@@ -112,6 +117,47 @@ async def test_without_a_token_nothing_is_said_even_of_a_malformed_question(
     """Contract: 401 comes before 422."""
     response = await world.client.get(path.format(id="not-an-id"), params={"limit": "x"})
     assert response.status_code == 401
+
+
+MALFORMED: tuple[tuple[str, str, dict[str, Any]], ...] = (
+    ("GET", "/v1/events", {"params": {"limit": "x"}}),
+    ("GET", "/v1/events", {"params": {"cursor": "of another question"}}),
+    ("GET", "/v1/events/not-an-id", {}),
+    ("GET", "/v1/sessions", {"headers": {"purpose": "curiosity"}}),
+    ("POST", f"/v1/alerts/{UUID(int=1)}/resolve", {"json": {"verdict": "guilty"}}),
+    ("POST", f"/v1/alerts/{UUID(int=1)}/resolve", {"headers": {"idempotency-key": "a b"}}),
+)
+
+
+@pytest.mark.parametrize("gone", ["ended", "suspended"])
+async def test_who_is_not_let_in_any_more_is_not_told_what_is_malformed(
+    world: World, gone: str
+) -> None:
+    """Contract: 401 comes before 422, also when the token is good but the session is over."""
+    analyst = await world.analyst()
+    person = analyst.person
+
+    async def answers() -> set[int]:
+        sent = [
+            await world.client.request(
+                method, path, **{**more, "headers": analyst.headers | more.get("headers", {})}
+            )
+            for method, path, more in MALFORMED
+        ]
+        return {response.status_code for response in sent}
+
+    assert await answers() == {422}
+    if gone == "ended":
+        await world.end(person, analyst.session_id)
+    else:
+        suspended = authz.PersonSuspended(person_id=person.id, reason="sealed")
+        touched = (authz.person_key(person.id),)
+        stream = f"person:{person.id}"
+        await world.fact(authz.PERSON_SUSPENDED, stream, 3, suspended, touches=touched)
+    assert await answers() == {401}
+    assert set(world.audit.refusals._windows) == {(e.UNAUTHENTICATED, "127.0.0.1")}
+    (window,) = world.audit.refusals._windows.values()
+    assert window.count == len(MALFORMED)
 
 
 async def test_sessions_say_when_whence_and_how_they_ended(world: World) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from services.authz import events as e
 from services.authz.events import OrganisationKind, Role
+from services.kernel.events import Event
 from tests.authz.staffed import KOTARE, MATAI, MINISTRY, RIMU, STAFF, TUI, Region, region
 from tests.conftest import Clock
 
@@ -319,3 +320,31 @@ async def test_the_same_key_twice_at_once_grants_once(region: Region) -> None:
     )
     assert [a.status_code for a in answers] == [HTTPStatus.CREATED] * 3
     assert len({a.json()["id"] for a in answers}) == 1
+
+
+async def test_a_revoked_leader_leads_nowhere_whatever_the_clocks_say(region: Region) -> None:
+    """SG-3: revoked by a process whose clock is ahead, over at once for one that is behind."""
+    effects, person_id = region.installation.effects, region.people["leader"]
+    revoked = Event(
+        id=effects.new_id(),
+        type=e.ASSIGNMENT_REVOKED,
+        stream=f"person:{person_id}",
+        version=int(
+            await region.authz.runtime.pool.fetchval(
+                "select max(version) from log.fact where stream = $1", f"person:{person_id}"
+            )
+        )
+        + 1,
+        recorded_at=effects.now() + timedelta(hours=1),
+        touches=(e.person_key(person_id), e.organisation_key(region.organisations[MATAI])),
+        data={"person_id": person_id, "assignment_id": region.assignments["leader"]},
+    )
+    await region.append(revoked)
+
+    staff = await region.call(
+        "admin", "GET", f"/v1/organisations/{region.organisations[MATAI]}/staff"
+    )
+    first = await region.grant("admin", "office", Role.SCHOOL_LEADER, MATAI)
+
+    assert str(person_id) not in {one["person_id"] for one in staff.json()["items"]}
+    assert first.status_code == HTTPStatus.CREATED, first.text

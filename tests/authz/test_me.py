@@ -10,7 +10,7 @@ import pytest
 
 from services.authz import events as e
 from services.authz import seeding
-from services.authz.enrolment import invitation_payload, new_invitation
+from services.authz.invitations import Invitations
 from services.authz.recording import data_of
 from services.kernel.events import Event, Outcome
 from services.kernel.log import Group
@@ -204,6 +204,7 @@ async def test_password_change_ends_logins_that_are_half_way(door: Door) -> None
     [
         ("wrong-wrong-wrong", NEW_PASSWORD, 401, "bad_credentials"),
         (PASSWORD, "short", 422, "password_too_short"),
+        (PASSWORD, PASSWORD, 422, "password_reused"),
         (PASSWORD, "aroha-likes-copper-kettles-41", 422, "password_holds_own_details"),
         (PASSWORD, "password12345", 422, "password_guessable"),
         (PASSWORD, "seven-copper\x00kettles-sing", 422, "password_malformed"),
@@ -225,20 +226,20 @@ async def test_password_change_is_refused_with_its_reason(
 
 async def _invite(door: Door, somebody: Somebody) -> str:
     effects = door.authz.runtime.effects
-    invitation = new_invitation(effects)
-    payload = invitation_payload(somebody.id, invitation, door.clock.now())
+    event_id = effects.new_id()
+    invitation = Invitations(b"invitation").of(event_id)
     event = Event(
-        id=effects.new_id(),
+        id=event_id,
         type=e.INVITATION_ISSUED,
         stream=f"person:{somebody.id}",
         version=await door.person_version(somebody) + 1,
         recorded_at=door.clock.now(),
         action="create",
         touches=(e.person_key(somebody.id),),
-        data=data_of(payload),
+        data=data_of(invitation.issued_to(somebody.id)),
     )
     await door.append(Group([event]))
-    return invitation
+    return invitation.token
 
 
 async def _enrol(door: Door, invitation: str) -> tuple[str, list[str]]:

@@ -8,8 +8,10 @@ import httpx
 import pytest
 
 from services.authz import events as e
+from services.authz import passwords
 from services.authz.throttle import Throttle
-from services.kernel.errors import TooManyRequests
+from services.kernel.errors import TooManyRequests, Unavailable
+from services.kernel.log import Group, Log
 from services.kernel.runtime import Installation
 from tests.authz.door import ELSEWHERE, HOME, PASSWORD, Door, opened, two_opened
 from tests.conftest import Clock
@@ -129,6 +131,68 @@ async def test_slow_mistakes_of_a_busy_address_add_up_to_nothing(door: Door) -> 
         door.clock.advance(timedelta(minutes=1))
 
     assert waits == [0] * 80
+
+
+async def test_retrying_a_blocked_account_does_not_block_the_address(door: Door) -> None:
+    """SG-4: one account under attack, retried from a school's network, stops nobody else there."""
+    throttle = door.authz.throttle
+    for number in range(5):
+        await _fail(throttle, "account", f"203.0.113.{number}")
+
+    retried = [await _fail(throttle, "account", HOME) for _ in range(60)]
+    others = [await _fail(throttle, f"other-{n}", HOME) for n in range(30)]
+
+    assert retried == [30] * 60
+    assert others == [0] * 30
+
+
+async def test_blocked_address_counts_against_no_account_and_leaves_nothing_behind(
+    door: Door,
+) -> None:
+    """SG-4: what is not tried locks nobody out and fills no table."""
+    leader = await door.somebody()
+    throttle, pool = door.authz.throttle, door.authz.runtime.pool
+    for number in range(30):
+        await _fail(throttle, f"account-{number}", ELSEWHERE)
+    rows = await pool.fetchval("select count(*) from authz.throttle")
+
+    refused = [await _try(door, leader.username, ELSEWHERE) for _ in range(12)]
+    refused += [await _try(door, f"nobody.{n}", ELSEWHERE) for n in range(12)]
+    stranger = await _try(door, leader.username, "203.0.113.9", PASSWORD)
+
+    assert {a.status_code for a in refused} == {429}
+    assert stranger.status_code == 200
+    counted = await pool.fetchval("select count(*) from authz.throttle where failures > 0")
+    assert counted == rows
+
+
+async def test_overload_is_nobodys_failure(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SG-4: a password that was not even compared counts against nobody."""
+    leader = await door.somebody()
+    with monkeypatch.context() as patched:
+        patched.setattr(passwords, "_QUEUE", 0)
+        overloaded = [await _try(door, leader.username, ELSEWHERE, PASSWORD) for _ in range(8)]
+
+    after = await _try(door, leader.username, ELSEWHERE, PASSWORD)
+
+    assert {a.status_code for a in overloaded} == {429}
+    assert after.status_code == 200
+
+
+async def test_wrong_password_stays_counted_when_it_cannot_be_recorded(
+    door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SG-4: while the log is away nobody guesses without end."""
+    leader = await door.somebody()
+
+    async def away(_log: Log, _group: Group) -> int:
+        raise Unavailable
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Log, "append", away)
+        statuses = [(await _try(door, leader.username, ELSEWHERE)).status_code for _ in range(6)]
+
+    assert statuses == [503] * 5 + [429]
 
 
 async def test_one_ipv6_network_counts_as_one_address(door: Door) -> None:

@@ -22,6 +22,7 @@ PACKAGES = {"promtool": "prometheus", "amtool": "prometheus-alertmanager"}
 EXPECTED = {
     "AlertRaised",
     "AuditLagging",
+    "BackgroundStalled",
     "HighErrorRate",
     "LogUnavailable",
     "LoginsThrottled",

@@ -14,6 +14,7 @@ from services.kernel.events import Event, Service
 NOON = datetime(2026, 3, 3, 0, 0, tzinfo=UTC)
 _streams = count()
 
+STREAMS = {Service.AUTHZ: "person", Service.CASES: "case"}
 FACTS = {Service.AUTHZ: authz.PERSON_REINSTATED, Service.CASES: cases.CASE_CLOSED}
 
 
@@ -35,7 +36,7 @@ def fact(
         id=uuid4(),
         type=FACTS[service],
         recorded_at=NOON,
-        stream=stream or f"test:{next(_streams)}",
+        stream=stream or f"{STREAMS[service]}:{next(_streams)}",
         version=version,
         touches=touches,
         data={"person_id": UUID(int=7)},

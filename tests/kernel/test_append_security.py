@@ -7,9 +7,9 @@ from uuid import uuid4
 import asyncpg
 import pytest
 
-from services.kernel.events import Event, Service, encode, guard_key
+from services.kernel.events import Event, Kind, Service, encode, guard_key
 from services.kernel.log import Group, _arguments, _Entry
-from tests.conftest import Connect
+from tests.conftest import TYPES, Connect
 from tests.kernel.given import fact, read
 
 DENIED: Final = asyncpg.InsufficientPrivilegeError
@@ -38,6 +38,27 @@ async def test_a_role_cannot_append_the_types_of_another(connect: Connect, event
     cases = await connect(Service.CASES)
     with pytest.raises(DENIED, match="not registered"):
         await cases.fetchrow(CALL, *call(event))
+
+
+@pytest.mark.parametrize("stream", ["person:1", "session:1", "alert:1", "casefile:1", "1", ":case"])
+async def test_a_role_cannot_write_a_stream_of_another(connect: Connect, stream: str) -> None:
+    """Else a compromised cases service stops authz's folds, or takes their next version."""
+    cases = await connect(Service.CASES)
+    with pytest.raises(DENIED, match="stream not registered"):
+        await cases.fetchrow(CALL, *call(fact(stream, 1, service=Service.CASES)))
+    row = await cases.fetchrow(CALL, *call(fact("case:1", 1, service=Service.CASES)))
+    assert row is not None
+    assert list(row["status"]) == [0]
+
+
+def test_every_fact_says_which_streams_are_its_own() -> None:
+    """And no service's are another's."""
+    owners: dict[str, set[Service]] = {}
+    for type_ in TYPES:
+        assert bool(type_.streams) == (type_.kind is Kind.FACT)
+        for stream in type_.streams:
+            owners.setdefault(stream, set()).add(type_.service)
+    assert all(len(services) == 1 for services in owners.values())
 
 
 @pytest.mark.parametrize(

@@ -108,7 +108,7 @@ def drawn_up(plan: Plan, model: Model, prefix: str) -> Group:
         if stream is None:
             events.append(read())
             continue
-        name = f"{prefix}:{stream}"
+        name = f"person:{prefix}.{stream}"
         version = next_version.get(name, len(model.streams.get(name, ())) + 1)
         next_version[name] = version + 1
         events.append(fact(name, max(version + off, 0), *(f"{prefix}:{t}" for t in touches)))
@@ -201,7 +201,7 @@ async def test_no_acknowledged_read_has_its_revocation_between_its_facts_and_its
             person = random.randrange(3)
             versions[person] += 1
             key = f"person:{person}"
-            at = await writer.append(Group([fact(f"race:{person}", versions[person], key)]))
+            at = await writer.append(Group([fact(f"person:race-{person}", versions[person], key)]))
             with pytest.raises(Stale) as refused:
                 await readers[0].append(Group([read(Service.CASES)], at=at - 1, guards=[key]))
             assert refused.value.position == at

@@ -11,6 +11,7 @@ import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from prometheus_client import REGISTRY
 
 from services.authz import events as authz
 from services.authz.directory import Directory
@@ -120,6 +121,51 @@ async def test_reached_is_reached_by_an_observation_at_the_head(
     await log.append(Group([fact()]))
     await projector.reached(await log.append(Group([read()])))
     assert await folds(owner) == [0]
+
+
+async def test_whoever_waited_for_a_turn_does_not_fold_again_what_was_folded_meanwhile(
+    owner: asyncpg.Connection,
+    log: Log,
+    folded: Folded,
+    make: Make,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Many wait for one position: the first fold is enough for all of them."""
+    projector = await make(folded)
+    last = await log.append(Group([fact()]))
+    folding, times = projector._fold_batch, 0
+
+    async def counted() -> tuple[int, int]:
+        nonlocal times
+        times += 1
+        return await folding()
+
+    monkeypatch.setattr(projector, "_fold_batch", counted)
+    await asyncio.gather(*(projector.reached(last) for _ in range(20)))
+    assert times == 1
+    assert await folds(owner) == [last]
+
+
+async def test_its_lag_is_the_age_of_what_is_not_folded_yet(
+    owner: asyncpg.Connection,
+    log: Log,
+    folded: Folded,
+    make: Make,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(projection_module, "_BATCH", 2)
+
+    def lag() -> float | None:
+        name = {"projection": folded.name}
+        return REGISTRY.get_sample_value("casewarden_projection_lag_seconds", name)
+
+    projector = await make(folded)
+    await log.append(Group([fact() for _ in range(3)]))
+    await projector.fold_once()
+    age = await owner.fetchval("select extract(epoch from clock_timestamp() - $1)", NOON)
+    assert lag() == pytest.approx(float(age), abs=5)
+    await projector.fold_once()
+    assert lag() == 0
 
 
 async def test_a_new_projector_resumes_where_the_last_one_was(

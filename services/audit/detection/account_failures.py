@@ -48,7 +48,7 @@ def initial() -> State:
 
 def fold(state: State, signal: Signal) -> tuple[State, list[Finding]]:
     """Consumes `state`: use the one returned."""
-    account = _account(signal)
+    account = touches(signal)
     if account is None:
         return state, []
     if signal.type == LOGIN_FAILED and signal.outcome == FAILED:
@@ -58,7 +58,8 @@ def fold(state: State, signal: Signal) -> tuple[State, list[Finding]]:
     return state, []
 
 
-def _account(signal: Signal) -> str | None:
+def touches(signal: Signal) -> str | None:
+    """Return the account whose burst a signal may change."""
     return f"person:{signal.person_id.hex}" if signal.person_id else signal.account
 
 

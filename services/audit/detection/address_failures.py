@@ -72,6 +72,11 @@ def fold(state: State, signal: Signal) -> tuple[State, list[Finding]]:
     return state, []
 
 
+def touches(signal: Signal) -> str | None:
+    """Return the address whose burst a signal may change."""
+    return None if signal.address is None else source(signal.address)
+
+
 def source(address: str) -> str:
     """Return an IPv4 address itself, the /64 of an IPv6 one, and anything else as it is."""
     return _subscriber(address) if ":" in address else address

@@ -115,5 +115,5 @@ def swept(bursts: dict[str, B], at: datetime) -> dict[str, B]:
     kept = {k: b for k, b in bursts.items() if at - _KEPT <= b.last <= at + _STRAY}
     if len(kept) <= MOST_BURSTS:
         return kept
-    newest = sorted(kept, key=lambda key: kept[key].last, reverse=True)[:MOST_BURSTS]
+    newest = sorted(kept, key=lambda key: (kept[key].last, key), reverse=True)[:MOST_BURSTS]
     return {key: kept[key] for key in newest}

@@ -59,6 +59,12 @@ def fold(state: State, signal: Signal) -> tuple[State, list[Finding]]:
     return state, [_finding(signal, hours, person, day, reason)]
 
 
+def touches(signal: Signal) -> date | None:
+    """Return the day, where the organisation is, that a signal may be reported for."""
+    hours = signal.organisation
+    return None if hours is None else local_date(hours, signal.occurred_at)
+
+
 def _remember(state: State, day: date, person: UUID) -> None:
     """Days far from this one are dropped, on either side: one wrong clock must not stay."""
     state.reported.setdefault(day, set()).add(person)

@@ -5,10 +5,15 @@
 create schema log;
 revoke all on schema log from public;
 
+-- streams: what the names of the streams it may be a fact of begin with, up to the first colon; so a
+-- role writes no stream of another's. Guard keys arrive as digests and are not checked: a role can
+-- touch any key, which makes others decide anew and changes nothing that is true.
 create table log.event_type (
     name text primary key,
     role name not null,
-    fact boolean not null
+    fact boolean not null,
+    streams text[] not null default '{}',
+    check (fact or streams = '{}')
 );
 
 -- position: contiguous from 0, the only order, and the leaf index of the Merkle tree.
@@ -110,7 +115,7 @@ end $$;
 -- position of the newest event of the stream.
 --
 -- A group that refuses never touches its neighbours. What raises is a malformed call: an event type
--- that is not registered to the calling role, a body whose header differs from the columns, or a
+-- that is not registered to the calling role, a stream that is not of its type, a body whose header differs from the columns, or a
 -- touch of a group without a fact (whoever reads facts would wait for it for ever).
 create function log.append(
     ids uuid[], types text[], bodies bytea[], grps int[], streams text[], versions int[],
@@ -137,10 +142,11 @@ begin
         raise exception 'append needs read committed';
     end if;
     if exists (
-        select from (select distinct e.type, e.stream is not null as fact
+        select from (select distinct e.type, split_part(e.stream, ':', 1) as kind
                      from unnest(types, streams) e(type, stream)) e
         left join log.event_type t on t.name = e.type and t.role = session_user
-        where t.name is null or t.fact <> e.fact
+        where t.name is null or t.fact <> (e.kind is not null)
+           or (t.fact and e.kind <> all (t.streams))
     ) or exists (
         select from unnest(ids, types, bodies, streams, versions) as e(id, type, body, stream, version)
         cross join lateral (
@@ -153,7 +159,7 @@ begin
            or (substring(e.body for octet_length(h.line)) = h.line) is not true
            or e.stream !~ '^[a-z0-9:._-]+$'
     ) then
-        raise exception 'event type not registered to %, or body differs from its columns', session_user
+        raise exception 'event type or stream not registered to %, or body differs from its columns', session_user
             using errcode = 'insufficient_privilege';
     end if;
     facts := cardinality(array_remove(streams, null)) > 0;

@@ -103,13 +103,32 @@ def test_signal_no_rule_cares_about_changes_nothing() -> None:
 )
 def test_states_of_other_rules_are_refused(data: bytes) -> None:
     with pytest.raises(rules.StateError):
-        rules.decode(data)
+        rules.decode({rules.HEAD: data})
 
 
 def test_states_of_another_version_are_refused() -> None:
-    stored = rules.encode(rules.initial()).replace(b'"version":1', b'"version":2', 1)
+    stored = rules.encode_head(rules.initial()).replace(b'"version":2', b'"version":1', 1)
     with pytest.raises(rules.StateError):
-        rules.decode(stored)
+        rules.decode({rules.HEAD: stored})
+
+
+@pytest.mark.parametrize("name", ["repeated_failures_account/x", "of another rule/x"])
+def test_damaged_parts_are_refused(name: str) -> None:
+    with pytest.raises(rules.StateError):
+        rules.decode(rules.encode(rules.initial()) | {name: b"{"})
+
+
+@given(st.lists(some_signal(), max_size=60) | crowded_signals())
+def test_signal_changes_no_part_but_those_it_touches(signals: list[Signal]) -> None:
+    """Only what a signal touched is stored again; what is swept away is gone, never changed."""
+    states = rules.initial()
+    for each in signals:
+        before = rules.encode(states)
+        states, _ = rules.fold_all(states, each)
+        after = rules.encode(states)
+        touched = {rules.name_of(part) for part in rules.touched(each)} | {rules.HEAD}
+        changed = {name for name, data in after.items() if before.get(name) != data}
+        assert changed <= touched
 
 
 def test_names_and_types_are_what_others_rely_on() -> None:

@@ -1,0 +1,64 @@
+"""Routes that contain: suspension and its end, and reset credentials (SG-3, SG-21)."""
+
+from uuid import UUID
+
+from fastapi import APIRouter, Request
+from pydantic import BaseModel
+
+from services.authz.api_people import InvitationOut
+from services.authz.desk import Desk
+from services.authz.people import People
+from services.authz.resets import Resets
+from services.authz.visits import Gate, Visiting, authenticated
+from services.kernel.texts import Body, Prose
+
+
+class Containment(Body):
+    """Why somebody is shut out, or has their credentials taken back."""
+
+    reason: Prose
+
+
+class StandingOut(BaseModel):
+    """Whether somebody is shut out."""
+
+    id: UUID
+    suspended: bool
+
+
+class ResetOut(BaseModel):
+    """Whose credentials were reset, with the invitation to set new ones."""
+
+    id: UUID
+    invitation: InvitationOut
+
+
+def containment_router(gate: Gate, desk: Desk) -> APIRouter:
+    """Return the routes under ``/v1/people`` that shut somebody out or let them in again."""
+    router = APIRouter(prefix="/v1/people", route_class=authenticated(gate))
+    people, resets = People(desk), Resets(desk)
+    attempt_of = desk.idempotency.attempt
+
+    @router.post("/{person_id}/suspend")
+    async def suspend_person(
+        visit: Visiting, request: Request, person_id: UUID, body: Containment
+    ) -> StandingOut:
+        attempt = await attempt_of(request, visit.person_id)
+        done = await people.suspend(visit, attempt, person_id, body.reason)
+        return StandingOut(id=done, suspended=True)
+
+    @router.post("/{person_id}/reinstate")
+    async def reinstate_person(visit: Visiting, request: Request, person_id: UUID) -> StandingOut:
+        attempt = await attempt_of(request, visit.person_id)
+        done = await people.reinstate(visit, attempt, person_id)
+        return StandingOut(id=done, suspended=False)
+
+    @router.post("/{person_id}/reset")
+    async def reset_person(
+        visit: Visiting, request: Request, person_id: UUID, body: Containment
+    ) -> ResetOut:
+        attempt = await attempt_of(request, visit.person_id)
+        done = await resets.reset(visit, attempt, person_id, body.reason)
+        return ResetOut(id=done.person_id, invitation=InvitationOut.of(done.invitation))
+
+    return router

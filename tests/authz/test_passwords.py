@@ -61,7 +61,7 @@ def test_every_refusal_has_a_code_of_its_own() -> None:
     """So that a client can say what to do."""
     refusals = p.PasswordRefused.__subclasses__()
 
-    assert len({r.code for r in refusals}) == len(refusals) == 5
+    assert len({r.code for r in refusals}) == len(refusals) == 6
 
 
 def test_name_parts_of_two_letters_forbid_nothing() -> None:

@@ -24,7 +24,7 @@ test: dev-env ## Run the whole suite
 bench: bench-env ## Measure against the peers; writes bench.json
 	@exec $(BIN)/python -m tests.bench $(ARGS)
 
-lint: dev-env ## Check style, formatting, types and the import contracts
+lint: bench-env ## Check style, formatting, types and the import contracts
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -34,7 +34,7 @@ format: dev-env ## Format, and repair what can be repaired safely
 	$(BIN)/ruff check --fix-only --quiet .
 	$(BIN)/ruff format .
 
-types: dev-env ## Check types only
+types: bench-env ## Check types only
 	$(BIN)/mypy
 
 openapi: runtime-env ## Write the OpenAPI documents again

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 import uvicorn
 
 from services.installation import UserError
+from services.protocol import BoundedProtocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -99,7 +100,7 @@ async def serve(
     config = uvicorn.Config(
         app,
         loop="none",
-        http="httptools",
+        http=BoundedProtocol,
         ws="none",
         lifespan="off",
         log_config=None,

@@ -86,7 +86,9 @@ async def build(
     )
     refusals = RefusalWindows(runtime.log, runtime.origins, runtime.effects)
     budget = RefusalBudget()
-    app = FastAPI(title="Casewarden audit", version="1", docs_url=None, redoc_url=None)
+    app = FastAPI(
+        title="Casewarden audit", version="1", docs_url=None, redoc_url=None, redirect_slashes=False
+    )
     install_errors(app)
     document(app)
     refusals.count_unauthenticated(app, UNAUTHENTICATED)

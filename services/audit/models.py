@@ -13,7 +13,7 @@ from pydantic import AwareDatetime, BaseModel, Field
 from services.audit.asking import MOST_SHOWN
 from services.audit.events import Verdict
 from services.kernel.events import Outcome
-from services.kernel.texts import Body, Line, Prose
+from services.kernel.texts import Body, Line, Moment, Prose
 
 
 class Paging(Body):
@@ -32,8 +32,8 @@ class Paging(Body):
 class Window(Paging):
     """A list within a time: ``from`` inclusive, ``to`` exclusive."""
 
-    since: Annotated[AwareDatetime | None, Field(alias="from")] = None
-    until: Annotated[AwareDatetime | None, Field(alias="to")] = None
+    since: Annotated[Moment | None, Field(alias="from")] = None
+    until: Annotated[Moment | None, Field(alias="to")] = None
 
 
 class EventQuery(Window):

@@ -4,7 +4,6 @@ Bodies are bounded and never repeated in an answer. Parse, one call, answer.
 """
 
 import base64
-import binascii
 from http import HTTPStatus
 from typing import Annotated, Final, Literal
 from urllib.parse import unquote_plus
@@ -202,7 +201,7 @@ def _proof(request: Request, body: TokenRequest) -> Proof:
         raise InvalidClient
     try:
         client_id, _, secret = base64.b64decode(text, validate=True).decode().partition(":")
-    except (binascii.Error, UnicodeDecodeError):
+    except ValueError:  # not base64, not ASCII, or not UTF-8
         raise InvalidClient from None
     return Proof(unquote_plus(client_id), secret=unquote_plus(secret))
 

@@ -79,7 +79,9 @@ class Authz:
         self._tasks: list[asyncio.Task[None]] = []
 
     def _application(self, floor_s: float) -> FastAPI:
-        app = FastAPI(title="Casewarden authz", docs_url=None, redoc_url=None)
+        app = FastAPI(
+            title="Casewarden authz", docs_url=None, redoc_url=None, redirect_slashes=False
+        )
         install_errors(app)
         document(app)
         self.windows.count_unauthenticated(app, e.UNAUTHENTICATED)

@@ -54,7 +54,13 @@ class Cases:
         return (self.runtime.projector,)
 
     def _application(self) -> FastAPI:
-        app = FastAPI(title="Casewarden cases", version="1", docs_url=None, redoc_url=None)
+        app = FastAPI(
+            title="Casewarden cases",
+            version="1",
+            docs_url=None,
+            redoc_url=None,
+            redirect_slashes=False,
+        )
         install_errors(app)
         document(app)
         self.front.install(app)

@@ -117,3 +117,13 @@ async def test_assertion_that_claims_what_cannot_be_is_refused(door: Door) -> No
         assert answer.status_code == 401, wrong
         door.clock.advance(door.authz.access_life)
         soon = int(door.clock.now().timestamp()) + 60
+
+
+async def test_client_credentials_that_are_no_ascii_are_refused(door: Door) -> None:
+    """Whoever sends them is nobody we know: 401, not a fault of ours."""
+    answer = await door.at(HOME).post(
+        "/v1/token",
+        data={"grant_type": "client_credentials"},
+        headers={"authorization": b"Basic \xff"},  # type: ignore[dict-item]
+    )
+    assert answer.status_code == 401

@@ -124,6 +124,6 @@ async def test_client_credentials_that_are_no_ascii_are_refused(door: Door) -> N
     answer = await door.at(HOME).post(
         "/v1/token",
         data={"grant_type": "client_credentials"},
-        headers={"authorization": b"Basic \xff"},  # type: ignore[dict-item]
+        headers=[(b"authorization", b"Basic \xff")],
     )
     assert answer.status_code == 401

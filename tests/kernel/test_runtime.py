@@ -58,11 +58,12 @@ async def test_requests_that_hold_every_connection_keep_no_append_and_no_fold_wa
 async def test_who_waits_too_long_for_a_connection_is_told_503(
     runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(database, "_WAIT_S", 0.05)
     held = [await runtime.pool.acquire() for _ in range(runtime.pool.get_max_size())]
+    monkeypatch.setattr(database, "_WAIT_S", 0.05)  # only now: connecting may take longer
     with pytest.raises(TimeoutError) as waited:
         await runtime.pool.fetchval("select 1")
     assert as_problem(waited.value).status == 503
+    monkeypatch.undo()
     for connection in held:
         await runtime.pool.release(connection)
     assert await runtime.pool.fetchval("select 1") == 1

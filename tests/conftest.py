@@ -48,6 +48,8 @@ _FLEETING: Final = {
     "max_wal_senders": "0",
     "max_connections": "200",
 }
+_MEMORY: Final = Path("/dev/shm")  # noqa: S108 - each directory made there is private to its maker
+_ROOM: Final = 2 << 30
 _NAMED: Final = next((os.environ[name] for name in _VARIABLES if os.environ.get(name)), "")
 
 
@@ -236,14 +238,26 @@ def _plain_logs() -> None:
     )
 
 
+def _in_memory() -> Path | None:
+    """Return where files are memory, when there is room for a whole session's.
+
+    A disk that stalls for seconds, as a shared one may, then fails no test that is not about disks.
+    """
+    with contextlib.suppress(OSError):
+        if shutil.disk_usage(_MEMORY).free >= _ROOM:
+            return _MEMORY
+    return None
+
+
 @contextlib.contextmanager
-def embedded_server() -> Iterator[EmbeddedPostgres]:
+def embedded_server(where: Path | None = None) -> Iterator[EmbeddedPostgres]:
     """Name an embedded server, not yet started; stop it and remove what it held afterwards.
 
-    Not below pytest's own directory: each pytest closes that to other accounts as it starts, and
-    where tests run as root a server is another account.
+    It is made below ``where``, or among temporary files: not below pytest's own directory, which
+    each pytest closes to other accounts as it starts; where tests run as root a server is another
+    account.
     """
-    directory = Path(tempfile.mkdtemp(prefix="casewarden-test-"))
+    directory = Path(tempfile.mkdtemp(prefix="casewarden-test-", dir=where))
     embedded = EmbeddedPostgres(directory)
     try:
         yield embedded
@@ -256,7 +270,7 @@ def embedded_server() -> Iterator[EmbeddedPostgres]:
 def server() -> Iterator[TestServer]:
     """Start (or find) the session's PostgreSQL, migrated once."""
     with contextlib.ExitStack() as stack:
-        embedded = None if _NAMED else stack.enter_context(embedded_server())
+        embedded = None if _NAMED else stack.enter_context(embedded_server(_in_memory()))
         yield from _served(embedded)
 
 

@@ -1,6 +1,6 @@
 """The whole of Casewarden in one process, or one service of it alone, as an ASGI application.
 
-Builds the services, mounts each under its prefix behind its own :class:`Boundary`, and answers
+Builds the services, mounts each under its prefix behind one :class:`Boundary`, and answers
 ``/healthz``. They share the log and nothing else; that they share a process isolates nothing from
 code execution. In the flow this is where a request enters, and nothing is decided here.
 """
@@ -11,20 +11,23 @@ import asyncio
 import contextlib
 import importlib
 import json
+from http import HTTPStatus
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from services.installation import vocabulary
 from services.kernel import errors, telemetry
+from services.kernel.background import patiently
 from services.kernel.database import CONNECTION_ERRORS
 from services.kernel.events import CorruptEvent, Service, UnknownEvent
-from services.kernel.http import Boundary, problem_response
+from services.kernel.http import Boundary
 from services.witness import Witness, path_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from fastapi import FastAPI
+    from starlette.responses import Response
     from starlette.types import Receive, Scope, Send
 
     from services.kernel.projection import Projector
@@ -96,9 +99,8 @@ class House:
         self._healthy, self._healthy_until = False, 0.0
         audit = services.get(Service.AUDIT)
         self._witness = None if audit is None else _witness(audit.runtime)
-        self._mounted = {
-            f"/{service}": Boundary(built.app, service) for service, built in services.items()
-        }
+        self._mounted = {str(service): service for service in services}
+        self._edge = Boundary(self._route)
 
     @classmethod
     async def build(
@@ -116,12 +118,19 @@ class House:
         return cls(built)
 
     async def start(self) -> None:
-        """Start every service: authz first, since the others fold what it says."""
+        """Start every service, or none: authz first, since the others fold what it says."""
+        try:
+            await self._start()
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def _start(self) -> None:
         authz = self._services.get(Service.AUTHZ)
         if authz is not None:
             # it makes the first signing key only when it knows that there is none
             with contextlib.suppress(UnknownEvent, CorruptEvent):
-                await _folded(authz.runtime.projector, _FOLD_S)
+                await _caught_up(authz.runtime.projector)
         for built in self._services.values():
             await built.start()
         if self._witness is not None:
@@ -131,9 +140,8 @@ class House:
         """Stop every service, each after it has appended what it accepted."""
         if self._witness is not None:
             await self._witness.stop()
-        for built in self._services.values():
-            with contextlib.suppress(*CONNECTION_ERRORS):
-                await built.stop()
+        # side by side: over a database that hangs each takes its time
+        await asyncio.gather(*(_stopped(built) for built in self._services.values()))
 
     async def healthy(self) -> bool:
         """Say whether every projection follows and the log takes events."""
@@ -167,40 +175,37 @@ class House:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request: a service's own, or one about the whole."""
-        if scope["type"] != "http":
+        if scope["type"] == "http":
+            await self._edge(scope, receive, send)
+
+    async def _route(self, scope: Scope, receive: Receive, send: Send) -> None:
+        first, below, _ = scope["path"][1:].partition("/")
+        service = self._mounted.get(first) if below else None
+        if service is None:
+            await self._own(scope, receive, send)
             return
-        prefix, inner = _split(scope)
-        service = self._mounted.get(prefix)
-        if service is not None:
-            await service(inner, receive, send)
-            return
-        await self._own(scope, receive, send)
+        scope["casewarden.service"] = service
+        scope["root_path"] = f"{scope.get('root_path', '')}/{first}"
+        await self._services[service].app(scope, receive, send)
 
     async def _own(self, scope: Scope, receive: Receive, send: Send) -> None:
-        path, method = scope["path"], scope["method"]
-        if method not in ("GET", "HEAD"):
-            kind: type[errors.Problem] = errors.NotFound
-            if path in ("/", "/healthz"):
-                kind = errors.MethodNotAllowed
-            await problem_response(kind(), "")(scope, receive, send)
-        elif path == "/healthz":
-            healthy = await self._recently_healthy()
-            await _json({"status": "ok" if healthy else "unavailable"}, 200 if healthy else 503)(
-                scope, receive, send
-            )
-        elif path == "/":
-            await _json(_TRY)(scope, receive, send)
+        path = scope["path"]
+        if path not in ("/", "/healthz"):
+            raise errors.NotFound
+        if scope["method"] not in ("GET", "HEAD"):
+            raise errors.MethodNotAllowed
+        if path == "/":
+            response = _json(_TRY)
+        elif await self._recently_healthy():
+            response = _json({"status": "ok"})
         else:
-            await problem_response(errors.NotFound(), "")(scope, receive, send)
+            response = _json({"status": "unavailable"}, HTTPStatus.SERVICE_UNAVAILABLE)
+        await response(scope, receive, send)
 
 
-def _split(scope: Scope) -> tuple[str, Scope]:
-    """Return the first segment of the path, and the scope as what is mounted there sees it."""
-    first, separator, _ = scope["path"][1:].partition("/")
-    prefix = f"/{first}"
-    if not separator:
-        return "", scope
-    return prefix, {**scope, "root_path": scope.get("root_path", "") + prefix}
+async def _stopped(built: Built) -> None:
+    with contextlib.suppress(*CONNECTION_ERRORS):
+        await built.stop()
 
 
 def _witness(runtime: Runtime) -> Witness:
@@ -210,6 +215,11 @@ def _witness(runtime: Runtime) -> Witness:
 async def _folded(projector: Projector, within_s: float) -> None:
     """Return when the log as it is now is folded; raise :class:`errors.Unavailable` if too late."""
     await projector.reached(await projector.head(), within_s=within_s)
+
+
+async def _caught_up(projector: Projector) -> None:
+    """Fold the log as it is now, however long that takes; a database may be slow to begin with."""
+    await patiently(lambda: _folded(projector, _FOLD_S), hopeless=lambda: projector.stopped)
 
 
 async def _follows(built: Built) -> bool:
@@ -222,9 +232,8 @@ async def _follows(built: Built) -> bool:
     return bool(writable)
 
 
-def _json(content: Mapping[str, Any], status: int = 200) -> Any:  # noqa: ANN401 - an ASGI response
+def _json(content: Mapping[str, Any], status: int = HTTPStatus.OK) -> Response:
     from starlette.responses import Response
 
     body = json.dumps(content, indent=2).encode() + b"\n"
-    headers = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
-    return Response(body, status, headers, media_type="application/json")
+    return Response(body, status, media_type="application/json")

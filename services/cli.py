@@ -115,6 +115,21 @@ def verify(settings: Settings) -> None:
     sys.exit(command.run(settings))
 
 
+@casewarden.command("set-aside")
+@click.argument("position", type=click.IntRange(min=0))
+@click.option(
+    "--reason",
+    required=True,
+    help="Reference of the incident: letters, digits, dot, dash, slash. Never free text.",
+)
+@click.pass_obj
+def set_aside(settings: Settings, position: int, reason: str) -> None:
+    """Have every fold pass over the event at POSITION, on the record; it stays in the log."""
+    from services.commands import set_aside as command
+
+    command.run(settings, position, reason)
+
+
 @casewarden.command()
 @click.argument("projections", nargs=-1)
 @click.pass_obj

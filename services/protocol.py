@@ -1,27 +1,59 @@
-"""HTTP/1.1 with a bound on the head of a request, which uvicorn's httptools protocol lacks.
+"""HTTP/1.1 with the bounds that uvicorn's httptools protocol lacks, in bytes, seconds and number.
 
-Without it one connection that sends a header value without end is parsed again and again, and
-everybody else waits. A head past the bound closes its connection: no request has begun, so there
-is nobody to answer.
+Without them one connection that sends a header value without end is parsed again and again while
+everybody else waits, one that never ends what it began stays for ever, and as many as come are let
+in. What is not HTTP is answered as every other error is: problem+json with a request id.
 """
 
+import asyncio
+import resource
 from typing import Final
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from services.kernel.errors import BadRequest, Problem, Unavailable
+from services.kernel.http import problem_unasked
 
 #: bytes of request line and headers together; what one read brings beside them counts too
 MAX_HEAD_BYTES: Final = 262_144
+#: within which a connection's first request, and every request that began, must have come whole.
+#: A body that an application reads is given up sooner, with an answer.
+MESSAGE_S: Final = 15.0
+_MOST: Final = 4_096
+
+
+def most_connections() -> int:
+    """Return how many connections are let in at once: most of the files we may have open."""
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return _MOST if files < 0 else min(_MOST, files * 3 // 4)
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """Closes a connection whose request head does not end within :data:`MAX_HEAD_BYTES`."""
+    """Closes a connection whose request does not come within the bounds of this module."""
 
     _in_head = True
     _head_bytes = 0
+    _too_late: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn has it
+        """Let a connection in, or tell it that there are too many."""
+        super().connection_made(transport)
+        if len(self.connections) > most_connections():
+            self._close_with(Unavailable())
+            return
+        self._await_message()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Stop waiting for it."""
+        self._message_came()
+        super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         """Take what arrived, unless a head has grown past the bound."""
+        if self.transport.is_closing():
+            return
         if self._in_head:
+            self._await_message()
             self._head_bytes += len(data)
             if self._head_bytes > MAX_HEAD_BYTES:
                 self.transport.close()
@@ -37,4 +69,29 @@ class BoundedProtocol(HttpToolsProtocol):
         """Begin to count again: what follows is the head of the next request."""
         self._in_head = True
         self._head_bytes = 0
+        self._message_came()
         super().on_message_complete()
+
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's words are not ours
+        """Answer what is not HTTP; where an answer has begun, only close."""
+        # before the first request there is no cycle
+        if getattr(self.cycle, "response_started", False) and not self.cycle.response_complete:
+            self.transport.close()
+        else:
+            self._close_with(BadRequest())
+
+    def _close_with(self, problem: Problem) -> None:
+        headers, body = problem_unasked(problem)
+        lines = [*self.server_state.default_headers, *headers, (b"connection", b"close")]
+        head = b"".join(b"%b: %b\r\n" % line for line in lines)
+        self.transport.write(STATUS_LINE[problem.status] + head + b"\r\n" + body)
+        self.transport.close()
+
+    def _await_message(self) -> None:
+        if self._too_late is None:
+            self._too_late = self.loop.call_later(MESSAGE_S, self.transport.close)
+
+    def _message_came(self) -> None:
+        if self._too_late is not None:
+            self._too_late.cancel()
+            self._too_late = None

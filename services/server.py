@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import signal
 import socket
 from typing import TYPE_CHECKING, Any, Final, Self
@@ -96,6 +97,8 @@ async def serve(
     ready: Callable[[], None],
 ) -> None:
     """Serve ``app`` on the claimed port until ``stop`` is set and everything is answered."""
+    # What strangers send is no news: not a line for each form that is none.
+    logging.getLogger("python_multipart").setLevel(logging.CRITICAL)
     trusted = settings.trusted_proxies
     config = uvicorn.Config(
         app,
@@ -104,7 +107,8 @@ async def serve(
         ws="none",
         lifespan="off",
         log_config=None,
-        log_level="warning",
+        # as with forms: not a line for whatever is not HTTP
+        log_level="error",
         access_log=False,
         server_header=False,
         date_header=True,

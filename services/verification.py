@@ -8,6 +8,9 @@ A body changed into another that could have been written, or a whole tail gone t
 side rows, shows only against hashes that were taken before, outside the database
 (:mod:`services.witness`), or a count and root that somebody kept. Group boundaries are not in the
 log, so of a guard it proves that it is not older than its newest touch, and touched at all.
+
+A position that the owner set aside (docs/decisions/0013) is counted and named, its bytes compared
+with the leaf hash that the owner named; what its JSON says is not looked at, for no fold does.
 """
 
 from __future__ import annotations
@@ -27,6 +30,7 @@ _LIMIT: Final = 65_535
 _AHEAD: Final = 1_000
 _HASH: Final = 32
 _REPORT_EVERY: Final = 500
+_SET_ASIDE: Final = "audit.position_set_aside"
 _HEADER: Final = re.compile(
     rb"([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})"
     rb" ([a-z_]+\.[a-z_]+) (?:(-) -|([a-z0-9:._-]+) ([1-9][0-9]*))"
@@ -54,6 +58,7 @@ class Summary:
     facts: int
     root: str
     leaves: tuple[bytes, ...] = ()
+    aside: tuple[int, ...] = ()
 
 
 class Tree:
@@ -142,9 +147,12 @@ class _Check:
         self._leaves: list[bytes] = []
         self._advance = advance
         self._types: dict[str, tuple[str, bool]] = {}
+        self._owner = ""
         self._versions: dict[str, int] = {}
         self._touched: dict[int, int] = {}
         self._facts: list[int] = []
+        self._aside: dict[int, str] = {}
+        self._vacant: set[tuple[str, int]] = set()
         self._tree = Tree()
 
     def _rows(self, query: str) -> AsyncIterator[asyncpg.Record]:
@@ -156,6 +164,10 @@ class _Check:
     async def run(self) -> Summary:
         registered = await self._connection.fetch("select name, role, fact from log.event_type")
         self._types = {row["name"]: (row["role"], row["fact"]) for row in registered}
+        self._owner = await self._connection.fetchval(
+            "select pg_get_userbyid(relowner) from pg_class where oid = 'log.event'::regclass"
+        )
+        await self._set_aside()
         ids = _Side(
             self._rows("select position, id::text from log.event_id order by position"),
             "log.event_id",
@@ -172,7 +184,7 @@ class _Check:
                 raise Wrong(expected, "the event is missing")
             stream, version = self._event(position, row["id"], row["type"], body)
             await ids.expect(position, row["id"])
-            if stream is not None:
+            if stream is not None and position not in self._aside:
                 self._facts.append(position)
                 await facts.expect(position, stream, version)
             self._compare(position, self._tree.add(body))
@@ -185,9 +197,26 @@ class _Check:
             raise Wrong(expected, "the event is missing; it was there when the log was last seen")
         await self._guards(expected)
         await self._once(expected)
-        return Summary(expected, len(self._facts), self._tree.root(), tuple(self._leaves))
+        aside = tuple(sorted(self._aside))
+        return Summary(expected, len(self._facts), self._tree.root(), tuple(self._leaves), aside)
+
+    async def _set_aside(self) -> None:
+        """Learn what was set aside, each by an event that is checked like any other."""
+        async for row in self._rows(
+            "select e.position, e.body from log.event e join log.fact f using (position)"
+            f" where e.type = '{_SET_ASIDE}'"
+        ):
+            match _decoded(row["position"], row["body"].partition(b"\n")[2]):
+                case {"data": {"position": int(position), "leaf_hash": str(leaf)}} if (
+                    0 <= position < row["position"]
+                ):
+                    self._aside[position] = leaf
+                case _:
+                    raise Wrong(row["position"], "it sets aside no position before its own")
 
     def _compare(self, position: int, leaf: bytes) -> None:
+        if self._aside.get(position, leaf.hex()) != leaf.hex():
+            raise Wrong(position, "the event is not what it was when it was set aside")
         known = self._witnessed[position * _HASH : (position + 1) * _HASH]
         if not known:
             self._leaves.append(leaf)
@@ -209,13 +238,20 @@ class _Check:
         stream = header[4].decode() if header[4] else None
         version = int(header[5]) if header[5] else None
         self._registered(position, type_, fact=stream is not None)
+        if position in self._aside:
+            if stream is not None and version is not None:
+                self._vacant.add((stream, version))
+            return stream, version
         self._in_order(position, stream, version)
         self._payload(position, rest, fact=stream is not None)
         return stream, version
 
     def _registered(self, position: int, type_: str, *, fact: bool) -> None:
         role, is_fact = self._types.get(type_, ("", False))
-        if role != f"casewarden_{type_.partition('.')[0]}":
+        if type_ == _SET_ASIDE:
+            if role != self._owner:
+                raise Wrong(position, f"{type_} is not registered to the owner of the log")
+        elif role != f"casewarden_{type_.partition('.')[0]}":
             raise Wrong(position, f"{type_} is not registered to the role of its service")
         if fact is not is_fact:
             raise Wrong(position, f"{type_} is a fact exactly when it has a stream")
@@ -224,6 +260,8 @@ class _Check:
         if stream is None or version is None:
             return
         last = self._versions.get(stream, 0)
+        while version != last + 1 and (stream, last + 1) in self._vacant:
+            last += 1
         if version != last + 1:
             raise Wrong(position, f"version {version} of its stream comes after {last}")
         self._versions[stream] = version
@@ -248,6 +286,8 @@ class _Check:
         async for row in self._rows("select position, key from log.guard order by position"):
             position = row["position"]
             touched = self._touched.pop(row["key"], None)
+            if position in self._aside:
+                continue
             if touched is None:
                 raise Wrong(min(position, count), "log.guard has a key that nothing touched")
             if position < touched or position not in facts:

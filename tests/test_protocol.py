@@ -1,22 +1,30 @@
-"""A request's head is bounded: one connection cannot keep a server busy with it."""
+"""What a connection may cost is bounded, and what is not HTTP is answered like every error."""
 
 import asyncio
 import contextlib
+import json
 from collections.abc import AsyncIterator
 
 import pytest
 import uvicorn
 from starlette.types import Receive, Scope, Send
 
+from services import protocol
 from services.protocol import MAX_HEAD_BYTES, BoundedProtocol
 
 
-async def _hello(_scope: Scope, receive: Receive, send: Send) -> None:
-    while (await receive()).get("more_body"):
+async def _hello(scope: Scope, receive: Receive, send: Send) -> None:
+    while scope["path"] != "/deaf" and (await receive()).get("more_body"):
         pass
+    length = b"8" if scope["path"] == "/half" else b"2"
     await send(
-        {"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]}
+        {"type": "http.response.start", "status": 200, "headers": [(b"content-length", length)]}
     )
+    if scope["path"] == "/half":
+        await send({"type": "http.response.body", "body": b"half", "more_body": True})
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        return
     await send({"type": "http.response.body", "body": b"ok"})
 
 
@@ -61,3 +69,125 @@ async def test_large_bodies_and_many_requests_on_one_connection_pass(port: int) 
         assert (await _answers(reader)) == b"HTTP/1.1 200 OK"
         await reader.readuntil(b"\r\n\r\nok")
     writer.close()
+
+
+async def _whole(reader: asyncio.StreamReader) -> tuple[int, dict[str, str], bytes]:
+    """Return status, headers and body of an answer after which the connection is closed."""
+    async with asyncio.timeout(10):
+        head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+    first, *lines = head.decode().split("\r\n")
+    headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
+    return int(first.split()[1]), headers, body
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        pytest.param(b"\x16\x03\x01 hello\r\n\r\n", id="TLS"),
+        pytest.param(b"GET /\xff HTTP/1.1\r\nhost: x\r\n\r\n", id="a path beyond ASCII"),
+        pytest.param(b"GET / HTTP/1.1\r\nno colon\r\n\r\n", id="a line that is no header"),
+        pytest.param(
+            b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nab",
+            id="two lengths",
+        ),
+        pytest.param(
+            b"POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n",
+            id="a chunk without a length",
+        ),
+    ],
+)
+async def test_what_is_not_http_is_a_problem_with_a_request_id(port: int, sent: bytes) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(sent)
+    status, headers, body = await _whole(reader)
+    assert status == 400
+    assert headers["content-type"] == "application/problem+json"
+    assert headers["content-length"] == str(len(body))
+    assert headers["cache-control"] == "no-store"
+    assert headers["connection"] == "close"
+    found = json.loads(body)
+    assert found["code"] == "bad_request"
+    assert found["request_id"] == headers["x-request-id"] != ""
+    writer.close()
+
+
+async def test_an_answer_that_has_begun_is_not_followed_by_a_problem(port: int) -> None:
+    """Whoever reads on would take the problem for part of the answer."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"GET /half HTTP/1.1\r\nhost: x\r\n\r\n")
+    async with asyncio.timeout(10):
+        await reader.readuntil(b"\r\n\r\nhalf")
+        writer.write(b"this is not HTTP\r\n\r\n")
+        assert await reader.read() == b""
+    writer.close()
+
+
+@pytest.mark.parametrize(
+    "beginning",
+    [
+        pytest.param(b"", id="nothing"),
+        pytest.param(b"GET / HTTP/1.1\r\nhost: x\r\n", id="half a head"),
+        pytest.param(b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 90\r\n\r\n", id="half a body"),
+        pytest.param(
+            b"GET /deaf HTTP/1.1\r\nhost: x\r\ncontent-length: 90\r\n\r\n",
+            id="a body that nobody reads",
+        ),
+        pytest.param(b"GET / HTTP/1.1\r\nhost: x\r\n\r\nGET /", id="half a second request"),
+    ],
+)
+async def test_what_dribbles_without_end_is_closed(
+    port: int, monkeypatch: pytest.MonkeyPatch, beginning: bytes
+) -> None:
+    monkeypatch.setattr(protocol, "MESSAGE_S", 0.3)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(beginning)
+
+    async def dribble() -> None:
+        while beginning:
+            await asyncio.sleep(0.02)
+            writer.write(b"a")
+
+    dribbling = asyncio.create_task(dribble())
+    with contextlib.suppress(ConnectionError):
+        async with asyncio.timeout(4):
+            await reader.read()
+    dribbling.cancel()
+    writer.close()
+
+
+async def test_a_connection_that_has_asked_may_stay_and_ask_again(
+    port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(protocol, "MESSAGE_S", 0.2)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    for _ in range(3):
+        writer.write(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+        async with asyncio.timeout(10):
+            await reader.readuntil(b"\r\n\r\nok")
+        await asyncio.sleep(0.3)
+    writer.close()
+
+
+async def test_no_more_connections_are_let_in_than_there_is_room_for(
+    port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(protocol, "most_connections", lambda: 2)
+    held = [await asyncio.open_connection("127.0.0.1", port) for _ in range(2)]
+    for reader, writer in held:
+        writer.write(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+        async with asyncio.timeout(10):
+            await reader.readuntil(b"\r\n\r\nok")
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    status, _, body = await _whole(reader)
+    assert (status, json.loads(body)["code"]) == (503, "unavailable")
+    writer.close()
+    held[0][1].close()
+    async with asyncio.timeout(10):
+        while True:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+            if (await reader.readline()).startswith(b"HTTP/1.1 200"):
+                break
+            writer.close()
+    writer.close()
+    held[1][1].close()

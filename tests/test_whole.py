@@ -1,17 +1,24 @@
 """The three services in one process: what it says of itself."""
 
 import asyncio
+import json
 import re
 from collections.abc import AsyncIterator
+from uuid import uuid4
 
 import httpx
 import pytest
 
 from services.app import House
+from services.authz.signing_keys import SigningKeys
+from services.commands.openapi import documents
+from services.kernel import errors
 from services.kernel.events import Service
+from services.kernel.log import Group, Log
 from services.kernel.runtime import Installation
 from services.kernel.settings import Settings
 from services.kernel.telemetry import METRIC_NAMES
+from tests.conftest import Connect
 
 #: counts from the first alert on; alerts come of what detection finds, not of traffic
 ONLY_WITH_AN_ALERT = {"casewarden_alerts_raised_total"}
@@ -20,9 +27,11 @@ ONLY_WITH_AN_ALERT = {"casewarden_alerts_raised_total"}
 @pytest.fixture
 async def house(installation: Installation) -> AsyncIterator[House]:
     built = await House.build(installation, Settings(data=installation.data), list(Service))
-    await built.start()
-    yield built
-    await built.stop()
+    try:
+        await built.start()
+        yield built
+    finally:
+        await built.stop()
 
 
 @pytest.fixture
@@ -75,3 +84,89 @@ async def test_health_is_looked_at_once_however_many_ask(
     await asyncio.sleep(0.6)
     assert (await client.get("/healthz")).status_code == 503
     assert looks == 2
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_every_answer_is_marked_once_whoever_gives_it(
+    client: httpx.AsyncClient, method: str
+) -> None:
+    own = {"": (200, 405), "healthz": (200, 405)}
+    for path in ("", "healthz", "/x", "nothing", "authz/v1/nothing", "cases"):
+        url = f"http://casewarden/{path}"
+        answer = await client.request(method, url, headers={"x-request-id": "mine-1"})
+        assert answer.status_code == own.get(path, (404, 404))[method == "POST"]
+        for name, value in (
+            ("x-request-id", "mine-1"),
+            ("cache-control", "no-store"),
+            ("x-content-type-options", "nosniff"),
+        ):
+            assert answer.headers.get_list(name) == [value]
+        if answer.is_error:
+            assert answer.headers["content-type"] == "application/problem+json"
+            assert answer.json()["request_id"] == "mine-1"
+
+
+async def test_a_start_that_fails_half_way_leaves_nothing_behind(
+    installation: Installation, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither a task nor a connection: what comes after is not made to fail by it."""
+    owner = await connect(None)
+    house = await House.build(installation, Settings(data=installation.data), list(Service))
+
+    async def ensure(_keys: SigningKeys) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(SigningKeys, "ensure", ensure)
+    with pytest.raises(ZeroDivisionError):
+        await house.start()
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+    async with asyncio.timeout(5):
+        while await owner.fetchval(
+            "select count(*) from pg_stat_activity where datname = current_database()"
+            " and application_name like 'casewarden %'"
+        ):
+            await asyncio.sleep(0.02)
+
+
+async def test_a_start_waits_for_a_log_that_is_slow_to_begin_with(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused, append = 0, Log.append
+
+    async def slow(log: Log, group: Group) -> int:
+        nonlocal refused
+        if refused < 2:
+            refused += 1
+            raise errors.Unavailable
+        return await append(log, group)
+
+    monkeypatch.setattr(Log, "append", slow)
+    house = await House.build(installation, Settings(data=installation.data), [Service.AUTHZ])
+    try:
+        await house.start()
+        assert refused == 2
+        transport = httpx.ASGITransport(house)
+        async with httpx.AsyncClient(transport=transport, base_url="http://casewarden") as client:
+            keys = (await client.get("/authz/.well-known/jwks.json")).json()["keys"]
+        assert len(keys) == 1
+    finally:
+        await house.stop()
+
+
+async def test_every_route_asks_for_a_token_but_those_described_as_anonymous(
+    client: httpx.AsyncClient,
+) -> None:
+    """SG-1: 401 before anything else, whatever else is wrong with the request."""
+    anonymous = set()
+    for service, document in (await documents()).items():
+        for path, operations in json.loads(document)["paths"].items():
+            for method, operation in operations.items():
+                filled = re.sub(r"\{\w+\}", str(uuid4()), path)
+                answer = await client.request(method, f"/{service}{filled}")
+                if operation.get("security") == []:
+                    anonymous.add(path)
+                    assert answer.status_code in {200, 422}, (method, path)
+                else:
+                    assert answer.status_code == 401, (method, path)
+    assert "/v1/login" in anonymous
+    assert len(anonymous) == 7

@@ -19,6 +19,7 @@ from starlette.responses import Response
 from services.audit import models
 from services.audit.asking import Asking
 from services.audit.grounds import Asker
+from services.audit.judging import Judging
 from services.audit.queries import EventQueries
 from services.audit.reviews import Reviews
 from services.audit.sessions import SessionQueries
@@ -50,6 +51,7 @@ class Answers:
     events: EventQueries
     sessions: SessionQueries
     reviews: Reviews
+    judging: Judging
 
 
 def routes(answers: Answers) -> APIRouter:
@@ -117,7 +119,7 @@ def routes(answers: Answers) -> APIRouter:
     ) -> models.Alert:
         """Say what an alert turned out to be; once, until detection adds something to it."""
         attempt = await answers.asking.attempt(request, asker)
-        return await answers.reviews.resolve(asker, alert_id, await _resolution(request), attempt)
+        return await answers.judging.resolve(asker, alert_id, await _resolution(request), attempt)
 
     return router
 

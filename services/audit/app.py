@@ -11,7 +11,7 @@ from services.audit.api import Answers, install, routes
 from services.audit.asking import Asking
 from services.audit.detecting import follower, forget_other_rules
 from services.audit.events import UNAUTHENTICATED, WholeLog
-from services.audit.origins import Places
+from services.audit.judging import Judging
 from services.audit.queries import EventQueries
 from services.audit.raising import Raising
 from services.audit.reviews import Reviews
@@ -22,10 +22,11 @@ from services.authz.access import AccessTokens
 from services.authz.directory import Directory
 from services.kernel.budgets import RefusalBudget
 from services.kernel.cursors import Cursors
-from services.kernel.documents import document
+from services.kernel.documents import Ways, document
 from services.kernel.events import EventType, Service
 from services.kernel.http import install_errors
 from services.kernel.metrics import metrics_route
+from services.kernel.origins import Places
 from services.kernel.projection import Projector
 from services.kernel.refusals import RefusalWindows
 from services.kernel.runtime import Installation, Runtime, open_runtime
@@ -90,7 +91,7 @@ async def build(
         title="Casewarden audit", version="1", docs_url=None, redoc_url=None, redirect_slashes=False
     )
     install_errors(app)
-    document(app)
+    document(app, Ways())
     refusals.count_unauthenticated(app, UNAUTHENTICATED)
     answers = _answers(runtime, settings, budget)
     install(app, answers)
@@ -105,11 +106,13 @@ def _answers(runtime: Runtime, settings: Settings, budget: RefusalBudget) -> Ans
     cursors = Cursors(runtime.installation.secret("cursor"))
     events = EventQueries(runtime.pool, asking, places, cursors)
     idle = timedelta(seconds=settings.session_idle_seconds)
+    reviews = Reviews(runtime.pool, asking, events, runtime.keys, cursors)
     return Answers(
         tokens=AccessTokens(runtime.pool, "audit"),
         asking=asking,
         now=runtime.effects.now,
         events=events,
         sessions=SessionQueries(runtime.pool, asking, places, cursors, runtime.effects, idle=idle),
-        reviews=Reviews(runtime.pool, asking, events, runtime.keys, cursors),
+        reviews=reviews,
+        judging=Judging(asking, reviews, runtime.keys),
     )

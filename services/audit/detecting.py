@@ -21,12 +21,12 @@ from services.audit.detection.calendar import Hours
 from services.audit.detection.signals import Finding
 from services.audit.events import WholeLog
 from services.audit.memory import TABLE, Memory, is_of_other_rules, recall
-from services.audit.origins import Places
 from services.audit.signals import Signals, hours_of, organisation_of
 from services.authz import events as authz
 from services.kernel.events import EventType, Recorded
+from services.kernel.keystore import KeyStore
+from services.kernel.origins import Places
 from services.kernel.projection import Connection, Projector
-from services.kernel.sealing import KeyStore
 
 _WATCHED: Final = rules.TYPES | {authz.ORGANISATION_REGISTERED}
 _finding = msgspec.json.Encoder()

@@ -13,7 +13,7 @@ from uuid import NAMESPACE_URL, UUID, uuid5
 
 import msgspec
 
-from services.kernel.events import EventType, Kind, Registry, Service
+from services.kernel.events import SET_ASIDE, EventType, Kind, Registry, Service
 
 
 class Verdict(StrEnum):
@@ -94,6 +94,7 @@ TYPES: Final = (
     EventType(ALERT_RAISED, Service.AUDIT, Kind.FACT, "alert raised", streams=STREAMS),
     EventType(ALERT_UPDATED, Service.AUDIT, Kind.FACT, "alert updated", streams=STREAMS),
     EventType(ALERT_RESOLVED, Service.AUDIT, Kind.FACT, "alert resolved", streams=STREAMS),
+    SET_ASIDE,
 )
 
 

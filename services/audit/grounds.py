@@ -24,7 +24,7 @@ from services.authz.directory import (
 from services.authz.engine import Policy
 from services.authz.events import client_key, organisation_key
 from services.kernel.errors import Unauthenticated
-from services.kernel.events import Event, Ground
+from services.kernel.events import Event, Ground, Outcome
 from services.kernel.http import Call
 
 _LOAD: Final = (
@@ -135,6 +135,15 @@ class Scope:
     def covers(self, event: Event) -> bool:
         """Say whether an event, by who acted or whose it is, is within the scope."""
         return self.holds(event.actor.organisation_id, event.organisation_id)
+
+    def learner_of(self, event: Event) -> UUID | None:
+        """Return the learner an event names to who has this scope.
+
+        Of what was refused only the Ministry is told whom it was about: elsewhere that would say
+        whether what own staff tried is there.
+        """
+        told = self.organisations is None or event.outcome is not Outcome.DENIED
+        return event.student_id if told else None
 
 
 async def standing_of(

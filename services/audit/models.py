@@ -4,16 +4,30 @@ An event is shown with exactly the contract's fields: that something was touched
 grounds, and which ids were disclosed. Never its data, never content.
 """
 
+import re
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal, Self
 from uuid import UUID
 
-from pydantic import AwareDatetime, BaseModel, Field
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from services.audit.asking import MOST_SHOWN
 from services.audit.events import Verdict
 from services.kernel.events import Outcome
 from services.kernel.texts import Body, Line, Moment, Prose
+
+_RFC_3339: Final = re.compile(r"\d{4}-\d\d-\d\d[Tt ]", re.ASCII)
+
+
+def _written_out(value: object) -> object:
+    """Refuse what is a moment to nobody but the parser, such as a number of seconds."""
+    if isinstance(value, str) and not _RFC_3339.match(value):
+        raise PydanticCustomError("moment_not_rfc_3339", "not a time of RFC 3339")
+    return value
+
+
+_Time = Annotated[Moment, BeforeValidator(_written_out)]
 
 
 class Paging(Body):
@@ -32,8 +46,14 @@ class Paging(Body):
 class Window(Paging):
     """A list within a time: ``from`` inclusive, ``to`` exclusive."""
 
-    since: Annotated[Moment | None, Field(alias="from")] = None
-    until: Annotated[Moment | None, Field(alias="to")] = None
+    since: Annotated[_Time | None, Field(alias="from")] = None
+    until: Annotated[_Time | None, Field(alias="to")] = None
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.since and self.until and self.since > self.until:
+            raise PydanticCustomError("window_inverted", "from is after to")
+        return self
 
 
 class EventQuery(Window):

@@ -5,18 +5,17 @@ a walk meets everything that was there at its beginning exactly once, whatever i
 meanwhile.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import Final
 
 import asyncpg
 import msgspec
 
 from services.audit.grounds import Asker
 from services.audit.models import Paging
+from services.audit.selection import Selection
 from services.kernel.cursors import Cursors
 
-T = TypeVar("T")
 _canonical: Final = msgspec.json.Encoder(order="sorted")
 
 
@@ -31,8 +30,19 @@ class Walk:
     #: only what lies before this position
     before: int | None
 
-    def page(self, rows: Sequence[asyncpg.Record]) -> tuple[Sequence[asyncpg.Record], str | None]:
-        """Cut ``limit + 1`` rows with a ``position`` to the page, and seal where it ends."""
+    async def page(
+        self, pool: asyncpg.Pool, rows_of: str, position: str, selection: Selection
+    ) -> tuple[list[asyncpg.Record], str | None]:
+        """Return the page's rows and, where there are more, the cursor of the next page.
+
+        ``rows_of`` is a ``select`` without conditions whose rows have a ``position``, which is the
+        column ``position`` there.
+        """
+        selection.given(f"{position} < {{0}}", self.before)
+        rows: list[asyncpg.Record] = await pool.fetch(
+            f"{rows_of} where {selection} order by {position} desc limit {self.limit + 1:d}",
+            *selection.parameters,
+        )
         if len(rows) <= self.limit:
             return rows, None
         page = rows[: self.limit]

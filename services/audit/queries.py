@@ -15,14 +15,16 @@ import asyncpg
 from services.audit import models
 from services.audit.asking import Asking, Found, Subject
 from services.audit.grounds import Asker, Scope
-from services.audit.origins import Places
-from services.audit.pages import Walk, walk
+from services.audit.pages import walk
 from services.audit.selection import of_events
 from services.kernel.cursors import Cursors
 from services.kernel.events import Event, ObjectRef, Recorded, decode
+from services.kernel.origins import Places
 
-_ALL: Final = "audit.event e"
-_OF_STUDENT: Final = "audit.event_student s join audit.event e using (position)"
+_ROWS: Final = (
+    "select e.position, (select l.body from log.event l where l.position = e.position) as body"
+    " from audit.event e"
+)
 _KNOWN: Final = (
     "select exists (select from audit.person where id = $1) and ($2::uuid[] is null"
     " or exists (select from audit.assignment where person_id = $1 and organisation_id = any($2)))"
@@ -94,7 +96,7 @@ class EventQueries:
             recorded = decode(row["position"], row["body"]) if row else None
             if recorded is None or not scope.covers(recorded.event):
                 return None
-            (shown,) = await self.render([recorded])
+            (shown,) = await self.render([recorded], scope)
             return Found(shown, {"events": [str(event_id)]})
 
         subject = Subject("audit_event", "read", about=ObjectRef("audit_event", str(event_id)))
@@ -106,27 +108,13 @@ class EventQueries:
         steps = walk(self._cursors, asker, route, query)
 
         async def find(scope: Scope) -> Found[models.EventPage]:
-            rows, cursor = steps.page(await self._select(query, scope, steps))
+            selection = of_events(query, scope)
+            rows, cursor = await steps.page(self._pool, _ROWS, "e.position", selection)
             recorded = [decode(row["position"], row["body"]) for row in rows]
-            reply = models.EventPage(items=await self.render(recorded), next_cursor=cursor)
+            reply = models.EventPage(items=await self.render(recorded, scope), next_cursor=cursor)
             return Found(reply, {"events": [str(r.event.id) for r in recorded]})
 
         return find
-
-    async def _select(
-        self, query: models.EventQuery, scope: Scope, steps: Walk
-    ) -> list[asyncpg.Record]:
-        selection = of_events(query, scope, steps.before)
-        selection.given("s.student_id = {0}", query.student)
-        source = _ALL if query.student is None else _OF_STUDENT
-        rows: list[asyncpg.Record] = await self._pool.fetch(
-            f"with hit as materialized (select position from {source} where {selection}"
-            f" order by position desc limit {steps.limit + 1:d})"
-            " select position, body from hit join log.event using (position)"
-            " order by position desc",
-            *selection.parameters,
-        )
-        return rows
 
     async def by_ids(self, ids: Sequence[UUID], scope: Scope) -> list[Recorded]:
         """Return the events with these ids that the scope covers, in the order of the log."""
@@ -138,12 +126,12 @@ class EventQueries:
         found = [decode(row["position"], row["body"]) for row in rows]
         return [recorded for recorded in found if scope.covers(recorded.event)]
 
-    async def render(self, recorded: Sequence[Recorded]) -> list[models.Event]:
+    async def render(self, recorded: Sequence[Recorded], scope: Scope) -> list[models.Event]:
         """Return events as the contract shows them, with where they came from."""
         await self._places.load(r.event for r in recorded)
-        return [self._shown(r.position, r.event) for r in recorded]
+        return [self._shown(r.position, r.event, scope) for r in recorded]
 
-    def _shown(self, position: int, event: Event) -> models.Event:
+    def _shown(self, position: int, event: Event, scope: Scope) -> models.Event:
         place, actor, origin = self._places.of(event), event.actor, event.origin
         return models.Event(
             position=position,
@@ -173,7 +161,7 @@ class EventQueries:
             ],
             policy_version=event.policy_version,
             purpose=event.purpose,
-            student_id=event.student_id,
+            student_id=scope.learner_of(event),
             object=models.ObjectRef(type=event.object.type, id=event.object.id)
             if event.object
             else None,

@@ -87,7 +87,8 @@ class Raising:
             with contextlib.suppress(Unavailable):
                 await self._runtime.projector.reached(moved.position)
             return False
-        if alert is None:
+        # One that has become worse is told as another: who was not called for it is called now.
+        if alert is None or alert.raised.severity != finding.severity:
             telemetry.ALERTS_RAISED.labels(finding.rule, finding.severity).inc()
         self._runtime.projector.nudge()
         await self._runtime.projector.reached(position)

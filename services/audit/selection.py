@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from uuid import UUID
 
 from services.audit.grounds import Scope
-from services.audit.models import EventQuery
+from services.audit.models import AlertQuery, EventQuery
 
 
 class Selection:
@@ -18,10 +18,11 @@ class Selection:
         self._clauses: list[str] = ["true"]
         self.parameters: list[object] = []
 
-    def add(self, clause: str, value: object) -> None:
-        """Require ``clause``; ``{0}`` in it stands for ``value``."""
-        self.parameters.append(value)
-        self._clauses.append(clause.format(f"${len(self.parameters)}"))
+    def add(self, clause: str, *values: object) -> None:
+        """Require ``clause``; ``{0}`` in it stands for the first of ``values``, and so on."""
+        first = len(self.parameters) + 1
+        self.parameters.extend(values)
+        self._clauses.append(clause.format(*(f"${first + n}" for n in range(len(values)))))
 
     def given(self, clause: str, value: object | None) -> None:
         """Require ``clause`` when the caller asked for it."""
@@ -39,12 +40,22 @@ def within(selection: Selection, scope: Scope, columns: Sequence[str]) -> None:
         selection.add(f"({either})", sorted(scope.organisations))
 
 
-def of_events(query: EventQuery, scope: Scope, before: int | None) -> Selection:
+def of_alerts(query: AlertQuery, scope: Scope) -> Selection:
+    """Return the conditions of a query for alerts."""
+    selection = Selection()
+    selection.given("status = {0}", query.status)
+    selection.given("rule = {0}", query.rule)
+    selection.given("person_id = {0}", query.person)
+    within(selection, scope, ("organisation_id",))
+    return selection
+
+
+def of_events(query: EventQuery, scope: Scope) -> Selection:
     """Return the conditions of a query for events, ``e`` being ``audit.event``."""
     selection = Selection()
-    selection.given("e.position < {0}", before)
     _actor(selection, query.actor)
     _object(selection, query.object)
+    _student(selection, query.student, scope)
     selection.given("e.type = {0}", query.type)
     selection.given("e.action = {0}", query.action)
     selection.given("e.outcome = {0}", query.outcome)
@@ -61,6 +72,24 @@ def _actor(selection: Selection, actor: str | None) -> None:
         selection.add("e.actor_id = {0}", UUID(actor))
     except ValueError:
         selection.add("e.client_id = {0}", actor)
+
+
+def _student(selection: Selection, student: UUID | None, scope: Scope) -> None:
+    """Keep what is about a learner; a refusal only for who is told whom it was about.
+
+    What others did to the learner is not even looked at: it would show in the time it takes.
+    """
+    if student is None:
+        return
+    if scope.organisations is None:
+        about = "e.position in (select position from audit.event_student where student_id = {0})"
+        selection.add(about, student)
+        return
+    about = (
+        "e.position in (select position from audit.organisation_student"
+        " where organisation_id = any({0}) and student_id = {1})"
+    )
+    selection.add(about, sorted(scope.organisations), student)
 
 
 def _object(selection: Selection, object_: str | None) -> None:

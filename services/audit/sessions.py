@@ -6,18 +6,25 @@ by idleness (SG-19); it is shown as over from that moment. Activity is any event
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from typing import Final
 
 import asyncpg
 
 from services.audit import models
 from services.audit.asking import Asking, Found, Subject
 from services.audit.grounds import Asker, Scope
-from services.audit.origins import Place, Places
-from services.audit.pages import Walk, walk
+from services.audit.pages import walk
 from services.audit.selection import Selection, within
 from services.kernel.cursors import Cursors
 from services.kernel.effects import Effects
 from services.kernel.events import ObjectRef, decode
+from services.kernel.origins import Place, Places
+
+_ROWS: Final = (
+    "select s.*, l.body, (select e.recorded_at from audit.event e"
+    " where e.session_id = s.id order by e.position desc limit 1) as seen_at"
+    " from audit.login_session s join log.event l using (position)"
+)
 
 
 class SessionQueries:
@@ -45,7 +52,10 @@ class SessionQueries:
         steps = walk(self._cursors, asker, "sessions", query)
 
         async def find(scope: Scope) -> Found[models.SessionPage]:
-            rows, cursor = steps.page(await self._select(query, scope, steps))
+            selection = Selection()
+            selection.given("s.person_id = {0}", query.person)
+            within(selection, scope, ("s.organisation_id",))
+            rows, cursor = await steps.page(self._pool, _ROWS, "s.position", selection)
             reply = models.SessionPage(items=await self._render(rows), next_cursor=cursor)
             return Found(reply, {"sessions": [str(row["id"]) for row in rows]})
 
@@ -57,22 +67,6 @@ class SessionQueries:
             about=ObjectRef("person", str(person)) if person else None,
         )
         return await self._asking.ask(asker, subject, find)
-
-    async def _select(
-        self, query: models.SessionQuery, scope: Scope, steps: Walk
-    ) -> list[asyncpg.Record]:
-        selection = Selection()
-        selection.given("s.position < {0}", steps.before)
-        selection.given("s.person_id = {0}", query.person)
-        within(selection, scope, ("s.organisation_id",))
-        rows: list[asyncpg.Record] = await self._pool.fetch(
-            "select s.*, l.body, (select e.recorded_at from audit.event e"
-            " where e.session_id = s.id order by e.position desc limit 1) as seen_at"
-            " from audit.login_session s join log.event l using (position)"
-            f" where {selection} order by s.position desc limit {steps.limit + 1:d}",
-            *selection.parameters,
-        )
-        return rows
 
     async def _render(self, rows: Sequence[asyncpg.Record]) -> list[models.Session]:
         events = [decode(row["position"], row["body"]).event for row in rows]

@@ -1,7 +1,7 @@
 """Turns events into the signals that detection folds.
 
-The address a signal carries is a keyed digest: rules compare addresses and never need to know
-one, so their memory holds none (staff origin data expires with its period key; a digest under
+The address and device that a signal carries are keyed digests: rules compare them and never need to
+know one, so their memory holds none (staff origin data expires with its period key; a digest under
 the installation's secret says nothing without it).
 """
 
@@ -16,8 +16,8 @@ import msgspec
 from services.audit.detection import address_failures
 from services.audit.detection.calendar import Hours, Kind
 from services.audit.detection.signals import Signal
-from services.audit.origins import Places
 from services.kernel.events import CorruptEvent, Event, Recorded
+from services.kernel.origins import Places
 
 _DIGEST_BYTES: Final = 16
 
@@ -30,9 +30,9 @@ class Signals:
         self._secret = secret
 
     def of(self, recorded: Recorded, hours: Mapping[UUID, Hours | None]) -> Signal:
-        """Return the signal of a login, failed login or throttled window."""
+        """Return the signal of a login or its end, of a failure, or of an act upon an account."""
         event = recorded.event
-        organisation = organisation_of(recorded)
+        place, organisation = self._places.of(event), organisation_of(recorded)
         return Signal(
             position=recorded.position,
             event_id=event.id,
@@ -40,19 +40,21 @@ class Signals:
             occurred_at=event.recorded_at,
             person_id=_person(recorded),
             account=_account(event),
-            address=self._address(event),
+            address=self._digest("address", address_failures.source(place.ip or "")),
+            device=self._digest("device", place.user_agent or ""),
             organisation=hours.get(organisation) if organisation else None,
             organisation_id=organisation,
             outcome=event.outcome,
-            count=_count(recorded),
+            count=_count(recorded, "count", least=1),
+            about=_uuid(recorded, "person_id"),
+            session=_uuid(recorded, "session_id"),
+            others=_count(recorded, "other_sessions", least=0),
         )
 
-    def _address(self, event: Event) -> str | None:
-        ip = self._places.of(event).ip
-        if not ip:
+    def _digest(self, kind: str, text: str) -> str | None:
+        if not text:
             return None
-        source = address_failures.source(ip).encode()
-        digest = hmac.new(self._secret, b"address " + source, hashlib.sha256).digest()
+        digest = hmac.new(self._secret, f"{kind} {text}".encode(), hashlib.sha256).digest()
         return digest[:_DIGEST_BYTES].hex()
 
 
@@ -82,11 +84,11 @@ def _account(event: Event) -> str | None:
     return account if isinstance(account, str) else None
 
 
-def _count(recorded: Recorded) -> int:
-    count = recorded.event.data.get("count", 1)
+def _count(recorded: Recorded, field: str, *, least: int) -> int:
+    count = recorded.event.data.get(field, least)
     if not isinstance(count, int):
         raise CorruptEvent(recorded.position)
-    return max(1, count)
+    return max(least, count)
 
 
 def _uuid(recorded: Recorded, field: str) -> UUID | None:

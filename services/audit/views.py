@@ -12,11 +12,12 @@ from uuid import UUID
 import msgspec
 
 from services.authz import events as authz
-from services.kernel.events import CorruptEvent, Event, Recorded
+from services.kernel.events import CorruptEvent, Event, Outcome, Recorded
 from services.kernel.projection import Connection
 
 # What an index entry and a text column can hold, whatever somebody put in an id.
 _LONGEST: Final = 200
+_ABOUT: Final = ("student_id", "position")
 _COLUMNS: Final = (
     "position",
     "recorded_at",
@@ -37,24 +38,34 @@ class EventIndex:
     """The projection ``audit.events``."""
 
     name = "audit.events"
-    tables: Sequence[str] = ("audit.event", "audit.event_student")
+    tables: Sequence[str] = ("audit.event", "audit.event_student", "audit.organisation_student")
 
     async def fold(self, connection: Connection, batch: Sequence[Recorded]) -> None:
-        """Add a row for each event, and one for each learner it is about."""
+        """Add a row for each event, and for each learner it is about one, and one a scope."""
+        about = [(student, r) for r in batch for student in students_of(r)]
+        await _copy(connection, "event", _COLUMNS, [_row(r.position, r.event) for r in batch])
+        await _copy(connection, "event_student", _ABOUT, [(s, r.position) for s, r in about])
+        scoped = [(o, s, r.position) for s, r in about for o in _told(r.event)]
+        await _copy(connection, "organisation_student", ("organisation_id", *_ABOUT), scoped)
+
+
+async def _copy(
+    connection: Connection, table: str, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]
+) -> None:
+    if rows:
         await connection.copy_records_to_table(
-            "event",
-            schema_name="audit",
-            columns=_COLUMNS,
-            records=[_row(recorded.position, recorded.event) for recorded in batch],
+            table, schema_name="audit", columns=columns, records=rows
         )
-        about = [(student, r.position) for r in batch for student in students_of(r)]
-        if about:
-            await connection.copy_records_to_table(
-                "event_student",
-                schema_name="audit",
-                columns=("student_id", "position"),
-                records=about,
-            )
+
+
+def _told(event: Event) -> set[UUID]:
+    """Return the organisations whose own auditors find an event by its learner: not a refusal's.
+
+    As :meth:`services.audit.grounds.Scope.learner_of` tells them.
+    """
+    if event.outcome is Outcome.DENIED:
+        return set()
+    return {o for o in (event.actor.organisation_id, event.organisation_id) if o is not None}
 
 
 def _row(position: int, event: Event) -> tuple[Any, ...]:

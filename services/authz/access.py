@@ -45,8 +45,9 @@ class Claims(msgspec.Struct, frozen=True):
 class AccessTokens:
     """Verifies access tokens with the public keys that the log carries.
 
-    A verified token is remembered for up to a minute, so that its signature is seldom checked
-    twice. A retired key is refused within that minute; whether a session lives is asked every time.
+    A verified token is remembered until the keys are loaded anew without the one that signed it, so
+    that its signature is seldom checked twice. They are loaded anew once a minute at least: within
+    it a retired key is refused. Whether a session lives is asked every time.
     """
 
     def __init__(self, pool: asyncpg.Pool, schema: str) -> None:
@@ -112,9 +113,11 @@ class AccessTokens:
             rows = await self._pool.fetch(
                 f"select kid, public_key from {self._schema}.signing_key where retired_at is null"
             )
-            self._keys = {
-                r["kid"]: Ed25519PublicKey.from_public_bytes(r["public_key"]) for r in rows
-            }
+            keys = {r["kid"]: Ed25519PublicKey.from_public_bytes(r["public_key"]) for r in rows}
+            if self._keys.keys() - keys.keys():
+                # else whoever keeps asking for unknown names keeps what a retired key signed
+                self._known.clear()
+            self._keys = keys
         try:
             return self._keys[kid]
         except KeyError:

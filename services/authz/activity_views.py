@@ -10,24 +10,16 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 from uuid import UUID
 
-import msgspec
 from pydantic import AwareDatetime, BaseModel
 
 from services.kernel.events import Event, Outcome, Service
+from services.kernel.origins import Place
 
 _OWN: Final = f"{Service.AUTHZ}."
 #: what authz's events act upon: accounts, staff and the places they work at
 _KEPT: Final = frozenset(
     {"person", "session", "staff", "organisation", "catchment", "access_decision"}
 )
-
-
-class Place(msgspec.Struct, frozen=True):
-    """Where an event came from, as far as it is still known."""
-
-    ip: str | None = None
-    device: str | None = None
-    user_agent: str | None = None
 
 
 class OwnActor(BaseModel):

@@ -1,4 +1,4 @@
-"""The read model of administration: leaders' access decisions, and who was registered for whom.
+"""The read model of administration: leaders' decisions, who was registered for whom, mass resets.
 
 The projection ``authz.administration``, beside the directory. It holds references only; it decides
 nothing and appends nothing.
@@ -37,7 +37,11 @@ class Administration:
     """Folds what administration needs beside the directory."""
 
     name = "authz.administration"
-    tables: Sequence[str] = ("authz.access_decision", "authz.person_home")
+    tables: Sequence[str] = (
+        "authz.access_decision",
+        "authz.person_home",
+        "authz.credential_reset",
+    )
 
     async def fold(self, connection: Connection, batch: Sequence[Recorded]) -> None:
         """Apply ``batch``."""
@@ -50,6 +54,8 @@ class Administration:
                     await _decided(connection, event)
                 case e.ASSIGNMENT_GRANTED | e.ASSIGNMENT_REVOKED:
                     await _served(connection, event)
+                case e.CREDENTIALS_RESET:
+                    await _reset(connection, event)
                 case _:
                     pass
 
@@ -83,4 +89,12 @@ async def _served(connection: Connection, event: Event) -> None:
     if decision_id is not None:
         await connection.execute(
             "update authz.access_decision set served = true where id = $1", UUID(decision_id)
+        )
+
+
+async def _reset(connection: Connection, event: Event) -> None:
+    data = msgspec.convert(event.data, e.CredentialsReset)
+    if data.act_id is not None:
+        await connection.execute(
+            "insert into authz.credential_reset values ($1, $2)", data.act_id, data.person_id
         )

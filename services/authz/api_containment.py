@@ -27,13 +27,13 @@ class StandingOut(BaseModel):
 
 
 class ResetOut(BaseModel):
-    """Whose credentials were reset, with the invitation to set new ones."""
+    """Whose credentials were reset; the invitation to set new ones is delivered to them."""
 
     id: UUID
     invitation: InvitationOut
 
 
-def containment_router(gate: Gate, desk: Desk) -> APIRouter:
+def containment_router(gate: Gate, desk: Desk, channel: str) -> APIRouter:
     """Return the routes under ``/v1/people`` that shut somebody out or let them in again."""
     router = APIRouter(prefix="/v1/people", route_class=authenticated(gate))
     people, resets = People(desk), Resets(desk)
@@ -59,6 +59,6 @@ def containment_router(gate: Gate, desk: Desk) -> APIRouter:
     ) -> ResetOut:
         attempt = await attempt_of(request, visit.person_id)
         done = await resets.reset(visit, attempt, person_id, body.reason)
-        return ResetOut(id=done.person_id, invitation=InvitationOut.of(done.invitation))
+        return ResetOut(id=done.person_id, invitation=InvitationOut.of(done.invitation_id, channel))
 
     return router

@@ -16,10 +16,14 @@ from services.authz.sessions import Sessions
 from services.authz.visits import Gate, Visiting, authenticated
 from services.kernel.texts import Body, Line
 
-_EMAIL: Final = r"^[^@\s]{1,64}@[^@\s]{1,135}$"
+#: an address as HTML has it: one mailbox, which no mail server can read as two
+_EMAIL: Final = r"^[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*$"
 _PHONE: Final = r"^[0-9+() ./x-]*$"
 _PAGE: Final = 50
 _MOST: Final = 200
+
+
+Email = Annotated[Line, StringConstraints(pattern=_EMAIL)]
 
 
 class OwnAssignment(BaseModel):
@@ -52,7 +56,7 @@ class Correction(Body):
 
     given_name: Line | None = None
     family_name: Line | None = None
-    email: Annotated[Line, StringConstraints(pattern=_EMAIL)] | None = None
+    email: Email | None = None
     phone: Annotated[str, StringConstraints(max_length=50, pattern=_PHONE)] | None = None
 
 

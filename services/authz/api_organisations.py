@@ -12,12 +12,13 @@ from pydantic_core import PydanticCustomError
 from services.authz.desk import Desk
 from services.authz.directory import Organisation
 from services.authz.events import OrganisationKind, Role
+from services.authz.organisation_resets import OrganisationResets, ResetStaff
 from services.authz.organisations import Organisations, Register, Serve
 from services.authz.snapshot import Catchment
 from services.authz.staff_views import Staff, StaffMember, version_of
 from services.authz.visits import Gate, Visit, Visiting, authenticated
 from services.kernel.cursors import Cursors
-from services.kernel.texts import Body, Line, Moment
+from services.kernel.texts import Body, Line, Moment, Prose
 
 MAX_PAGE: Final = 100
 _ORGANISATIONS: Final = "organisations"
@@ -58,6 +59,22 @@ class NewCatchment(Body):
         if self.from_ and self.until and self.until <= self.from_:
             raise PydanticCustomError("ends_first", "ends before it begins")
         return self
+
+
+class StaffReset(Body):
+    """Whose credentials are taken back and why: everybody's who works there, or those named."""
+
+    reason: Prose
+    person_ids: Annotated[frozenset[UUID], Field(min_length=1, max_length=MAX_PAGE)] | None = None
+
+
+class StaffResetOut(BaseModel):
+    """An act, how many it reset, and how their invitations are delivered."""
+
+    id: UUID
+    organisation_id: UUID
+    reset: int
+    channel: str
 
 
 class OrganisationOut(BaseModel):
@@ -124,10 +141,10 @@ class _Pages:
         return None if after is None else self._cursors.seal(visit.person_id, text, after)
 
 
-def organisation_router(gate: Gate, desk: Desk) -> APIRouter:
+def organisation_router(gate: Gate, desk: Desk, channel: str) -> APIRouter:
     """Return the routes under ``/v1/organisations``."""
     router = APIRouter(prefix="/v1/organisations", route_class=authenticated(gate))
-    organisations, staff = Organisations(desk), Staff(desk)
+    organisations, staff, resets = Organisations(desk), Staff(desk), OrganisationResets(desk)
     pages = _Pages(Cursors(desk.runtime.installation.secret("cursor")))
 
     @router.get("")
@@ -177,6 +194,21 @@ def organisation_router(gate: Gate, desk: Desk) -> APIRouter:
         return StaffList(
             items=[_member(one) for one in page.items],
             next_cursor=pages.next(visit, text, page.after),
+        )
+
+    @router.post("/{organisation_id}/reset")
+    async def reset_staff(
+        visit: Visiting, request: Request, organisation_id: UUID, body: StaffReset
+    ) -> StaffResetOut:
+        """Reset everybody who works there, or those named, but not oneself (SG-21).
+
+        Send an `Idempotency-Key`: whatever interrupts it, the same request again does the rest.
+        """
+        attempt = await desk.idempotency.attempt(request, visit.person_id)
+        command = ResetStaff(organisation_id, body.reason, body.person_ids)
+        done = await resets.reset(visit, attempt, command)
+        return StaffResetOut(
+            id=done.act_id, organisation_id=organisation_id, reset=done.count, channel=channel
         )
 
     return router

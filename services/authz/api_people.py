@@ -5,22 +5,22 @@ from typing import Annotated, Literal, Self
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Request, Response
-from pydantic import BaseModel, Field, StringConstraints
+from pydantic import BaseModel, Field
 
-from services.authz.api_me import Correction
+from services.authz.access_decisions import AccessDecisions, Decide
+from services.authz.api_me import Correction, Email
 from services.authz.desk import Desk
 from services.authz.events import Profile, Role
-from services.authz.grants import Decide, Grant, Granted, Grants
-from services.authz.invitations import Invitation
+from services.authz.grants import Grant, Granted, Grants
+from services.authz.invitations import expires_at
 from services.authz.me import Change
-from services.authz.people import People, Register
 from services.authz.profiles import Profiles
+from services.authz.registration import Register, Registration
+from services.authz.revocations import Revocations
 from services.authz.staff_views import AssignmentView, PersonView, Staff, version_of
 from services.authz.visits import Gate, Visiting, authenticated
 from services.kernel.etags import not_modified
 from services.kernel.texts import Body, Line, Moment
-
-Email = Annotated[Line, StringConstraints(pattern=r"^[^@\s]+@[^@\s]+$")]
 
 
 class NewPerson(Body):
@@ -55,19 +55,23 @@ class NewAccessDecision(Body):
 
 
 class InvitationOut(BaseModel):
-    """A one-time invitation; shown to who registers, kept by nobody."""
+    """A one-time invitation on its way to the person alone, and by which channel.
 
-    token: str
+    ``id`` is the reference in the message; what the message says besides is never answered.
+    """
+
+    id: UUID
+    channel: str
     expires_at: datetime
 
     @classmethod
-    def of(cls, made: Invitation) -> Self:
-        """Show an invitation."""
-        return cls(token=made.token, expires_at=made.expires_at)
+    def of(cls, invitation_id: UUID, channel: str) -> Self:
+        """Show that an invitation was issued."""
+        return cls(id=invitation_id, channel=channel, expires_at=expires_at(invitation_id))
 
 
 class RegisteredOut(BaseModel):
-    """A new person."""
+    """A new person; their invitation is delivered to them."""
 
     id: UUID
     organisation_id: UUID
@@ -115,10 +119,14 @@ class DecisionOut(BaseModel):
     action: str
 
 
-def people_router(gate: Gate, desk: Desk) -> APIRouter:
-    """Return the routes under ``/v1/people``, and of access decisions."""
+def people_router(gate: Gate, desk: Desk, channel: str) -> APIRouter:
+    """Return the routes under ``/v1/people``, and of access decisions.
+
+    ``channel`` is how invitations are delivered.
+    """
     router = APIRouter(prefix="/v1", route_class=authenticated(gate))
-    people, staff, grants = People(desk), Staff(desk), Grants(desk)
+    registration, staff, grants = Registration(desk), Staff(desk), Grants(desk)
+    revocations, decisions = Revocations(desk), AccessDecisions(desk)
     profiles = Profiles(desk, staff)
     attempt_of = desk.idempotency.attempt
 
@@ -126,11 +134,11 @@ def people_router(gate: Gate, desk: Desk) -> APIRouter:
     async def register_person(visit: Visiting, request: Request, body: NewPerson) -> RegisteredOut:
         attempt = await attempt_of(request, visit.person_id)
         command = Register(body.username, _profile(body), body.organisation_id)
-        made = await people.register(visit, attempt, command)
+        made = await registration.register(visit, attempt, command)
         return RegisteredOut(
             id=made.person_id,
             organisation_id=made.organisation_id,
-            invitation=InvitationOut.of(made.invitation),
+            invitation=InvitationOut.of(made.invitation_id, channel),
         )
 
     @router.get("/people/{person_id}", response_model=PersonOut)
@@ -180,7 +188,7 @@ def people_router(gate: Gate, desk: Desk) -> APIRouter:
         assignment_id: UUID,
         decision_id: Annotated[UUID | None, Query()] = None,
     ) -> None:
-        await grants.revoke(visit, person_id, assignment_id, request, decision_id)
+        await revocations.revoke(visit, person_id, assignment_id, request, decision_id)
 
     @router.post("/access-decisions", status_code=201)
     async def record_decision(
@@ -188,7 +196,7 @@ def people_router(gate: Gate, desk: Desk) -> APIRouter:
     ) -> DecisionOut:
         attempt = await attempt_of(request, visit.person_id)
         fields = body.model_dump(exclude={"action"})
-        made = await grants.decide(visit, attempt, Decide(**fields, change=body.action))
+        made = await decisions.record(visit, attempt, Decide(**fields, change=body.action))
         return DecisionOut(id=made, **fields, action=body.action)
 
     return router

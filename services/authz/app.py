@@ -13,18 +13,25 @@ from fastapi import FastAPI
 from services.authz import engine
 from services.authz import events as e
 from services.authz.access import AccessTokens
+from services.authz.accounts import Accounts
 from services.authz.activity import follower
 from services.authz.administration import Administration
+from services.authz.api_clients import client_router, render_oauth
 from services.authz.api_containment import containment_router
-from services.authz.api_login import client_router, login_router, render_oauth
+from services.authz.api_login import login_router
 from services.authz.api_me import me_router
 from services.authz.api_organisations import organisation_router
 from services.authz.api_people import people_router
+from services.authz.attempts import Attempts, Failures
+from services.authz.channels import Channel, channel_of
 from services.authz.clients import Clients, OAuthProblem
+from services.authz.courier import Courier
+from services.authz.deliveries import Deliveries
 from services.authz.desk import Desk
 from services.authz.directory import Directory
 from services.authz.enrolment import Enrolment
-from services.authz.login import Failures, Login
+from services.authz.invitations import Invitations
+from services.authz.login import Login
 from services.authz.login_views import LoginView
 from services.authz.me import Me
 from services.authz.own_activity import OwnActivity
@@ -32,14 +39,16 @@ from services.authz.own_password import PasswordChanges
 from services.authz.passwords import FULL, Effort, Passwords
 from services.authz.recording import Recorder
 from services.authz.self_desk import SelfDesk
-from services.authz.sessions import Limits, Sessions
+from services.authz.session_ends import Limits
+from services.authz.sessions import Sessions
 from services.authz.signing_keys import SigningKeys
 from services.authz.throttle import Throttle
 from services.authz.tokens import Tokens
 from services.authz.usernames import Usernames
+from services.authz.verification import Verification
 from services.authz.visits import Gate
-from services.kernel.background import every
-from services.kernel.documents import document
+from services.kernel.background import ended, every, patiently
+from services.kernel.documents import Ways, document
 from services.kernel.events import Registry, Service
 from services.kernel.http import install_errors
 from services.kernel.metrics import metrics_route
@@ -48,14 +57,30 @@ from services.kernel.refusals import RefusalWindows
 from services.kernel.runtime import Installation, Runtime, open_runtime
 from services.kernel.settings import Settings
 
+_WAYS: Final = Ways(
+    anonymous=(
+        "/.well-known/jwks.json",
+        "/v1/login",
+        "/v1/login/verify",
+        "/v1/token",
+        "/v1/token/refresh",
+        "/v1/enrolment",
+        "/v1/enrolment/confirm",
+    ),
+    unrepeatable=("/v1/logout", "/v1/me/password"),
+    conditional=("/v1/people/{person_id}",),
+)
 _SWEEP_S: Final = 15.0
 _HOUSEKEEPING_S: Final = 600.0
+_DELIVERY_S: Final = 1.0
 
 
 class Authz:
     """The service: its application, its runtime, and what runs beside the requests."""
 
-    def __init__(self, runtime: Runtime, settings: Settings, effort: Effort = FULL) -> None:
+    def __init__(
+        self, runtime: Runtime, settings: Settings, channel: Channel, effort: Effort = FULL
+    ) -> None:
         self.runtime = runtime
         self.settings = settings
         self.limits = Limits(settings)
@@ -75,6 +100,7 @@ class Authz:
         self.gate = Gate(runtime, self.access)
         #: follows the whole log, for ``authz.activity`` alone
         self.follower = follower(runtime.projector_pool)
+        self.courier = Courier(runtime, channel, Invitations(secret("invitation")))
         self.app = self._application(effort.floor_s)
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -83,55 +109,57 @@ class Authz:
             title="Casewarden authz", docs_url=None, redoc_url=None, redirect_slashes=False
         )
         install_errors(app)
-        document(app)
+        document(app, _WAYS)
         self.windows.count_unauthenticated(app, e.UNAUTHENTICATED)
         app.add_exception_handler(OAuthProblem, render_oauth)
+        accounts = Accounts(self.runtime, self.passwords, self.limits.idle)
+        attempts = Attempts(self.throttle, self.failures, floor_s)
         login = Login(
+            usernames=self.usernames, accounts=accounts, attempts=attempts, tokens=self.tokens
+        )
+        verification = Verification(
             runtime=self.runtime,
             recorder=self.recorder,
-            usernames=self.usernames,
-            passwords=self.passwords,
-            throttle=self.throttle,
-            failures=self.failures,
+            accounts=accounts,
+            attempts=attempts,
             tokens=self.tokens,
             limits=self.limits,
-            floor_s=floor_s,
         )
         enrolment = Enrolment(
             runtime=self.runtime,
             recorder=self.recorder,
-            login=login,
+            accounts=accounts,
+            attempts=attempts,
             passwords=self.passwords,
-            failures=self.failures,
             limits=self.limits,
         )
         clients = Clients(
             runtime=self.runtime,
             recorder=self.recorder,
             usernames=self.usernames,
-            login=login,
-            throttle=self.throttle,
-            failures=self.failures,
+            attempts=attempts,
             tokens=self.tokens,
+            authz_url=self.settings.authz_url,
         )
         desk = SelfDesk(self.runtime, self.recorder, self.policy)
         changes = PasswordChanges(
             desk=desk,
-            login=login,
+            accounts=accounts,
+            attempts=attempts,
             enrolment=enrolment,
             passwords=self.passwords,
-            failures=self.failures,
             limits=self.limits,
         )
-        app.include_router(login_router(login, self.sessions, self.tokens, enrolment))
+        app.include_router(login_router(login, verification, self.sessions, self.tokens, enrolment))
         app.include_router(client_router(clients, self.signing_keys))
         app.include_router(
             me_router(self.gate, Me(desk), OwnActivity(desk, self.follower), changes, self.sessions)
         )
         administration = Desk(self.runtime, self.policy, self.recorder, self.limits)
-        app.include_router(organisation_router(self.gate, administration))
-        app.include_router(people_router(self.gate, administration))
-        app.include_router(containment_router(self.gate, administration))
+        channel = self.courier.channel
+        app.include_router(organisation_router(self.gate, administration, channel))
+        app.include_router(people_router(self.gate, administration, channel))
+        app.include_router(containment_router(self.gate, administration, channel))
         app.router.routes.append(metrics_route())
         return app
 
@@ -141,21 +169,28 @@ class Authz:
         return (self.runtime.projector, self.follower)
 
     async def start(self) -> None:
-        """Begin to serve: fold what is in the log, make the first signing key, sweep."""
+        """Begin to serve: fold what is in the log, make the first signing key, sweep.
+
+        What began is stopped again when not all of it can.
+        """
         self.runtime.start()
         self.follower.start()
-        await self.signing_keys.ensure()
+        projector = self.runtime.projector
+        try:
+            await patiently(self.signing_keys.ensure, hopeless=lambda: projector.stopped)
+        except BaseException:
+            await self.stop()
+            raise
         self.windows.start()
         self._tasks = [
             asyncio.create_task(every(_SWEEP_S, self.sessions.sweep, "authz sessions")),
+            asyncio.create_task(every(_DELIVERY_S, self.courier.sweep, "authz deliveries")),
             asyncio.create_task(every(_HOUSEKEEPING_S, self._housekeeping, "authz housekeeping")),
         ]
 
     async def stop(self) -> None:
         """Append what was accepted and counted, then stop."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await ended(*self._tasks)
         await self.windows.stop()
         await self.follower.stop()
         await self.runtime.stop()
@@ -163,17 +198,22 @@ class Authz:
 
     async def _housekeeping(self) -> None:
         await self.throttle.sweep()
+        await self.courier.housekeeping()
         await self.signing_keys.turn(self.access_life)
         self.access.forget_keys()
 
 
 async def build(installation: Installation, settings: Settings, effort: Effort = FULL) -> Authz:
-    """Open authz's runtime and wire it; nothing runs until :meth:`Authz.start`."""
+    """Open authz's runtime and wire it; nothing runs until :meth:`Authz.start`.
+
+    Raises :class:`services.kernel.settings.BadSetting` when messages could not be delivered.
+    """
+    channel = channel_of(settings, installation.data)
     runtime = await open_runtime(
         installation,
         Service.AUTHZ,
         Registry(e.TYPES),
-        lambda _keys: [Directory("authz"), LoginView(), Administration()],
+        lambda _keys: [Directory("authz"), LoginView(), Administration(), Deliveries()],
         projectors=2,
     )
-    return Authz(runtime, settings, effort)
+    return Authz(runtime, settings, channel, effort)

@@ -1,25 +1,24 @@
 """Service clients: OAuth 2.0 client credentials (RFC 6749, 4.4) by secret or by signed assertion.
 
-A client is a registration in the log; its secret is 256 random bits of which a digest is kept,
-sealed. ``private_key_jwt`` (RFC 7523) takes an EdDSA, ES256 or RS256 assertion, each once. A token
-carries the client's scopes and lives five minutes.
+Place in the flow: ``proof -> attempt -> client's access token``; there is no session. A client is
+a registration in the log; its secret is 256 random bits of which a digest is kept, sealed. A token
+carries the client's scopes, and every one that is issued is an event.
 """
 
 import hmac
 import re
-from datetime import UTC, datetime, timedelta
 from functools import partial
 from http import HTTPStatus
 from typing import Final, NamedTuple
 
-import jwt
+from starlette.datastructures import URL
 
 from services.authz import access, login_views
 from services.authz import events as e
-from services.authz.login import Failures, Login
+from services.authz.attempts import Attempts
+from services.authz.client_assertions import NoProof, proved
 from services.authz.login_views import Client
 from services.authz.recording import Recorder
-from services.authz.throttle import Throttle
 from services.authz.tokens import Tokens, digest
 from services.authz.usernames import Usernames
 from services.kernel.errors import Problem
@@ -29,12 +28,8 @@ from services.kernel.http import Call
 from services.kernel.log import Duplicate, Group
 from services.kernel.runtime import Runtime
 
-ASSERTION: Final = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 #: what an assertion's audience may name, besides the address of the token endpoint
 AUDIENCES: Final = (access.ISSUER,)
-_ALGORITHMS: Final = ("EdDSA", "ES256", "RS256")
-_LONGEST_LIFE: Final = timedelta(minutes=10)
-_LONGEST: Final = 4096
 _ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@-]{0,99}")
 
 
@@ -88,20 +83,18 @@ class Clients:
         runtime: Runtime,
         recorder: Recorder,
         usernames: Usernames,
-        login: Login,
-        throttle: Throttle,
-        failures: Failures,
+        attempts: Attempts,
         tokens: Tokens,
+        authz_url: str = "",
     ) -> None:
         self._runtime = runtime
         self._recorder = recorder
         self._usernames = usernames
-        self._login = login
-        self._throttle = throttle
-        self._failures = failures
+        self._attempts = attempts
         self._tokens = tokens
+        self._authz_url = authz_url.rstrip("/")
 
-    async def token(self, proof: Proof, scope: str, audience: str, call: Call) -> Issued:
+    async def token(self, proof: Proof, scope: str, asked: URL, call: Call) -> Issued:
         """Return a token with the scopes asked for (all, when none is).
 
         Raises :class:`InvalidClient`, :class:`InvalidScope`, or 429 when it is not even tried. What
@@ -109,25 +102,35 @@ class Clients:
         """
         if _ID.fullmatch(proof.client_id) is None:
             raise InvalidClient
+        audience = self._endpoint(asked)
         name = self._usernames.digest(f"client:{proof.client_id}")
-        async with self._login.attempt(name, call) as admission:
+        async with self._attempts.on(name, call) as attempt:
             try:
                 issued = await self._runtime.handling.run(
                     partial(self._issue, proof, scope.split(), audience, call)
                 )
-            except (InvalidClient, Duplicate):
-                admission.wrong = True
-                await self._failures.failed(call, name, "client", "mismatch_or_used")
+            except (NoProof, Duplicate):
+                await attempt.wrong("client", "mismatch_or_used")
                 raise InvalidClient from None
-        await self._throttle.know(admission)
+            await attempt.right()
         return issued
+
+    def _endpoint(self, asked: URL) -> str:
+        """Return the token endpoint's address, which an assertion may be meant for.
+
+        Where authz's address is set, the caller does not choose it: whoever holds an assertion that
+        was meant for another server cannot name that server as the host here.
+        """
+        if self._authz_url:
+            return f"{self._authz_url}/v1/token"
+        return str(asked.replace(query="", fragment=""))
 
     async def _issue(
         self, proof: Proof, wanted: list[str], audience: str, call: Call
     ) -> Draft[Issued]:
         client = await login_views.client(self._runtime.pool, proof.client_id)
         if client is None:
-            raise InvalidClient
+            raise NoProof
         once = await self._proved(client, proof, audience)
         scopes = tuple(wanted) or client.scopes
         allowed = set(scopes) <= set(client.scopes)
@@ -147,46 +150,14 @@ class Clients:
         return Draft(group, Issued(token, seconds, " ".join(scopes)))
 
     async def _proved(self, client: Client, proof: Proof, audience: str) -> tuple[bytes, ...]:
-        """Return the once-keys of a proof that holds; raise :class:`InvalidClient` otherwise."""
+        """Return the once-keys of a proof that holds; raise :class:`NoProof` otherwise."""
         if proof.assertion:
-            return (self._asserted(client, proof.assertion, audience),)
+            if client.public_key is None:
+                raise NoProof
+            now, audiences = self._runtime.effects.now(), (audience, *AUDIENCES)
+            return (proved(proof.assertion, client.client_id, client.public_key, audiences, now),)
         await self._runtime.keys.load([client.secret.ref])
         kept = self._runtime.keys.open_sealed(client.secret)
         if not hmac.compare_digest(kept, digest(proof.secret)):
-            raise InvalidClient
+            raise NoProof
         return ()
-
-    def _asserted(self, client: Client, assertion: str, audience: str) -> bytes:
-        if client.public_key is None or len(assertion) > _LONGEST:
-            raise InvalidClient
-        try:
-            payload = jwt.decode(
-                assertion,
-                client.public_key,
-                algorithms=list(_ALGORITHMS),
-                audience=[audience, *AUDIENCES],
-                issuer=client.client_id,
-                subject=client.client_id,
-                options={
-                    "require": ["exp", "aud", "iss", "sub", "jti"],
-                    "verify_exp": False,
-                    "verify_iat": False,
-                },
-            )
-            expires_at = datetime.fromtimestamp(float(payload["exp"]), UTC)
-            once = f"assertion:{client.client_id}:{digest(str(payload['jti']))}".encode()
-        except (jwt.InvalidTokenError, ValueError, TypeError, OverflowError):
-            raise InvalidClient from None
-        now = self._runtime.effects.now()
-        if not now < expires_at <= now + _LONGEST_LIFE:
-            raise InvalidClient
-        return once
-
-
-def client_of(assertion: str) -> str:
-    """Return which client an assertion claims to be, unverified; empty when it claims none."""
-    try:
-        payload = jwt.decode(assertion, options={"verify_signature": False})
-    except (jwt.InvalidTokenError, ValueError, RecursionError):
-        return ""
-    return str(payload.get("sub", ""))

@@ -11,7 +11,8 @@ import msgspec
 
 from services.authz import events as e
 from services.kernel.effects import Effects
-from services.kernel.sealing import Compartment, KeyRef, KeyStore
+from services.kernel.keystore import KeyStore
+from services.kernel.sealing import Compartment, KeyRef
 
 
 class Carried(NamedTuple):

@@ -19,10 +19,10 @@ from services.authz.directory import Organisation, Person
 from services.authz.engine import Policy
 from services.authz.recording import Recorder
 from services.authz.relations import Decision, Standing
-from services.authz.sessions import Limits
+from services.authz.session_ends import Limits
 from services.authz.snapshot import Snapshot, snapshot
 from services.authz.visits import Visit
-from services.kernel.errors import Problem
+from services.kernel.errors import Conflict, Problem
 from services.kernel.events import Actor, Event, ObjectRef, Outcome
 from services.kernel.handling import Draft
 from services.kernel.idempotency import Attempt, Idempotency, Made
@@ -108,10 +108,12 @@ class Hearing:
         event_id: UUID | None = None,
         shown: Mapping[str, Sequence[str]] | None = None,
         organisation_id: UUID | None = None,
+        object_: ObjectRef | None = None,
     ) -> Event:
         """Return an event of this request, resting on ``decision``.
 
-        ``organisation_id`` is what it concerns, when that is not whom the caller acts for.
+        ``organisation_id`` is what it concerns, when that is not whom the caller acts for, and
+        ``object_`` what it is about, when that is not what was asked about.
         """
         event = await self.recorder.event(
             type_,
@@ -125,7 +127,7 @@ class Hearing:
             effective_at=effective_at,
             grounds=decision.grounds,
             policy_version=self.standing.policy.version,
-            object_=self.asked.object,
+            object_=object_ or self.asked.object,
             shown=shown,
             touches=touches,
             data=data,
@@ -234,7 +236,11 @@ class Desk:
             return await run()
         except Duplicate as held:
             await self.runtime.projector.reached(held.position)
+        try:
             return await run()
+        except Duplicate:
+            # Held, and not by anything this decision could see: not possible in this state.
+            raise Conflict from None
 
     async def _once(self, visit: Visit, asked: Asked, decide: Decide[T]) -> Draft[T]:
         async with self.hearing(visit, asked) as hearing:

@@ -14,14 +14,14 @@ import msgspec
 
 from services.authz import events as e
 from services.authz import totp
+from services.authz.accounts import Accounts
+from services.authz.attempts import Attempt, Attempts
 from services.authz.credentials import CredentialSealer
 from services.authz.directory import Person
-from services.authz.login import Failures, Login
 from services.authz.login_views import Account, live_sessions
 from services.authz.passwords import Passwords, own_details
 from services.authz.recording import Recorder, data_of, person_object
-from services.authz.sessions import Limits, endings
-from services.authz.throttle import Admission
+from services.authz.session_ends import Limits, endings
 from services.authz.tokens import digest
 from services.kernel.errors import Problem
 from services.kernel.events import Actor, Event
@@ -60,25 +60,26 @@ class Enrolment:
         *,
         runtime: Runtime,
         recorder: Recorder,
-        login: Login,
+        accounts: Accounts,
+        attempts: Attempts,
         passwords: Passwords,
-        failures: Failures,
         limits: Limits,
     ) -> None:
         self._runtime = runtime
         self._effects = runtime.effects
         self._recorder = recorder
-        self._login = login
+        self._accounts = accounts
+        self._attempts = attempts
         self._passwords = passwords
-        self._failures = failures
         self._limits = limits
 
     async def begin(self, invitation: str, password: str, call: Call) -> Enrolling:
         """Take the password and return a fresh secret; raise a ``PasswordRefused`` or 401."""
-        async with self._login.attempt(digest(invitation), call) as admission:
-            account = await self._invited(invitation, call, admission)
+        async with self._attempts.on(digest(invitation), call) as attempt:
+            account = await self._invited(invitation, attempt)
         username, profile = await self.details(account)
         await self._passwords.check(password, own_details(profile, username))
+        await self._passwords.check_unused(password, self.former(account))
         kept = await self._passwords.hash(password)
         secret = totp.new_secret(self._effects.token(totp.secret_bytes()))
         pending, ref = self._effects.new_id(), account.username.ref
@@ -98,13 +99,13 @@ class Enrolment:
 
     async def confirm(self, invitation: str, code: str, call: Call) -> list[str]:
         """Enrol when ``code`` fits the secret; return the recovery codes, shown once."""
-        async with self._login.attempt(digest(invitation), call) as admission:
+        async with self._attempts.on(digest(invitation), call) as attempt:
             try:
                 codes = await self._runtime.handling.run(
-                    partial(self._confirmed, invitation, code, call, admission)
+                    partial(self._confirmed, invitation, code, call, attempt)
                 )
             except Duplicate:
-                admission.wrong = True
+                attempt.stays_counted()
                 raise BadInvitation from None
         await self._runtime.pool.execute(
             "delete from authz.enrolment where invitation_digest = $1", digest(invitation)
@@ -118,13 +119,16 @@ class Enrolment:
         opened = msgspec.json.decode(keys.open_sealed(profile), type=e.Profile)
         return keys.open_sealed(account.username), opened
 
-    async def _invited(self, invitation: str, call: Call, admission: Admission) -> Account:
+    def former(self, account: Account) -> list[str]:
+        """Return the hashes of a person's last passwords; their ``credential`` key is loaded."""
+        return [self._runtime.keys.open_sealed(sealed) for sealed in account.former]
+
+    async def _invited(self, invitation: str, attempt: Attempt) -> Account:
         used = digest(invitation)
-        account = await self._login.account("a.invitation_digest", used)
+        account = await self._accounts.invited(used)
         live = account is not None and not account.person.suspended
         if account is None or not live or not await self._in_time(used):
-            admission.wrong = True
-            await self._failures.failed(call, "", "invitation", "unknown_or_expired")
+            await attempt.wrong("invitation", "unknown_or_expired", account="")
             raise BadInvitation
         return account
 
@@ -135,23 +139,22 @@ class Enrolment:
         return until is not None and self._effects.now() < until
 
     async def _confirmed(
-        self, invitation: str, code: str, call: Call, admission: Admission
+        self, invitation: str, code: str, call: Call, attempt: Attempt
     ) -> Draft[list[str]]:
-        account = await self._invited(invitation, call, admission)
+        account = await self._invited(invitation, attempt)
         row = await self._runtime.pool.fetchrow(
             "select id, password, secret from authz.enrolment where invitation_digest = $1",
             digest(invitation),
         )
         if row is None:
-            admission.wrong = True
+            attempt.stays_counted()
             raise BadInvitation
         ref, person = account.username.ref, account.person
         kept = self._runtime.keys.open(ref, row["id"], "password", row["password"])
         secret = self._runtime.keys.open(ref, row["id"], "secret", row["secret"])
         step = totp.matching_step(secret, code, self._effects.now(), -1)
         if step is None:
-            admission.wrong = True
-            await self._failures.failed(call, "", "enrolment", "mismatch", person.id)
+            await attempt.wrong("enrolment", "mismatch", person.id, account="")
             raise BadCode
         codes = totp.new_recovery_codes(self._effects.token(totp.recovery_bytes()))
         events = await self._events(person, call, kept=kept, secret=secret, step=step, codes=codes)

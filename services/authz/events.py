@@ -111,10 +111,15 @@ class PersonRegistered(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ProfileCorrected(msgspec.Struct, frozen=True, kw_only=True):
-    """A person's profile was corrected (AC-DO-13). ``profile`` as above."""
+    """A person's profile was corrected (AC-DO-13). ``profile`` as above.
+
+    Another address does not serve at once (:mod:`services.authz.deliveries`); one that cannot be
+    told from another counts as changed.
+    """
 
     person_id: UUID
     profile: str
+    address_changed: bool = True
 
 
 class AssignmentGranted(msgspec.Struct, frozen=True, kw_only=True):
@@ -238,7 +243,7 @@ class RecoveryCodesIssued(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class InvitationIssued(msgspec.Struct, frozen=True, kw_only=True):
-    """A one-time invitation to set a password and enrol a second factor."""
+    """A one-time invitation to set a password and enrol a second factor, yet to be delivered."""
 
     person_id: UUID
     token_digest: str
@@ -248,11 +253,56 @@ class InvitationIssued(msgspec.Struct, frozen=True, kw_only=True):
 class CredentialsReset(msgspec.Struct, frozen=True, kw_only=True):
     """Password and second factor no longer let the person in: a containment act (SG-21).
 
-    ``reason`` is sealed under the person's ``staff`` key.
+    ``reason`` is sealed under the person's ``staff`` key; ``act_id`` is the reset of many that it
+    is part of, which has the reason.
     """
 
     person_id: UUID
     reason: str | None = None
+    act_id: UUID | None = None
+
+
+class OrganisationReset(msgspec.Struct, frozen=True, kw_only=True):
+    """Some or all of an organisation's staff are to be reset (SG-21), each by a fact of their own.
+
+    ``reason`` is sealed under the ``staff`` key of the organisation; ``named`` says how many were
+    named, ``None`` for all.
+    """
+
+    act_id: UUID
+    organisation_id: UUID
+    reason: str
+    named: int | None = None
+
+
+class MessageKind(StrEnum):
+    """What a message to a member of staff is about."""
+
+    INVITATION = "invitation"
+    ADDRESS_CHANGED = "address_changed"
+
+
+class MessageDelivered(msgspec.Struct, frozen=True, kw_only=True):
+    """A channel took a message; ``message_id`` is the id of the fact it tells of."""
+
+    message_id: UUID
+    person_id: UUID
+    kind: MessageKind
+    channel: str
+
+
+class MessageUndelivered(msgspec.Struct, frozen=True, kw_only=True):
+    """A channel did not take a message; tried again later unless ``final``.
+
+    ``reason`` is a code or the type of an error, never what a server said.
+    """
+
+    message_id: UUID
+    person_id: UUID
+    kind: MessageKind
+    channel: str
+    reason: str
+    final: bool = False
 
 
 class ClientRegistered(msgspec.Struct, frozen=True, kw_only=True):
@@ -308,6 +358,9 @@ CREDENTIAL_SET: Final = "authz.credential_set"
 TOTP_ENROLLED: Final = "authz.totp_enrolled"
 RECOVERY_CODES_ISSUED: Final = "authz.recovery_codes_issued"
 CREDENTIALS_RESET: Final = "authz.credentials_reset"
+ORGANISATION_RESET: Final = "authz.organisation_reset"
+MESSAGE_DELIVERED: Final = "authz.message_delivered"
+MESSAGE_UNDELIVERED: Final = "authz.message_undelivered"
 CLIENT_REGISTERED: Final = "authz.client_registered"
 CLIENT_REVOKED: Final = "authz.client_revoked"
 SESSION_STARTED: Final = "authz.session_started"
@@ -330,7 +383,10 @@ REFUSED: Final = "authz.refused"
 
 
 #: what the names of authz's streams begin with
-STREAMS: Final = ("person", "organisation", "session", "signing-keys", "client", "decision")
+STREAMS: Final = (
+    *("person", "organisation", "session", "signing-keys", "client", "decision"),
+    *("reset", "delivery"),
+)
 
 
 def _fact(name: str, title: str) -> EventType:
@@ -356,6 +412,9 @@ TYPES: Final = (
     _fact(TOTP_ENROLLED, "second factor enrolled"),
     _fact(RECOVERY_CODES_ISSUED, "recovery codes issued"),
     _fact(CREDENTIALS_RESET, "credentials reset"),
+    _fact(ORGANISATION_RESET, "organisation's staff reset"),
+    _fact(MESSAGE_DELIVERED, "message delivered"),
+    _fact(MESSAGE_UNDELIVERED, "message not delivered"),
     _fact(CLIENT_REGISTERED, "service client registered"),
     _fact(CLIENT_REVOKED, "service client revoked"),
     _fact(SESSION_STARTED, "session started"),

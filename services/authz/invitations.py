@@ -1,14 +1,16 @@
 """Invitations: what lets somebody set a password and enrol a second factor, once (SG-4, SG-21).
 
-The token is derived from the id of the fact that issued it, under a secret of the installation: a
-repeated request is shown the same one, and nothing but its digest is kept.
+The token is derived from the id of the fact that issued it, under a secret of the installation:
+nothing but its digest is kept, and nobody is shown it but the person it is delivered to
+(:mod:`services.authz.courier`). It never enters an answer, an event or a log.
 """
 
 import base64
 import hmac
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
-from typing import Final, NamedTuple
+from typing import Final
 from uuid import UUID
 
 from services.authz import events as e
@@ -17,10 +19,17 @@ from services.authz.tokens import digest
 INVITATION_LASTS: Final = timedelta(days=7)
 
 
-class Invitation(NamedTuple):
+def expires_at(invitation_id: UUID) -> datetime:
+    """Return until when an invitation serves: its id (version 7) says since when."""
+    issued_at = datetime.fromtimestamp((invitation_id.int >> 80) / 1000, UTC)
+    return issued_at + INVITATION_LASTS
+
+
+@dataclass(frozen=True, slots=True)
+class Invitation:
     """A one-time token for the person alone, and until when it serves."""
 
-    token: str
+    token: str = field(repr=False)
     expires_at: datetime
 
     def issued_to(self, person_id: UUID) -> e.InvitationIssued:
@@ -37,8 +46,7 @@ class Invitations:
         self._secret = secret
 
     def of(self, event_id: UUID) -> Invitation:
-        """Return the invitation of the fact ``event_id``, whose id (version 7) says since when."""
+        """Return the invitation of the fact ``event_id``."""
         token = hmac.new(self._secret, event_id.bytes, sha256).digest()
-        issued_at = datetime.fromtimestamp((event_id.int >> 80) / 1000, UTC)
         text = base64.urlsafe_b64encode(token).decode().rstrip("=")
-        return Invitation(text, issued_at + INVITATION_LASTS)
+        return Invitation(text, expires_at(event_id))

@@ -33,6 +33,8 @@ class Account(msgspec.Struct, frozen=True):
     totp: Sealed | None
     totp_step: int
     recovery: Sealed | None
+    #: the last passwords, the present one among them: none of them may be set again (SG-4)
+    former: tuple[Sealed, ...]
     #: live sessions of the person, for SG-4
     live_sessions: int
 
@@ -61,6 +63,10 @@ class Client(msgspec.Struct, frozen=True):
     public_key: str | None
 
 
+#: how many of a person's last passwords are remembered
+REMEMBERED_PASSWORDS: Final = 5
+
+
 class LoginView:
     """The projection ``authz.login``."""
 
@@ -75,6 +81,7 @@ class LoginView:
     def __init__(self) -> None:
         self._folds: dict[str, Callable[[Connection, Recorded], Awaitable[None]]] = {
             e.PERSON_REGISTERED: _registered,
+            e.PROFILE_CORRECTED: _corrected,
             e.PERSON_SUSPENDED: _suspended,
             e.PERSON_REINSTATED: _suspended,
             e.INVITATION_ISSUED: _invited,
@@ -109,6 +116,17 @@ async def _registered(connection: Connection, recorded: Recorded) -> None:
     )
 
 
+async def _corrected(connection: Connection, recorded: Recorded) -> None:
+    """Take back what may be at a mistyped address: it would let a stranger in."""
+    data = msgspec.convert(recorded.event.data, e.ProfileCorrected)
+    if data.address_changed:
+        await connection.execute(
+            "update authz.account set invitation_digest = null, invitation_expires_at = null"
+            " where person_id = $1 and former = '{}'",
+            data.person_id,
+        )
+
+
 async def _suspended(connection: Connection, recorded: Recorded) -> None:
     await connection.execute(
         "update authz.account set suspended = $2 where person_id = $1",
@@ -132,10 +150,13 @@ async def _password(connection: Connection, recorded: Recorded) -> None:
     data = msgspec.convert(recorded.event.data, e.CredentialSet)
     await connection.execute(
         "update authz.account set password = $2, password_event = $3,"
+        " former = (array_prepend($2, former))[1:$4],"
+        " former_events = (array_prepend($3, former_events))[1:$4],"
         " invitation_digest = null, invitation_expires_at = null where person_id = $1",
         data.person_id,
         data.password_hash,
         recorded.event.id,
+        REMEMBERED_PASSWORDS,
     )
 
 
@@ -273,8 +294,15 @@ async def account_by(
         totp=_sealed(row, "totp", "secret"),
         totp_step=row["totp_step"],
         recovery=_sealed(row, "recovery", "hashes"),
+        former=_former(row),
         live_sessions=row["live_sessions"],
     )
+
+
+def _former(row: asyncpg.Record) -> tuple[Sealed, ...]:
+    ref = KeyRef(row["person_id"], Compartment.CREDENTIAL)
+    kept = zip(row["former_events"], row["former"], strict=True)
+    return tuple(Sealed(ref, event_id, "password_hash", text) for event_id, text in kept)
 
 
 def _sealed(row: asyncpg.Record, column: str, field: str) -> Sealed | None:
@@ -296,12 +324,12 @@ def session_of(row: asyncpg.Record) -> Session:
     return Session(*(row[name] for name in Session.__struct_fields__))
 
 
-async def live_sessions(pool: asyncpg.Pool | Connection, person_id: UUID) -> list[Session]:
-    """Return the sessions of a person that have not ended."""
+async def live_sessions(pool: asyncpg.Pool | Connection, *person_ids: UUID) -> list[Session]:
+    """Return the sessions of a person, or of several, that have not ended."""
     rows = await pool.fetch(
         f"select {session_columns('s')} from authz.login_session s"
-        " where person_id = $1 and ended_at is null",
-        person_id,
+        " where person_id = any($1) and ended_at is null",
+        person_ids,
     )
     return [session_of(row) for row in rows]
 

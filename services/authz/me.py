@@ -39,6 +39,10 @@ class Change(NamedTuple):
         said = {name: value for name, value in self._asdict().items() if value is not None}
         return msgspec.structs.replace(profile, **said)
 
+    def moves(self, profile: e.Profile) -> bool:
+        """Say whether messages to ``profile`` would go elsewhere (see ``authz.deliveries``)."""
+        return self.email is not None and self.email != profile.email
+
 
 class Me:
     """Oneself; see the module."""
@@ -74,7 +78,8 @@ class Me:
             return await self._desk.refuse(visit, caller, "update", Forbidden())
         person, event_id = caller.caller.person, self._effects.new_id()
         sealed = person.sealed_profile()
-        profile = change.of(await self._profile(caller))
+        before = await self._profile(caller)
+        profile = change.of(before)
         text = msgspec.json.encode(profile).decode()
         box = self._runtime.keys.seal(sealed.ref, event_id, "profile", text)
         event = await self._desk.recorder.event(
@@ -90,7 +95,13 @@ class Me:
             object_=person_object(person.id),
             shown={"profile": [str(person.id)]},
             touches=(e.person_key(person.id),),
-            data=data_of(e.ProfileCorrected(person_id=person.id, profile=box)),
+            data=data_of(
+                e.ProfileCorrected(
+                    person_id=person.id,
+                    profile=box,
+                    address_changed=change.moves(before),
+                )
+            ),
         )
         return Draft(self._desk.group(caller, [event]), await self._seen(caller, profile))
 

@@ -5,28 +5,20 @@ done before the question is in the answer; the question itself is in the next on
 is shown is said in :mod:`services.authz.activity_views`.
 """
 
-from collections.abc import Iterator, Sequence
-from datetime import timedelta
+from collections.abc import Sequence
 from typing import Final
 
-import msgspec
-
 from services.authz.activity import newest
-from services.authz.activity_views import ActivityPage, Place, own_event
+from services.authz.activity_views import ActivityPage, own_event
 from services.authz.self_desk import SelfDesk
 from services.authz.visits import Visit
 from services.kernel.cursors import Cursors
-from services.kernel.events import Event, Recorded
+from services.kernel.events import Recorded
 from services.kernel.handling import Draft
+from services.kernel.origins import Places
 from services.kernel.projection import Projector
-from services.kernel.sealing import Compartment, KeyRef, SealBroken, period_subject
 
 _ROUTE: Final = "me/activity"
-# An event may have been sealed a moment before or after the time it carries: at a month's turn
-# its key is the neighbour's.
-_TURN: Final = timedelta(minutes=1)
-_UNKNOWN: Final = Place()
-_place = msgspec.json.Decoder(Place)
 
 
 class OwnActivity:
@@ -36,6 +28,7 @@ class OwnActivity:
         self._desk = desk
         self._follower = follower
         self._runtime = desk.runtime
+        self._places = Places(desk.runtime.keys)
         self._cursors = Cursors(desk.runtime.installation.secret("cursor"))
 
     async def page(self, visit: Visit, limit: int, cursor: str | None) -> ActivityPage:
@@ -60,29 +53,9 @@ class OwnActivity:
 
     async def _page(self, visit: Visit, found: Sequence[Recorded], limit: int) -> ActivityPage:
         shown = found[:limit]
-        await self._runtime.keys.load({ref for r in shown for ref in _refs(r.event)})
+        await self._places.load(r.event for r in shown)
         following = None
         if len(found) > limit:
             following = self._cursors.seal(visit.person_id, _ROUTE, shown[-1].position)
-        items = [own_event(visit.person_id, r.event, self._place(r.event)) for r in shown]
+        items = [own_event(visit.person_id, r.event, self._places.of(r.event)) for r in shown]
         return ActivityPage(items=items, next_cursor=following)
-
-    def _place(self, event: Event) -> Place:
-        """Return where an event came from; unknown once the period's key is destroyed."""
-        for ref in _refs(event):
-            try:
-                sealed = event.origin.sealed or ""
-                return _place.decode(self._runtime.keys.open(ref, event.id, "origin", sealed))
-            except (SealBroken, ValueError):
-                continue
-        return _UNKNOWN
-
-
-def _refs(event: Event) -> Iterator[KeyRef]:
-    """Return the keys an origin may be sealed under; none when nothing was sealed."""
-    if event.origin.sealed is None:
-        return
-    at = event.recorded_at
-    months = {(m.year, m.month): m for m in (at, at - _TURN, at + _TURN)}
-    for moment in months.values():
-        yield KeyRef(period_subject("origin", moment), Compartment.ORIGIN)

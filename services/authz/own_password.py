@@ -4,14 +4,15 @@ from functools import partial
 from uuid import UUID
 
 from services.authz import events as e
+from services.authz.accounts import Accounts
+from services.authz.attempts import Attempts, BadCredentials
 from services.authz.credentials import CredentialSealer
 from services.authz.enrolment import Enrolment
-from services.authz.login import BadCredentials, Failures, Login
 from services.authz.login_views import live_sessions
 from services.authz.passwords import PasswordReused, Passwords, normalise, own_details
 from services.authz.recording import data_of, person_object
 from services.authz.self_desk import SelfDesk
-from services.authz.sessions import Limits, endings
+from services.authz.session_ends import Limits, endings
 from services.authz.visits import Visit
 from services.kernel.errors import Unauthenticated
 from services.kernel.handling import Draft
@@ -24,19 +25,19 @@ class PasswordChanges:
         self,
         *,
         desk: SelfDesk,
-        login: Login,
+        accounts: Accounts,
+        attempts: Attempts,
         enrolment: Enrolment,
         passwords: Passwords,
-        failures: Failures,
         limits: Limits,
     ) -> None:
         self._desk = desk
         self._runtime = desk.runtime
         self._effects = desk.runtime.effects
-        self._login = login
+        self._accounts = accounts
+        self._attempts = attempts
         self._enrolment = enrolment
         self._passwords = passwords
-        self._failures = failures
         self._limits = limits
 
     async def change(self, visit: Visit, current: str, new: str) -> None:
@@ -44,21 +45,18 @@ class PasswordChanges:
 
         Raises :class:`BadCredentials` when ``current`` is wrong, a ``PasswordRefused`` for the new.
         """
-        account = await self._login.account("a.person_id", visit.person_id)
+        account = await self._accounts.of(visit.person_id)
         if account is None:
             raise Unauthenticated
-        name = account.username_digest
-        async with self._login.attempt(name, visit.call) as admission:
-            if not await self._login.fits(account, current):
-                admission.wrong = True
-                await self._failures.failed(
-                    visit.call, name, "password_change", "mismatch", visit.person_id
-                )
+        async with self._attempts.on(account.username_digest, visit.call) as attempt:
+            if not await self._accounts.fits(account, current):
+                await attempt.wrong("password_change", "mismatch", visit.person_id)
                 raise BadCredentials
         if normalise(new) == normalise(current):
             raise PasswordReused
         username, profile = await self._enrolment.details(account)
         await self._passwords.check(new, own_details(profile, username))
+        await self._passwords.check_unused(new, self._enrolment.former(account))
         kept = await self._passwords.hash(new)
         rested_on = account.password.event_id if account.password else None
         await self._runtime.handling.run(partial(self._changed, visit, kept, rested_on))
@@ -66,7 +64,7 @@ class PasswordChanges:
     async def _changed(self, visit: Visit, kept: str, rested_on: UUID | None) -> Draft[None]:
         caller = await self._desk.called(visit)
         person = caller.caller.person
-        account = await self._login.account("a.person_id", person.id)
+        account = await self._accounts.of(person.id)
         if account is None or account.password is None or account.password.event_id != rested_on:
             return await self._desk.refuse(visit, caller, "update", BadCredentials())
         carried = CredentialSealer(self._runtime.keys, self._effects, person.id).password(kept)

@@ -10,9 +10,10 @@ import asyncio
 import re
 import threading
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from http import HTTPStatus
 from typing import Final, TypeVar
 
@@ -92,9 +93,9 @@ class PasswordGuessable(PasswordRefused):
 
 
 class PasswordReused(PasswordRefused):
-    """It is the password that is to be replaced (SG-4: reused ones are refused)."""
+    """It is the password that is to be replaced, or one of those before it (SG-4)."""
 
-    code, title = "password_reused", "The new password is the current one"
+    code, title = "password_reused", "The password was used before"
 
 
 def normalise(password: str) -> str:
@@ -164,6 +165,15 @@ class Passwords:
     async def check(self, password: str, details: frozenset[str]) -> None:
         """As :func:`check`, off the event loop: scoring takes milliseconds."""
         await self._run(lambda: check(password, details))
+
+    async def check_unused(self, password: str, kept: Iterable[str]) -> None:
+        """Raise :class:`PasswordReused` when one of ``kept`` is a hash of ``password`` (SG-4).
+
+        One hash at a time, each queued like a login: nobody's history holds up who logs in.
+        """
+        for one in kept:
+            if await self._run(partial(matches, one, password)):
+                raise PasswordReused
 
     def close(self) -> None:
         """Let what runs end."""

@@ -17,6 +17,7 @@ from services.authz.directory import Assignment, Person
 from services.authz.me import Change
 from services.authz.people import next_fact
 from services.authz.recording import person_object
+from services.authz.registration import has_address
 from services.authz.relations import Decision
 from services.authz.staff_views import PersonView, Staff, places_of, shown_of, version_of
 from services.authz.visits import Visit
@@ -46,7 +47,8 @@ class Profiles:
 
         Raises :class:`NotFound` for who is on no list of the caller's, :class:`Forbidden` for who
         may be seen only, 428 and 412 unless ``If-Match`` is the newest tag of the person, and
-        :class:`Conflict` once the person's key is destroyed.
+        :class:`Conflict` once the person's key is destroyed, and for giving somebody else one's own
+        address: who is reset gets their invitation there.
         """
 
         async def decide(hearing: Hearing) -> Draft[PersonView]:
@@ -61,6 +63,9 @@ class Profiles:
                 require_match(request, version_of(self._desk, visit, view))
             except (PreconditionRequired, PreconditionFailed) as problem:
                 return await hearing.refuse(problem)
+            moved = person.id != visit.person_id and change.moves(view.profile)
+            if moved and await has_address(self._desk, hearing, change.email or ""):
+                return await hearing.refuse(Conflict())
             return await self._corrected(hearing, decision, person, view, change)
 
         asked = Asked("update", person_object(person_id))
@@ -81,7 +86,9 @@ class Profiles:
             sealed = keys.seal(person.sealed_profile().ref, event_id, "profile", text)
         except SealBroken:
             return await hearing.refuse(Conflict())
-        data = e.ProfileCorrected(person_id=person.id, profile=sealed)
+        data = e.ProfileCorrected(
+            person_id=person.id, profile=sealed, address_changed=change.moves(view.profile)
+        )
         fact = (e.PROFILE_CORRECTED, event_id, data)
         event = await next_fact(hearing, decision, person, fact, shown_of(view))
         return hearing.draft([event], msgspec.structs.replace(view, profile=profile))

@@ -13,7 +13,8 @@ import msgspec
 
 from services.kernel.effects import Effects
 from services.kernel.events import Actor, Event, Ground, ObjectRef, Outcome
-from services.kernel.http import Call, Origins
+from services.kernel.http import Call
+from services.kernel.origins import Origins
 
 
 def data_of(payload: msgspec.Struct) -> Mapping[str, Any]:

@@ -122,15 +122,23 @@ class Standing:
             extra.append("not_self")
         return self.over(organisation, extra)
 
-    def about(self, person: Person, places: Collection[UUID], kinds: Kinds) -> FactsOf:
-        """Return the facts of suspending or reinstating ``person``, who works at ``places``.
+    def about(
+        self,
+        person: Person,
+        places: Collection[UUID],
+        kinds: Kinds,
+        extra: Collection[str] = (),
+    ) -> FactsOf:
+        """Return the facts of suspending, reinstating or resetting ``person``, of ``places``.
 
         One's own are those who work at that organisation only; who also works elsewhere is not
-        one leader's to shut out.
+        one leader's to shut out. ``extra`` facts hold within reach only.
         """
-        extra = [] if person.id == self.caller.person.id else ["not_self"]
+        extra = [*extra, *([] if person.id == self.caller.person.id else ["not_self"])]
         if any(kinds.get(place) is OrganisationKind.MINISTRY for place in places):
             extra.append("ministry_staff")
+        if len(set(places)) > 1:
+            extra.append("several_organisations")
 
         def facts(assignment: Assignment) -> list[str]:
             own = set(places) == {assignment.organisation_id}
@@ -138,6 +146,15 @@ class Standing:
             return [*near, *extra] if near else []
 
         return facts
+
+
+def leads(assignments: Iterable[Assignment], kinds: Kinds) -> bool:
+    """Say whether one of ``assignments`` is that of an organisation's leader or lead."""
+    return any(
+        LEAD.get(kinds[a.organisation_id]) is a.role
+        for a in assignments
+        if a.organisation_id in kinds
+    )
 
 
 def role_facts(role: Role, kind: OrganisationKind, *, leaderless: bool) -> list[str]:

@@ -2,10 +2,12 @@
 
 A containment act: password, second factor and recovery codes let nobody in from now on, and every
 session of the person ends at once, in every process. The invitation leads through the same
-enrolment as the first one did. It serves who lost a device, too, and who let an invitation lapse.
+enrolment as the first one did, and is delivered to the person: whoever resets never holds it. It
+serves who lost a device, too, and who let an invitation lapse.
 """
 
 from dataclasses import dataclass
+from typing import Final
 from uuid import UUID
 
 import msgspec
@@ -13,29 +15,31 @@ import msgspec
 from services.authz import events as e
 from services.authz.desk import Asked, Desk, Hearing
 from services.authz.directory import Person
-from services.authz.invitations import Invitation, Invitations
+from services.authz.invitations import Invitations
 from services.authz.people import ended_sessions, person_stream, standing_over
 from services.authz.recording import data_of, person_object
 from services.authz.relations import Decision
+from services.authz.staff_views import over
 from services.authz.visits import Visit
 from services.kernel.errors import Forbidden, NotFound
+from services.kernel.events import Event
 from services.kernel.handling import Draft
 from services.kernel.idempotency import Attempt, Made
 from services.kernel.sealing import Compartment, KeyRef
 
-_ACTION = "reset"
+RESET: Final = "reset"
 
 
 @dataclass(frozen=True, slots=True)
 class Reset:
-    """Whose credentials were reset, and the invitation to set new ones."""
+    """Whose credentials were reset, and which invitation is delivered to them."""
 
     person_id: UUID
-    invitation: Invitation
+    invitation_id: UUID
 
 
 class Resets:
-    """The command that resets credentials."""
+    """The command that resets one person's credentials."""
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
@@ -47,42 +51,58 @@ class Resets:
         """Take a person's credentials back and invite them anew (SG-21).
 
         Raises :class:`NotFound` for people the caller does not know of, :class:`Forbidden` for who
-        is not theirs to reset: themselves, and who also works elsewhere, included.
+        is not theirs to reset: themselves included.
         """
 
         async def decide(hearing: Hearing) -> Draft[Reset]:
-            person, decision = await standing_over(hearing, person_id, _ACTION)
+            person, decision = await standing_over(hearing, person_id, RESET)
             if person is None:
                 return await hearing.refuse(NotFound())
             if not decision.allowed:
                 return await hearing.refuse(Forbidden())
-            return await self._reset(hearing, decision, person, reason)
+            data = await self._with_reason(person.id, reason)
+            reset, events = await self.facts(hearing, decision, person, data)
+            made = {"person": person.id, "invitation": reset.invitation_id}
+            return hearing.draft(events, reset, made)
 
         async def repeat(hearing: Hearing, made: Made) -> Draft[Reset]:
-            person, decision = await standing_over(hearing, made["person"], _ACTION)
+            person, decision = await standing_over(hearing, made["person"], RESET)
             if person is None:
                 return await hearing.refuse(NotFound())
             if not decision.allowed:
                 return await hearing.refuse(Forbidden())
-            reply = Reset(person.id, self._invitations.of(made["invitation"]))
+            reply = Reset(person.id, made["invitation"])
             return await hearing.disclose(decision, reply, {"person": [str(person.id)]})
 
-        asked = Asked(_ACTION, person_object(person_id))
+        asked = Asked(RESET, person_object(person_id))
         return await self._desk.hear_once(visit, asked, attempt, decide, repeat)
 
-    async def _reset(
-        self, hearing: Hearing, decision: Decision, person: Person, reason: str
-    ) -> Draft[Reset]:
-        keys, effects = self._desk.runtime.keys, self._desk.runtime.effects
-        reset_id, invitation_id = effects.new_id(), effects.new_id()
-        ref = KeyRef(person.id, Compartment.STAFF)
+    async def _with_reason(self, person_id: UUID, reason: str) -> tuple[UUID, e.CredentialsReset]:
+        keys, reset_id = self._desk.runtime.keys, self._desk.runtime.effects.new_id()
+        ref = KeyRef(person_id, Compartment.STAFF)
         await keys.load([ref], create=True)
         sealed = keys.seal(ref, reset_id, "reason", reason)
-        invitation = self._invitations.of(invitation_id)
+        return reset_id, e.CredentialsReset(person_id=person_id, reason=sealed)
+
+    async def facts(
+        self,
+        hearing: Hearing,
+        decision: Decision,
+        person: Person,
+        change: tuple[UUID, e.CredentialsReset],
+    ) -> tuple[Reset, list[Event]]:
+        """Return the facts of one person's reset: sessions ended, credentials gone, invited anew.
+
+        Each names the person as its object and the person's organisation, when there is one.
+        """
+        invitation_id = self._desk.runtime.effects.new_id()
+        issued = self._invitations.of(invitation_id).issued_to(person.id)
         facts: tuple[tuple[str, UUID, msgspec.Struct], ...] = (
-            (e.CREDENTIALS_RESET, reset_id, e.CredentialsReset(person_id=person.id, reason=sealed)),
-            (e.INVITATION_ISSUED, invitation_id, invitation.issued_to(person.id)),
+            (e.CREDENTIALS_RESET, *change),
+            (e.INVITATION_ISSUED, invitation_id, issued),
         )
+        places = {a.organisation_id for a in person.assignments if not over(a, hearing.facts.now)}
+        place = places.pop() if len(places) == 1 else None
         events = [
             await hearing.event(
                 type_,
@@ -91,11 +111,12 @@ class Resets:
                 stream=(person_stream(person.id), person.version + offset),
                 touches=(e.person_key(person.id), e.login_key(person.id)),
                 event_id=event_id,
+                organisation_id=place,
+                object_=person_object(person.id),
             )
             for offset, (type_, event_id, data) in enumerate(facts, 1)
         ]
         # A login that completes meanwhile would begin a session that is not among those ended.
         hearing.guards.append(e.login_key(person.id))
-        ended = await ended_sessions(self._desk, hearing, decision, person.id, _ACTION)
-        made = {"person": person.id, "invitation": invitation_id}
-        return hearing.draft([*ended, *events], Reset(person.id, invitation), made)
+        ended = await ended_sessions(self._desk, hearing, decision, person.id, RESET)
+        return Reset(person.id, invitation_id), [*ended, *events]

@@ -18,7 +18,8 @@ from services.authz.tokens import digest
 from services.authz.usernames import Usernames
 from services.kernel.effects import Effects
 from services.kernel.events import Event, ObjectRef
-from services.kernel.sealing import Compartment, KeyRef, KeyStore
+from services.kernel.keystore import KeyStore
+from services.kernel.sealing import Compartment, KeyRef
 
 
 def needed_keys(person_id: UUID) -> tuple[KeyRef, KeyRef]:

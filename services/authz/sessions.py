@@ -2,15 +2,15 @@
 
 A session is the stream ``session:<id>``. Every refresh rotates the refresh token and is the next
 version of that stream, so that of two uses of one token the second, whenever it comes, meets a
-token that is no longer the newest: it ends the session, as a stolen token would. An end touches
-the session's guard key, which stops every answer in every process at once.
+token that is no longer the newest: it ends the session, as a stolen token would. Place in the flow:
+the second step of logging in begins a session, and everything after that is here; what an end is
+made of is shared with whoever else ends sessions.
 """
 
-from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Final
-from uuid import UUID
 
+import msgspec
 import structlog
 
 from services.authz import events as e
@@ -18,79 +18,19 @@ from services.authz.callers import called
 from services.authz.directory import decode_person
 from services.authz.login_views import AT, Session, session_columns, session_of
 from services.authz.recording import Recorder, data_of, session_object
+from services.authz.session_ends import Limits, ended_event, session_stream
 from services.authz.tokens import Tokens, digest
 from services.authz.visits import Visit
 from services.kernel.database import CONNECTION_ERRORS
-from services.kernel.effects import Effects
 from services.kernel.errors import Problem, Unauthenticated
-from services.kernel.events import Actor, Event, Origin
+from services.kernel.events import Actor, Event
 from services.kernel.handling import Draft
 from services.kernel.http import Call
 from services.kernel.log import Group, Refused
 from services.kernel.runtime import Runtime
-from services.kernel.settings import Settings
 
 _SWEEP: Final = 200
 _logger = structlog.get_logger(__name__)
-
-
-class Limits:
-    """How long a session may idle, and how long it may last."""
-
-    def __init__(self, settings: Settings) -> None:
-        self.idle = timedelta(seconds=settings.session_idle_seconds)
-        self.absolute = timedelta(seconds=settings.session_absolute_seconds)
-
-    def ends_at(self, session: Session) -> datetime:
-        """Return when a session ends by itself unless it is refreshed."""
-        return min(session.refreshed_at + self.idle, session.expires_at)
-
-    def expired(self, session: Session, now: datetime) -> str | None:
-        """Return why a session is over at ``now``: ``absolute``, ``idle``, or not at all."""
-        if session.expires_at <= now:
-            return "absolute"
-        return "idle" if session.refreshed_at + self.idle <= now else None
-
-
-def session_stream(session_id: UUID) -> str:
-    """Return the stream of a session."""
-    return f"session:{session_id}"
-
-
-def ended_event(
-    effects: Effects,
-    session: Session,
-    reason: str,
-    at: datetime,
-    *,
-    actor: Actor | None = None,
-    origin: Origin | None = None,
-    event_id: UUID | None = None,
-) -> Event:
-    """Return the end of ``session`` at ``at``, which is its true end, not when it was noticed.
-
-    For whoever ends sessions: suspension, a reset, a sweep. Appended with the stream's next
-    version, so a refresh at the same time makes the log say conflict, not both.
-    """
-    seconds = max(0, int((at - session.started_at).total_seconds()))
-    payload = e.SessionEnded(
-        session_id=session.id, person_id=session.person_id, reason=reason, duration_s=seconds
-    )
-    return Event(
-        id=event_id or effects.new_id(),
-        type=e.SESSION_ENDED,
-        stream=session_stream(session.id),
-        version=session.version + 1,
-        recorded_at=effects.now(),
-        effective_at=at,
-        actor=actor or Actor(person_id=session.person_id, organisation_id=session.organisation_id),
-        origin=origin or Origin(session_id=session.id),
-        action="logout",
-        object=session_object(session.id),
-        organisation_id=session.organisation_id,
-        touches=(e.session_key(session.id),),
-        data=data_of(payload),
-    )
 
 
 class Sessions:
@@ -154,13 +94,20 @@ class Sessions:
         )
         guards = (e.person_key(session.person_id), e.session_key(session.id))
         group = Group([event], at, guards, valid_until=self._limits.ends_at(session))
-        return Draft(group, (session, fresh))
+        rotated = msgspec.structs.replace(
+            session, version=session.version + 1, refreshed_at=self._effects.now()
+        )
+        return Draft(group, (rotated, fresh))
 
     async def _ended(self, session: Session, reason: str, now: datetime, call: Call) -> Event:
         at = min(now, self._limits.ends_at(session))
         event_id = self._effects.new_id()
         origin = await self._runtime.origins.seal(event_id, call, session.id)
         return ended_event(self._effects, session, reason, at, origin=origin, event_id=event_id)
+
+    def ends_at(self, session: Session) -> datetime:
+        """Return when a session ends by itself unless it is refreshed (SG-19)."""
+        return self._limits.ends_at(session)
 
     async def logout(self, visit: Visit) -> None:
         """End the session of ``visit``; raise :class:`Unauthenticated` when it has ended."""
@@ -206,20 +153,3 @@ class Sessions:
             _logger.warning("session_not_ended", error=type(error).__name__)
             return False
         return True
-
-
-def endings(
-    effects: Effects, sessions: Sequence[Session], reason: str, limits: Limits, actor: Actor
-) -> list[Event]:
-    """Return the ends, now, of a person's live sessions, by somebody else's act."""
-    now = effects.now()
-    return [
-        ended_event(
-            effects,
-            session,
-            limits.expired(session, now) or reason,
-            min(now, limits.ends_at(session)),
-            actor=actor,
-        )
-        for session in sessions
-    ]

@@ -1,10 +1,10 @@
 """How often somebody may try: counters by account and by address, shared by all processes.
 
-Nobody can be shut out for good. Attempts on an account from addresses it never logged in from
-share one counter: after five failures in fifteen minutes they wait, longer each time, up to
-fifteen minutes. An address the account did log in from has a counter of its own, which strangers
-cannot reach. Thirty failures in fifteen minutes from one address stop it until the window ends,
-except for the accounts that know it.
+Nobody can be shut out of where they have logged in before. Attempts on an account from addresses it
+never logged in from share one counter: after five failures in fifteen minutes they wait, longer
+each time, up to fifteen minutes. An address the account did log in from has a counter of its own,
+which strangers cannot reach. Thirty failures in fifteen minutes from one address stop it until the
+window ends, except for the accounts that know it.
 
 An attempt counts as a failure when it is *admitted* and is taken back unless a credential turned
 out wrong, so that a thousand at once are as bounded as a thousand in turn. What is not admitted is
@@ -12,7 +12,8 @@ not counted at all: neither against the account nor against the address.
 
 Keys are keyed digests: neither a user name nor an address is stored. Losing these tables costs
 counters, nothing else. What it cannot do: keep a known address usable against somebody who sits
-behind that same address.
+behind that same address, or a new address while strangers go on guessing at the account; hide, from
+who has used up an address, which accounts logged in from there.
 """
 
 import hashlib

@@ -10,10 +10,9 @@ from services.cases import answers, casework, items, labelling, models
 from services.cases.events import RecordKind
 from services.cases.explaining import explain
 from services.cases.front import Front, json_response
-from services.cases.lists import MAX_LIMIT
+from services.cases.lists import Wanted
 from services.cases.parts import wanted_part, wanted_parts
 from services.cases.reading import document_of, read_item
-from services.cases.record import Status
 from services.kernel.errors import Malformed
 
 _KIND = RecordKind.CASE
@@ -32,22 +31,9 @@ def router(front: Front) -> APIRouter:
 
 def _reading(routes: APIRouter, front: Front) -> None:
     @routes.get("", response_model=answers.RecordPage)
-    async def list_cases(
-        request: Request,
-        status: Status | None = None,
-        student_id: UUID | None = None,
-        limit: Annotated[int, Query(ge=1, le=MAX_LIMIT)] = 50,
-        cursor: Annotated[str | None, Query(max_length=1024)] = None,
-    ) -> Response:
+    async def list_cases(request: Request, wanted: Annotated[Wanted, Query()]) -> Response:
         """Return the cases the caller sees, newest first."""
-        asked = await front.asked(request, "list")
-        body = await front.run(
-            asked,
-            lambda: front.lists.records(
-                asked, _KIND, status=status, student_id=student_id, limit=limit, cursor=cursor
-            ),
-        )
-        return json_response(body)
+        return await front.listed(request, _KIND, wanted)
 
     @routes.get("/{case_id}", response_model=answers.RecordAnswer)
     async def read(request: Request, case_id: UUID, parts: Parts = None) -> Response:

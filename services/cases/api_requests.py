@@ -10,8 +10,7 @@ from services.cases import answers, labelling, models, requests
 from services.cases.drafting import draft_request, drafted_again
 from services.cases.events import RecordKind
 from services.cases.front import Front, json_response
-from services.cases.lists import MAX_LIMIT
-from services.cases.record import Status
+from services.cases.lists import Wanted
 from services.kernel.errors import Malformed
 
 _KIND = RecordKind.REQUEST
@@ -39,22 +38,9 @@ def _drafts(routes: APIRouter, front: Front) -> None:
         return json_response(answer, version, HTTPStatus.CREATED)
 
     @routes.get("", response_model=answers.RecordPage)
-    async def list_requests(
-        request: Request,
-        status: Status | None = None,
-        student_id: UUID | None = None,
-        limit: Annotated[int, Query(ge=1, le=MAX_LIMIT)] = 50,
-        cursor: Annotated[str | None, Query(max_length=1024)] = None,
-    ) -> Response:
+    async def list_requests(request: Request, wanted: Annotated[Wanted, Query()]) -> Response:
         """Return the requests the caller sees, newest first."""
-        asked = await front.asked(request, "list")
-        body = await front.run(
-            asked,
-            lambda: front.lists.records(
-                asked, _KIND, status=status, student_id=student_id, limit=limit, cursor=cursor
-            ),
-        )
-        return json_response(body)
+        return await front.listed(request, _KIND, wanted)
 
     @routes.get("/{request_id}", response_model=answers.RecordAnswer)
     async def read(request: Request, request_id: UUID) -> Response:

@@ -4,6 +4,9 @@ The application is mounted, and a mounted application's lifespan does not run: w
 calls :meth:`Cases.start` and :meth:`Cases.stop`.
 """
 
+import asyncio
+from typing import Final
+
 from fastapi import FastAPI
 
 from services.authz import engine
@@ -19,8 +22,9 @@ from services.cases.lists import Lists
 from services.cases.sight import Judge
 from services.cases.students import Students
 from services.cases.views import Records
+from services.kernel.background import ended, every
 from services.kernel.cursors import Cursors
-from services.kernel.documents import document
+from services.kernel.documents import Ways, document
 from services.kernel.events import Registry, Service
 from services.kernel.http import install_errors
 from services.kernel.idempotency import Idempotency
@@ -29,6 +33,15 @@ from services.kernel.projection import Projector
 from services.kernel.refusals import RefusalWindows
 from services.kernel.runtime import Installation, Runtime, open_runtime
 from services.kernel.settings import Settings
+
+_WAYS: Final = Ways(
+    unrepeatable=("/v1/students/search",),
+    conditional=("/v1/cases/{case_id}", "/v1/requests/{request_id}"),
+)
+#: how soon a learner is found by tokens, rather than by opening who is not
+_NAMES_S: Final = 1.0
+#: for how long at most tokens outlive the key of what they were made from
+_DESTROYED_S: Final = 600.0
 
 
 class Cases:
@@ -39,10 +52,13 @@ class Cases:
         self.windows = RefusalWindows(runtime.log, runtime.origins, runtime.effects)
         secret = runtime.installation.secret
         desk = Desk(runtime, Judge(engine.load()))
+        students = Students(desk)
+        self.names = students.names
+        self._tasks: list[asyncio.Task[None]] = []
         self.front = Front(
             desk,
             Lists(desk, Cursors(secret("cursor"))),
-            Students(desk, secret("search")),
+            students,
             AccessTokens(runtime.pool, "cases"),
             Idempotency(runtime),
         )
@@ -62,22 +78,28 @@ class Cases:
             redirect_slashes=False,
         )
         install_errors(app)
-        document(app)
+        document(app, _WAYS)
         self.front.install(app)
         self.windows.count_unauthenticated(app, e.UNAUTHENTICATED)
-        app.router.routes.append(WholeCase(self.front))
+        app.add_middleware(WholeCase, front=self.front, handlers=app.exception_handlers)
         for module in (api_requests, api_cases, api_students):
             app.include_router(module.router(self.front))
         app.router.routes.append(metrics_route())
         return app
 
     async def start(self) -> None:
-        """Begin to follow the log and to count what is refused."""
+        """Begin to follow the log, to count what is refused, and to make learners findable."""
         self.runtime.start()
         self.windows.start()
+        for seconds, work, name in (
+            (_NAMES_S, self.names.catch_up, "cases names"),
+            (_DESTROYED_S, self.names.forget_destroyed, "cases names housekeeping"),
+        ):
+            self._tasks.append(asyncio.create_task(every(seconds, work, name, at_once=True)))
 
     async def stop(self) -> None:
         """Append what was accepted and counted, then stop."""
+        await ended(*self._tasks)
         await self.windows.stop()
         await self.runtime.stop()
 

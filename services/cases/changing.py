@@ -101,7 +101,8 @@ class Change:
 
     def item_version(self, item: Item) -> str:
         """Return the version of one item as the caller sees it."""
-        rendered = self.desk.renderer.item(self.sight, item)
+        entry = self.sight.find(item.id)
+        rendered = entry and self.desk.renderer.entry(self.record.student_id, entry)
         return self.desk.version(self.loaded.asking, canonical(rendered))
 
     def pen(self) -> Pen:

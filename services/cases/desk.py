@@ -5,6 +5,7 @@ are durable. A refusal is drafted like a disclosure; what is hidden and what is 
 alike. Nothing here knows HTTP beyond problems, and nothing here opens a record it does not show.
 """
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,8 +19,10 @@ from services.authz.directory import Assignment
 from services.cases import events as e
 from services.cases.events import RecordKind, Staff
 from services.cases.loading import Asking, Loaded, Loader
+from services.cases.meanwhile import finished, meanwhile
+from services.cases.outline import Outline, outline
 from services.cases.record import Record
-from services.cases.rendering import Page, Renderer, canonical
+from services.cases.rendering import Renderer, canonical
 from services.cases.sight import Judge, Sight, grounds_of
 from services.kernel.errors import NotFound, Problem
 from services.kernel.etags import etag
@@ -46,17 +49,17 @@ class View(NamedTuple):
     """A record as one caller sees it, with its version."""
 
     record: Record
-    page: Page
-    version: str
+    parts: Mapping[str, object]
     #: the parts as they are sent when all of them were asked for
-    parts: bytes
+    content: bytes
+    version: str
 
     def body(self, wanted: frozenset[str] | None = None) -> bytes:
         """Return the answer, cut down to the parts that were asked for."""
-        overview = "overview" in self.page.parts
-        parts: object = msgspec.Raw(self.parts)
+        overview = "overview" in self.parts
+        parts: object = msgspec.Raw(self.content)
         if wanted is not None:
-            parts = self.page.only(wanted).parts
+            parts = {part: content for part, content in self.parts.items() if part in wanted}
         return canonical(
             {
                 "id": self.record.id,
@@ -75,8 +78,8 @@ class Desk:
     def __init__(self, runtime: Runtime, judge: Judge) -> None:
         self.runtime = runtime
         self.judge = judge
-        self.loader = Loader(runtime.pool)
-        self.renderer = Renderer(runtime.keys, judge)
+        self.loader = Loader(runtime.pool, judge.policy)
+        self.renderer = Renderer(runtime.keys)
         self._secret = runtime.installation.secret("versions")
 
     def now(self) -> datetime:
@@ -88,20 +91,27 @@ class Desk:
         return await self.loader.record(asked.claims, kind, record_id, self.now())
 
     def see(self, loaded: Loaded) -> Sight | None:
-        """Return what the caller sees, ``None`` when that is nothing or there is nothing.
-
-        What is missing was loaded as its neighbour and is judged like it, to take the same time.
-        """
+        """Return what the caller sees, ``None`` when that is nothing or there is nothing."""
         if loaded.record is None or loaded.student is None:
             return None
-        sight = self.judge.see(loaded.caller, loaded.record, loaded.student)
-        return sight if sight and loaded.exists else None
+        return self.judge.see(loaded.caller, loaded.record, loaded.student) or None
+
+    async def outline(self, loaded: Loaded, sight: Sight) -> Outline:
+        """Return what ``sight`` shows, its keys in reach: opening it waits for nothing more."""
+        seen = outline(self.judge, loaded, sight)
+        await self.renderer.load(seen)
+        return seen
+
+    def opened(self, seen: Outline) -> View:
+        """Render what the caller sees, and its version over exactly that."""
+        parts = self.renderer.parts(seen)
+        content = canonical(parts)
+        version = self.version(seen.loaded.asking, content)
+        return View(seen.sight.record, parts, content, version)
 
     async def view(self, loaded: Loaded, sight: Sight) -> View:
-        """Render what the caller sees, and its version over exactly that."""
-        page = await self.renderer.page(loaded, sight)
-        parts = canonical(page.parts)
-        return View(sight.record, page, self.version(loaded.asking, parts), parts)
+        """Render what the caller sees."""
+        return self.opened(await self.outline(loaded, sight))
 
     def version(self, asking: Asking, content: bytes) -> str:
         """Return the entity tag of ``content`` as this caller sees it."""
@@ -159,13 +169,12 @@ class Desk:
         guards: Sequence[str] = (),
     ) -> Draft[bytes]:
         """Draft a refusal about a record, resting on ``guards`` beside what was loaded."""
-        known = loaded.exists and loaded.record is not None
         event = await self.event(
             asked,
             loaded.asking,
             e.REFUSED,
             outcome=Outcome.FAILED if problem.code in _FAILED else Outcome.DENIED,
-            student_id=loaded.record.student_id if known and loaded.record else None,
+            student_id=loaded.student_id if loaded.exists else None,
             object_=object_,
             data={"code": problem.code},
         )
@@ -207,6 +216,44 @@ def staff_of(assignment: Assignment, person_id: UUID) -> Staff:
     return Staff(assignment.id, person_id, assignment.organisation_id, assignment.role)
 
 
+async def disclose(
+    desk: Desk,
+    asked: Asked,
+    kind: RecordKind,
+    record_id: UUID,
+    wanted: frozenset[str] | None,
+    answer: Callable[[View], bytes],
+) -> Draft[asyncio.Future[tuple[bytes, str]]]:
+    """Draft the disclosure of a record, or its refusal.
+
+    What is shown is opened and rendered while the event of it is on its way to the log; nobody
+    gets it before that is durable, and nobody gets it when the log refuses.
+    """
+    loaded = await desk.load(asked, kind, record_id)
+    object_ = ObjectRef(kind, str(record_id))
+    sight = desk.see(loaded)
+    if sight is None:
+        refused = await desk.refuse(asked, loaded, object_, NotFound())
+        return Draft(refused.group, NotFound())
+    seen = await desk.outline(loaded, sight)
+    told = seen.only(wanted)
+    event = await desk.event(
+        asked,
+        loaded.asking,
+        e.READ,
+        grounds=grounds_of(told.basis),
+        student_id=loaded.student_id,
+        object_=object_,
+        shown=told.shown,
+    )
+
+    def reply() -> tuple[bytes, str]:
+        view = desk.opened(seen)
+        return answer(view), view.version
+
+    return Draft(desk.group(loaded.asking, [event], loaded.guards), meanwhile(reply))
+
+
 async def read_record(
     desk: Desk,
     asked: Asked,
@@ -215,22 +262,5 @@ async def read_record(
     wanted: frozenset[str] | None,
     answer: Callable[[View], bytes],
 ) -> Draft[tuple[bytes, str]]:
-    """Draft the disclosure of a record, or its refusal."""
-    loaded = await desk.load(asked, kind, record_id)
-    object_ = ObjectRef(kind, str(record_id))
-    sight = desk.see(loaded)
-    if sight is None:
-        refused = await desk.refuse(asked, loaded, object_, NotFound())
-        return Draft(refused.group, NotFound())
-    view = await desk.view(loaded, sight)
-    page = view.page.only(wanted)
-    event = await desk.event(
-        asked,
-        loaded.asking,
-        e.READ,
-        grounds=grounds_of(page.basis),
-        student_id=sight.record.student_id,
-        object_=object_,
-        shown=page.shown,
-    )
-    return Draft(desk.group(loaded.asking, [event], loaded.guards), (answer(view), view.version))
+    """Draft the same, rendered already."""
+    return await finished(await disclose(desk, asked, kind, record_id, wanted, answer))

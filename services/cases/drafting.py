@@ -13,7 +13,7 @@ from services.cases.events import RecordKind
 from services.cases.loading import Asking
 from services.cases.models import NewRequest
 from services.cases.numbers import request_number
-from services.cases.record import Student, stream_of
+from services.cases.record import stream_of
 from services.cases.rendering import canonical
 from services.cases.students import Students
 from services.kernel.errors import Forbidden, NotFound, Problem
@@ -29,29 +29,26 @@ async def draft_request(
 ) -> Draft[Reply]:
     """Draft a new request, or the refusal: unknown learners and hidden ones are one answer."""
     asking = await desk.loader.asking(asked.claims, desk.now())
-    student, sees = await students.known(asking, new.student_id)
-    permitted = _permitted(desk, asking.caller.assignments, student)
-    if student is None or permitted is None:
-        problem: Problem = Forbidden() if sees else NotFound()
-        object_ = ObjectRef("student", str(new.student_id))
-        known = student.id if student else None
-        refused = await desk.refuse_plain(asked, asking, object_, problem, known)
-        return Draft(refused.group, problem)
+    found = await students.acquaintance(asking, new.student_id)
+    permitted = _permitted(desk, asking.caller.assignments, found.school_id)
+    if permitted is None or not found.exists:
+        problem: Problem = Forbidden() if found.known else NotFound()
+        return await students.refuse(asked, asking, new.student_id, found, problem)
     assignment, clause = permitted
     ground = Ground(assignment.id, assignment.role, clause, ())
-    event, body = await _drafted(desk, asked, asking, student, assignment, ground, new)
-    guards = [*asking.caller.guards, e.student_key(student.id)]
+    event, body = await _drafted(desk, asked, asking, assignment, ground, new)
+    guards = [*asking.caller.guards, e.student_key(new.student_id)]
     made = {"id": UUID(event.object.id)} if event.object else {}
     return Draft(desk.group(asking, [event], guards), (body, ""), made)
 
 
 def _permitted(
-    desk: Desk, held: tuple[Assignment, ...], student: Student | None
+    desk: Desk, held: tuple[Assignment, ...], school_id: UUID | None
 ) -> tuple[Assignment, str] | None:
     policy = desk.judge.policy
     bit = policy.facts["now_at_my_school"]
     for assignment in held:
-        if student is None or student.school_id != assignment.organisation_id:
+        if school_id != assignment.organisation_id:
             continue
         clause = policy.clause(assignment.role, "create", "request", bit)
         if clause is not None:
@@ -63,14 +60,13 @@ async def _drafted(
     desk: Desk,
     asked: Asked,
     asking: Asking,
-    student: Student,
     assignment: Assignment,
     ground: Ground,
     new: NewRequest,
 ) -> tuple[Event, bytes]:
     effects = desk.runtime.effects
     request_id, number = effects.new_id(), request_number(effects)
-    pen = Pen(desk, student.id)
+    pen = Pen(desk, new.student_id)
     referral = msgspec.json.encode(
         {
             "reason": new.reason,
@@ -81,7 +77,7 @@ async def _drafted(
     payload = e.RequestDrafted(
         request_id=request_id,
         number=number,
-        student_id=student.id,
+        student_id=new.student_id,
         school_id=assignment.organisation_id,
         made_by=staff_of(assignment, asking.caller.person.id),
         referral=await pen.box("referral", referral),
@@ -91,7 +87,7 @@ async def _drafted(
         asking,
         e.REQUEST_DRAFTED,
         grounds=(ground,),
-        student_id=student.id,
+        student_id=new.student_id,
         object_=ObjectRef(RecordKind.REQUEST, str(request_id)),
         data=msgspec.to_builtins(payload),
         event_id=pen.event_id,
@@ -100,7 +96,7 @@ async def _drafted(
         event,
         stream=stream_of(request_id, RecordKind.REQUEST),
         version=1,
-        touches=(e.record_key(request_id), e.student_key(student.id)),
+        touches=(e.record_key(request_id), e.student_key(new.student_id)),
     )
     body = canonical({"id": request_id, "number": number, "status": "draft"})
     return fact, body

@@ -69,7 +69,7 @@ def student_key(student_id: UUID) -> str:
     return f"student:{student_id}"
 
 
-class Box(msgspec.Struct, frozen=True):
+class Box(msgspec.Struct, frozen=True, gc=False):
     """A sealed text, and where it was sealed; opens nowhere else."""
 
     event: UUID
@@ -82,7 +82,7 @@ class Box(msgspec.Struct, frozen=True):
         return Sealed(KeyRef(student_id, self.compartment), self.event, self.field, self.text)
 
 
-class Staff(msgspec.Struct, frozen=True):
+class Staff(msgspec.Struct, frozen=True, gc=False):
     """A person in one assignment: who moves elsewhere takes nothing along."""
 
     assignment_id: UUID
@@ -92,14 +92,13 @@ class Staff(msgspec.Struct, frozen=True):
 
 
 class StudentRegistered(msgspec.Struct, frozen=True, kw_only=True):
-    """A learner is known. ``tokens`` are truncated keyed digests of name words, to search by."""
+    """A learner is known; nothing that is personal, nor anything derived from it, is in clear."""
 
     student_id: UUID
     school_id: UUID | None
     basic: Box
     demographics: Box
     family: Box
-    tokens: tuple[str, ...] = ()
 
 
 class RequestDrafted(msgspec.Struct, frozen=True, kw_only=True):

@@ -5,6 +5,7 @@ from uuid import UUID
 from services.cases import events as e
 from services.cases.desk import Asked, Desk
 from services.cases.events import RecordKind
+from services.cases.outline import outline
 from services.cases.rendering import canonical
 from services.cases.sight import grounds_of
 from services.kernel.errors import NotFound
@@ -19,7 +20,7 @@ async def explain(
     loaded = await desk.load(asked, kind, record_id)
     object_ = ObjectRef(kind, str(record_id))
     sight = desk.see(loaded)
-    bases = desk.renderer.basis(loaded, sight).get(part) if sight else None
+    bases = outline(desk.judge, loaded, sight).basis.get(part) if sight else None
     if sight is None or not bases:
         return await desk.refuse(asked, loaded, object_, NotFound())
     event = await desk.event(

@@ -20,7 +20,7 @@ from services.cases import desk as desks
 from services.cases.changing import Answer, Change, Command
 from services.cases.desk import Asked, Desk, View
 from services.cases.events import RecordKind
-from services.cases.lists import Lists
+from services.cases.lists import Lists, Wanted
 from services.cases.rendering import canonical
 from services.cases.students import Students
 from services.kernel.budgets import RefusalBudget
@@ -116,15 +116,21 @@ class Front:
     ) -> Response:
         """Answer a record as the caller sees it; 304 when they have it already, also recorded."""
         asked = await self.asked(request, "read")
-        body, version = await self.run(
+        rendered = await self.run(
             asked,
-            lambda: desks.read_record(
+            lambda: desks.disclose(
                 self.desk, asked, kind, record_id, wanted, lambda view: view.body(wanted)
             ),
         )
+        body, version = await rendered
         if not_modified(request, version):
             return Response(status_code=HTTPStatus.NOT_MODIFIED, headers={"etag": version})
         return json_response(body, version)
+
+    async def listed(self, request: Request, kind: RecordKind, wanted: Wanted) -> Response:
+        """Answer the records of ``kind`` that the caller sees, newest first, a page at a time."""
+        asked = await self.asked(request, "list")
+        return json_response(await self.run(asked, lambda: self.lists.records(asked, kind, wanted)))
 
     async def change(
         self,
@@ -180,7 +186,7 @@ class Front:
 
 
 def _summary(view: View) -> dict[str, object]:
-    seen = "overview" in view.page.parts
+    seen = "overview" in view.parts
     return {
         "id": view.record.id,
         "status": view.record.status if seen else None,

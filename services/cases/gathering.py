@@ -8,7 +8,6 @@ A lone ask waits for nobody.
 import asyncio
 from collections import deque
 from typing import Final
-from uuid import UUID
 
 import asyncpg
 
@@ -18,7 +17,7 @@ _MOST: Final = 32
 #: statements at the database at once: while one is answered, the next gathers
 _AT_ONCE: Final = 2
 
-_Ask = tuple[tuple[UUID | None, ...], asyncio.Future[asyncpg.Record]]
+_Ask = tuple[tuple[object, ...], asyncio.Future[asyncpg.Record]]
 
 
 class Gathering:
@@ -28,9 +27,9 @@ class Gathering:
         self._pool = pool
         self._statement = statement
         self._waiting: deque[_Ask] = deque()
-        self._running: set[asyncio.Task[None]] = set()
+        self._running: set[asyncio.Task[None] | None] = set()
 
-    async def ask(self, *arguments: UUID | None) -> asyncpg.Record:
+    async def ask(self, *arguments: object) -> asyncpg.Record:
         """Return the row for these arguments; raise what the statement raised for all in it."""
         answer: asyncio.Future[asyncpg.Record] = asyncio.get_running_loop().create_future()
         self._waiting.append((arguments, answer))
@@ -46,6 +45,8 @@ class Gathering:
             asks = [ask for ask in some if not ask[1].done()]
             if asks:
                 await self._answer(asks)
+        # At once, not when the loop calls back: whoever asks in between would wait for nobody.
+        self._running.discard(asyncio.current_task())
 
     async def _answer(self, asks: list[_Ask]) -> None:
         columns = [list(column) for column in zip(*(given for given, _ in asks), strict=True)]

@@ -12,6 +12,7 @@ from typing import Any, Final
 from uuid import UUID
 
 import msgspec
+from pydantic import BaseModel, Field
 
 from services.authz.directory import decode_organisation
 from services.authz.engine import Policy
@@ -19,7 +20,8 @@ from services.cases import events as e
 from services.cases.desk import Asked, Desk
 from services.cases.events import RecordKind
 from services.cases.loading import Asking, Loaded
-from services.cases.relations import EXISTS, RELATIONS, THING_FACTS
+from services.cases.record import Status
+from services.cases.relations import EXISTS, conditions
 from services.cases.rendering import canonical
 from services.cases.sight import Basis, Sight, grounds_of
 from services.cases.views import decode_record, decode_student
@@ -31,6 +33,15 @@ from services.kernel.sealing import Compartment, KeyRef
 MAX_LIMIT: Final = 100
 #: the parts of a record that a list shows, where the caller sees them
 LISTED: Final = ("overview", "student_basic")
+
+
+class Wanted(BaseModel):
+    """Which records to list, and how far; an unknown field of a query is ignored."""
+
+    status: Status | None = None
+    student_id: UUID | None = None
+    limit: int = Field(default=50, ge=1, le=MAX_LIMIT)
+    cursor: str | None = Field(default=None, max_length=1024)
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -47,22 +58,18 @@ def _query(policy: Policy, kind: str) -> str:
     $1 to $3: ids, roles and organisations of the caller's assignments; $4, $5: where to begin;
     $6: how many; $7: a status or null; $8: a learner or null.
     """
-    branches = []
-    for role in sorted({row.role for row in policy.rows} - {"*"}):
-        for needs in sorted(policy.needs(role, "read", kind), key=sorted):
-            if "authored" in needs:
-                continue
-            conditions = " and ".join(RELATIONS[n].sql for n in sorted(needs - THING_FACTS))
-            branches.append(
-                "(select r.id, r.created_at from cases.record r"
-                " join cases.student s on s.id = r.student_id"
-                f" where a.role = '{role}' and r.kind = '{kind}' and {conditions}"
-                f" and {EXISTS.sql} and (r.created_at, r.id) < ($4, $5)"
-                " and ($7::text is null or r.status = $7)"
-                " and ($8::uuid is null or r.student_id = $8)"
-                " order by r.created_at desc, r.id desc limit $6)"
-            )
-    unique = " union all ".join(sorted(set(branches)))
+    branches = {
+        "(select r.id, r.created_at from cases.record r"
+        " join cases.student s on s.id = r.student_id"
+        f" where a.role = '{role}' and r.kind = '{kind}' and {condition}"
+        f" and {EXISTS.sql} and (r.created_at, r.id) < ($4, $5)"
+        " and ($7::text is null or r.status = $7)"
+        " and ($8::uuid is null or r.student_id = $8)"
+        " order by r.created_at desc, r.id desc limit $6)"
+        for role in sorted({row.role for row in policy.rows} - {"*"})
+        for condition in conditions(policy, role, kind)
+    }
+    unique = " union all ".join(sorted(branches))
     return f"""
         select r.id, r.state, st.state as student_state,
             (select array_agg(o.state) from cases.organisation o
@@ -89,31 +96,22 @@ class Lists:
         self._desk = desk
         self._cursors = cursors
 
-    async def records(
-        self,
-        asked: Asked,
-        kind: RecordKind,
-        *,
-        status: str | None,
-        student_id: UUID | None,
-        limit: int,
-        cursor: str | None,
-    ) -> Draft[bytes]:
+    async def records(self, asked: Asked, kind: RecordKind, wanted: Wanted) -> Draft[bytes]:
         """Draft a page of the records of ``kind`` that the caller sees, newest first."""
         desk = self._desk
         asking = await desk.loader.asking(asked.claims, desk.now())
         caller = asking.caller
-        filter_text = f"{kind}|{status}|{student_id}"
+        filter_text = f"{kind}|{wanted.status}|{wanted.student_id}"
         place = None
-        if cursor is not None:
-            place = self._cursors.open(caller.person.id, filter_text, cursor, Place)
-        rows = await self._page(asking, kind, status, student_id, place, limit + 1)
-        loaded = [_loaded(asking, row) for row in rows[:limit]]
+        if wanted.cursor is not None:
+            place = self._cursors.open(caller.person.id, filter_text, wanted.cursor, Place)
+        rows = await self._page(asking, kind, wanted, place)
+        loaded = [_loaded(asking, row) for row in rows[: wanted.limit]]
         seen = [(one, sight) for one in loaded if (sight := desk.see(one))]
         items, shown, basis = await self._render(seen)
         following = None
-        if len(rows) > limit:
-            last = decode_record(rows[limit - 1]["state"])
+        if len(rows) > wanted.limit:
+            last = decode_record(rows[wanted.limit - 1]["state"])
             following = self._cursors.seal(
                 caller.person.id, filter_text, Place(last.created_at, last.id)
             )
@@ -123,7 +121,7 @@ class Lists:
             e.READ,
             grounds=basis,
             object_=ObjectRef(f"{kind}_list", str(kind)),
-            student_id=student_id,
+            student_id=wanted.student_id,
             shown=shown,
             data={"students": sorted({str(sight.record.student_id) for _, sight in seen})},
         )
@@ -135,10 +133,8 @@ class Lists:
         self,
         asking: Asking,
         kind: RecordKind,
-        status: str | None,
-        student_id: UUID | None,
+        wanted: Wanted,
         place: Place | None,
-        limit: int,
     ) -> Sequence[Any]:
         held = asking.caller.assignments
         infinity = datetime.max.replace(tzinfo=asking.caller.valid_until.tzinfo)
@@ -149,9 +145,9 @@ class Lists:
             [a.organisation_id for a in held],
             place.created_at if place else infinity,
             place.id if place else _LAST_ID,
-            limit,
-            status,
-            student_id,
+            wanted.limit + 1,
+            wanted.status,
+            wanted.student_id,
         )
         return rows
 
@@ -167,7 +163,7 @@ class Lists:
         shown: dict[str, list[UUID]] = {}
         grounds: dict[tuple[UUID, str], Ground] = {}
         for one, sight in seen:
-            page = await self._desk.renderer.page(one, sight.limited_to(LISTED))
+            listed = await self._desk.outline(one, sight.limited_to(LISTED))
             record = sight.record
             items.append(
                 {
@@ -175,12 +171,12 @@ class Lists:
                     "number": record.number,
                     "status": record.status,
                     "student_id": record.student_id,
-                    "parts": page.parts,
+                    "parts": self._desk.renderer.parts(listed),
                 }
             )
-            for part, ids in page.shown.items():
+            for part, ids in listed.shown.items():
                 shown.setdefault(part, []).extend(ids)
-            merge(grounds, page.basis)
+            merge(grounds, listed.basis)
         return items, shown, tuple(grounds.values())
 
 
@@ -191,11 +187,10 @@ def _loaded(asking: Asking, row: Any) -> Loaded:  # noqa: ANN401 - a database ro
         asking=asking,
         exists=True,
         record_id=record.id,
+        student_id=record.student_id,
         record=record,
         student=decode_student(row["student_state"]),
-        people={},
         organisations={o.id: o for o in organisations},
-        earlier=(),
     )
 
 

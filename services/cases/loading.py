@@ -1,45 +1,57 @@
 """Loads, in one statement and so in one snapshot, everything a decision about a record needs.
 
-A record that does not exist is loaded as its neighbour, flagged ``exists = False``: what is hidden
-and what is missing then take the same path and the same time, and are answered alike.
+What the caller sees nothing of is not read: the statement itself asks, by the policy's own
+relations, whether anything may be seen, and touches content only then. A record that does not
+exist is asked about as its neighbour and never read either. So what is hidden and what is missing
+take the same path, the same work and the same time, however large a record is.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Final
 from uuid import UUID
 
 import asyncpg
+import msgspec
 
 from services.authz.access import Claims
 from services.authz.directory import (
     CALLER_COLUMNS,
     Caller,
     Organisation,
-    Person,
     caller_joins,
     caller_of,
     decode_organisation,
-    decode_person,
 )
+from services.authz.engine import Policy
 from services.cases.events import RecordKind, record_key, student_key
 from services.cases.gathering import Gathering
 from services.cases.record import Record, Student
+from services.cases.relations import seen_by
 from services.cases.views import decode_record, decode_student
 from services.kernel.errors import Unauthenticated, Unavailable
+from services.kernel.sealing import Compartment, KeyRef, Sealed
 
 _POSITION: Final = "(select min(position) from cases.projection) as at"
 
-_RECORD: Final = f"""
-select {_POSITION}, {CALLER_COLUMNS}, r.id as record_id, r.state as record_state,
-    st.state as student_state,
-    (select array_agg(q.state) from cases.person q where q.id = any(r.people)) as people,
-    (select array_agg(o.state) from cases.organisation o where o.id = any(
-        r.organisations || coalesce(before.organisations, '{{}}'))) as organisations,
-    before.states as earlier
-from unnest($1::uuid[], $2::uuid[], $3::uuid[])
-    with ordinality as one(person_id, session_id, record_id, place)
+
+def _in_force(moment: str) -> str:
+    """Return the SQL of :meth:`services.authz.directory.Assignment.in_force` at ``moment``."""
+    ended = f"(a.ends_at is null or a.ends_at > {moment})"
+    return f"a.starts_at <= {moment} and {ended} and not a.revoked"
+
+
+def _record(policy: Policy) -> str:
+    """Return the statement that loads a record: $1 to $4 are people, sessions, ids and moments.
+
+    ``r`` is the record or its neighbour. ``sees`` holds nothing unless an assignment of the caller
+    sees something of ``r``; ``content`` nothing unless ``r`` is also the record asked for.
+    """
+    return f"""
+select {_POSITION}, {CALLER_COLUMNS}, r.id as record_id, r.kind, r.student_id, content.*
+from unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::timestamptz[])
+    with ordinality as one(person_id, session_id, record_id, moment, place)
     {caller_joins("cases", "one.person_id", "one.session_id")}
     left join lateral (
         (select * from cases.record where id >= one.record_id order by id limit 1)
@@ -49,13 +61,29 @@ from unnest($1::uuid[], $2::uuid[], $3::uuid[])
     ) r on true
     left join cases.student st on st.id = r.student_id
     left join lateral (
-        select array_agg(h.state order by h.created_at, h.id) as states,
-            array_agg(h.school_id) || array_agg(h.provider_id) as organisations
-        from cases.record h
-        where h.student_id = r.student_id and h.id <> r.id and h.created_at <= r.created_at
-    ) before on true
+        select true as anything
+        from cases.assignment a, (select st.school_id) s
+        where a.person_id = one.person_id and {_in_force("one.moment")} and {seen_by(policy)}
+        limit 1
+    ) sees on true
+    left join lateral (
+        select r.state as record, st.state as student, before.ids as earlier_ids,
+            before.states as earlier,
+            (select array_agg(q.state) from cases.person q where q.id = any(r.people)) as people,
+            (select array_agg(o.state) from cases.organisation o where o.id = any(
+                r.organisations || coalesce(before.organisations, '{{}}'))) as organisations
+        from (
+            select array_agg(h.id order by h.created_at, h.id) as ids,
+                array_agg(h.state order by h.created_at, h.id) as states,
+                array_agg(h.school_id) || array_agg(h.provider_id) as organisations
+            from cases.record h
+            where h.student_id = r.student_id and h.id <> r.id and h.created_at <= r.created_at
+        ) before
+        where sees.anything and r.id = one.record_id
+    ) content on true
 order by one.place
 """
+
 
 _CALLER: Final = f"""
 select {_POSITION}, {CALLER_COLUMNS} from (select 1) as one {caller_joins("cases", "$1", "$2")}
@@ -70,18 +98,41 @@ class Asking:
     at: int
 
 
+class Involved(msgspec.Struct, frozen=True, gc=False):
+    """What a record shows of a person it names: their profile, sealed, of a whole state."""
+
+    id: UUID
+    profile: str
+    profile_event: UUID
+
+    def sealed_profile(self) -> Sealed:
+        """Return the sealed profile with where it was sealed."""
+        ref = KeyRef(self.id, Compartment.STAFF)
+        return Sealed(ref, self.profile_event, "profile", self.profile)
+
+
+_involved: Final = msgspec.json.Decoder(Involved)
+
+
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A record with everything around it. Not to be looked at unless ``exists``."""
+    """A record with everything around it.
+
+    All of it is there or, when it does not exist or the caller can see nothing of it, none: which
+    of the two is known by ``exists`` only, for the log and nobody else.
+    """
 
     asking: Asking
     exists: bool
     record_id: UUID
-    record: Record | None
-    student: Student | None
-    people: Mapping[UUID, Person]
-    organisations: Mapping[UUID, Organisation]
-    earlier: Sequence[Record]
+    #: whom the record is about; of what is missing, whom its neighbour is about
+    student_id: UUID
+    record: Record | None = None
+    student: Student | None = None
+    people: Mapping[UUID, Involved] = field(default_factory=dict)
+    organisations: Mapping[UUID, Organisation] = field(default_factory=dict)
+    #: states of the learner's earlier records by id, oldest first
+    earlier: Mapping[UUID, bytes] = field(default_factory=dict)
 
     @property
     def caller(self) -> Caller:
@@ -90,17 +141,16 @@ class Loaded:
 
     @property
     def guards(self) -> list[str]:
-        """The guard keys of every fact loaded; as many for what is missing as for what is not.
+        """The guard keys of every fact loaded; as many for what is missing as for what is hidden.
 
-        What is missing is guarded like the neighbour it was loaded as: at worst it is decided
+        What is missing is guarded like the neighbour it was asked about as: at worst it is decided
         again, and the number of keys, which takes time to append, tells nothing.
         """
-        student_id = self.student.id if self.student else self.record_id
         return [
             *self.caller.guards,
             record_key(self.record_id),
-            student_key(student_id),
-            *(record_key(record.id) for record in self.earlier),
+            student_key(self.student_id),
+            *(record_key(record_id) for record_id in self.earlier),
         ]
 
 
@@ -121,12 +171,22 @@ async def _one(pool: asyncpg.Pool, statement: str, *arguments: object) -> asyncp
     return row
 
 
+def _people(states: Sequence[bytes] | None) -> dict[UUID, Involved]:
+    people = (_involved.decode(state) for state in states or ())
+    return {person.id: person for person in people}
+
+
+def _organisations(states: Sequence[bytes] | None) -> dict[UUID, Organisation]:
+    organisations = (decode_organisation(state) for state in states or ())
+    return {organisation.id: organisation for organisation in organisations}
+
+
 class Loader:
     """Loads from the cases service's own read models."""
 
-    def __init__(self, pool: asyncpg.Pool) -> None:
+    def __init__(self, pool: asyncpg.Pool, policy: Policy) -> None:
         self._pool = pool
-        self._records = Gathering(pool, _RECORD)
+        self._records = Gathering(pool, _record(policy))
 
     async def asking(self, claims: Claims, now: datetime) -> Asking:
         """Return who is calling; raise :class:`Unauthenticated` when the session is over."""
@@ -136,23 +196,23 @@ class Loader:
     async def record(
         self, claims: Claims, kind: RecordKind, record_id: UUID, now: datetime
     ) -> Loaded:
-        """Return the record of ``kind`` called ``record_id``, or a stand-in for what is missing."""
-        row = await self._records.ask(claims.person_id, claims.session_id, record_id)
+        """Return the record of ``kind`` called ``record_id``, if the caller sees any of it."""
+        row = await self._records.ask(claims.person_id, claims.session_id, record_id, now)
         asking = _asking(row, claims, now)
-        if row["record_state"] is None:
-            return Loaded(asking, False, record_id, None, None, {}, {}, ())
-        record = decode_record(row["record_state"])
-        people = (decode_person(state) for state in row["people"] or ())
-        organisations = (decode_organisation(state) for state in row["organisations"] or ())
+        exists = row["record_id"] == record_id and row["kind"] == kind
+        student_id = row["student_id"] or record_id
+        if row["record"] is None or not exists:
+            return Loaded(asking, exists, record_id, student_id)
         return Loaded(
             asking=asking,
-            exists=row["record_id"] == record_id and record.kind is kind,
+            exists=exists,
             record_id=record_id,
-            record=record,
-            student=decode_student(row["student_state"]),
-            people={person.id: person for person in people},
-            organisations={o.id: o for o in organisations},
-            earlier=[decode_record(state) for state in row["earlier"] or ()],
+            student_id=student_id,
+            record=decode_record(row["record"]),
+            student=decode_student(row["student"]),
+            people=_people(row["people"]),
+            organisations=_organisations(row["organisations"]),
+            earlier=dict(zip(row["earlier_ids"] or (), row["earlier"] or (), strict=True)),
         )
 
     async def completed(self, loaded: Loaded, record: Record) -> Loaded:
@@ -171,12 +231,10 @@ class Loader:
             list(people),
             list(organisations),
         )
-        new_people = (decode_person(state) for state in row["people"] or ())
-        new_organisations = (decode_organisation(state) for state in row["organisations"] or ())
         return replace(
             loaded,
-            people={**loaded.people, **{p.id: p for p in new_people}},
-            organisations={**loaded.organisations, **{o.id: o for o in new_organisations}},
+            people={**loaded.people, **_people(row["people"])},
+            organisations={**loaded.organisations, **_organisations(row["organisations"])},
         )
 
     async def people_at(
@@ -185,8 +243,7 @@ class Loader:
         """Return the assignments in force of a person at an organisation (id, role)."""
         rows: list[asyncpg.Record] = await self._pool.fetch(
             "select a.id, a.role from cases.assignment a join cases.person p on p.id = a.person_id"
-            " where a.person_id = $1 and a.organisation_id = $2 and a.starts_at <= $3"
-            " and (a.ends_at is null or a.ends_at > $3) and not a.revoked"
+            f" where a.person_id = $1 and a.organisation_id = $2 and {_in_force('$3')}"
             " and not coalesce((convert_from(p.state, 'UTF8')::jsonb ->> 'suspended')::bool, false)"
             " order by a.starts_at, a.id",
             person_id,

@@ -4,7 +4,7 @@ from typing import Final
 
 from services.kernel.errors import Malformed
 
-PARTS: Final = (
+PARTS: Final[tuple[str, ...]] = (
     "overview",
     "student_basic",
     "demographics",

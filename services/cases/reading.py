@@ -6,7 +6,7 @@ from services.cases import events as e
 from services.cases.desk import Asked, Desk
 from services.cases.events import ItemKind, RecordKind
 from services.cases.rendering import canonical
-from services.cases.sight import Basis, grounds_of
+from services.cases.sight import grounds_of
 from services.kernel.errors import NotFound
 from services.kernel.events import ObjectRef
 from services.kernel.handling import Draft
@@ -30,16 +30,14 @@ async def _read(
     loaded = await desk.load(asked, RecordKind.CASE, case_id)
     object_ = ObjectRef("item", str(item_id))
     sight = desk.see(loaded)
-    item = sight.record.item(item_id) if sight else None
-    basis: Basis | None = None
-    if sight and item:
-        basis = sight.item(item) or (None if document else sight.summary(item))
-    missing = item is None or basis is None or (document and item.kind != ItemKind.DOCUMENT)
-    if sight is None or item is None or basis is None or missing:
+    entry = sight.find(item_id) if sight else None
+    if document and entry and not (entry.whole and entry.item.kind is ItemKind.DOCUMENT):
+        entry = None
+    if sight is None or entry is None:
         refused = await desk.refuse(asked, loaded, object_, NotFound())
         return Draft(refused.group, NotFound())
-    await desk.renderer.load_item_keys(sight, item)
-    rendered = desk.renderer.item(sight, item) or {}
+    await desk.renderer.load_item_keys(loaded.student_id, entry)
+    rendered = desk.renderer.entry(loaded.student_id, entry)
     content = canonical(rendered)
     version = desk.version(loaded.asking, content)
     body = str(rendered.get("text") or "").encode() if document else content
@@ -47,8 +45,8 @@ async def _read(
         asked,
         loaded.asking,
         e.READ,
-        grounds=grounds_of({"items": (basis,)}),
-        student_id=sight.record.student_id,
+        grounds=grounds_of({"items": (entry.basis,)}),
+        student_id=loaded.student_id,
         object_=object_,
         shown={"items": [item_id]},
     )

@@ -33,7 +33,7 @@ class Status(StrEnum):
     DELETED = "deleted"
 
 
-class Item(msgspec.Struct, frozen=True):
+class Item(msgspec.Struct, frozen=True, gc=False):
     """One thing on a case."""
 
     id: UUID
@@ -49,7 +49,7 @@ class Item(msgspec.Struct, frozen=True):
     edited_at: datetime | None = None
 
 
-class PlanVersion(msgspec.Struct, frozen=True):
+class PlanVersion(msgspec.Struct, frozen=True, gc=False):
     """One version of the support plan."""
 
     id: UUID
@@ -61,7 +61,7 @@ class PlanVersion(msgspec.Struct, frozen=True):
     labelled_by: dict[Label, UUID] = {}
 
 
-class Record(msgspec.Struct, frozen=True, kw_only=True):
+class Record(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A request or a case. The fields down to ``notified`` are the facts that decisions use."""
 
     id: UUID
@@ -95,8 +95,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     items: tuple[Item, ...] = ()
 
     def item(self, item_id: UUID) -> Item | None:
-        """Return the item called ``item_id``."""
-        return next((item for item in self.items if item.id == item_id), None)
+        """Return the item called ``item_id``; where it stands makes no difference in time."""
+        return {item.id.int: item for item in self.items}.get(item_id.int)
 
     @property
     def staff(self) -> tuple[Staff, ...]:
@@ -330,7 +330,7 @@ def follow(request: Record, case: Record) -> Record:
     return _replace(request, provider_id=case.provider_id, case_manager=case.case_manager)
 
 
-class Student(msgspec.Struct, frozen=True):
+class Student(msgspec.Struct, frozen=True, gc=False):
     """A learner as decisions and parts need them; all that is personal stays sealed."""
 
     id: UUID

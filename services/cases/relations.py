@@ -5,15 +5,15 @@ of one assignment (``a``). It is compiled to a Python predicate, for one record 
 SQL condition, for lists. A property test holds the two equal over random worlds.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 import msgspec
 
 from services.authz.directory import Assignment
-from services.authz.engine import Policy
+from services.authz.engine import ANY_ROLE, Policy
 from services.cases.record import Record, Student
 
 #: facts of one thing inside a record, not of the record; decided thing by thing
@@ -39,70 +39,75 @@ class View(msgspec.Struct, frozen=True):
     notified: bool
 
 
-def view_of(record: Record, student: Student | None) -> View:
-    """Return the columns of ``record`` and of its ``student`` that relations speak of."""
-    return View(
-        record.kind,
-        record.status,
-        record.school_id,
-        student.school_id if student else None,
-        record.provider_id,
-        record.made_by.assignment_id,
-        record.made_by.organisation_id,
-        record.case_manager.assignment_id if record.case_manager else None,
-        record.primary_contact.assignment_id if record.primary_contact else None,
-        tuple(member.assignment_id for member in record.team),
-        record.submitted_at is not None,
-        record.notified,
-    )
+#: each column, as Python finds it in a record ``r`` and its student ``s``
+_COLUMNS: Final[Mapping[str, str]] = {
+    "kind": "r.kind",
+    "status": "r.status",
+    "school_id": "r.school_id",
+    "student_school_id": "s and s.school_id",
+    "provider_id": "r.provider_id",
+    "made_by": "r.made_by.assignment_id",
+    "made_at": "r.made_by.organisation_id",
+    "case_manager": "r.case_manager and r.case_manager.assignment_id",
+    "primary_contact": "r.primary_contact and r.primary_contact.assignment_id",
+    "team": "tuple([member.assignment_id for member in r.team])",
+    "submitted": "r.submitted_at is not None",
+    "notified": "r.notified",
+}
+#: the columns of a record, and of its student where there is one, that relations speak of
+view_of: Final[Callable[[Record, Student | None], View]] = eval(  # noqa: S307 - a constant table
+    f"lambda r, s: View({', '.join(_COLUMNS.values())})", {"View": View}
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Expression:
-    """A condition in both languages."""
+    """A condition in both languages; Python's speaks of columns by name, and ids as numbers."""
 
     python: str
     sql: str
+    columns: tuple[str, ...]
+    #: whether it depends on the assignment, and not on the record alone
+    mine: bool = False
 
     def __and__(self, other: "Expression") -> "Expression":
         """Both hold."""
-        return Expression(f"{self.python} and {other.python}", f"{self.sql} and {other.sql}")
+        return Expression(
+            f"{self.python} and {other.python}",
+            f"{self.sql} and {other.sql}",
+            (*self.columns, *other.columns),
+            self.mine or other.mine,
+        )
 
 
-def _column(name: str) -> tuple[str, str]:
-    if name == "student_school_id":
-        return "r.student_school_id", "s.school_id"
-    return f"r.{name}", f"r.{name}"
+def _sql(column: str) -> str:
+    return "s.school_id" if column == "student_school_id" else f"r.{column}"
 
 
 def _equals(column: str, mine: str) -> Expression:
     """Compare the record's ``column`` with the assignment's ``mine``; null equals nothing."""
-    python, sql = _column(column)
-    # As numbers: comparing UUID objects costs three times as much.
-    same = f"({python} is not None and {python}.int == my_{mine})"
-    return Expression(same, f"{sql} = a.{mine}")
+    return Expression(f"{column} == my_{mine}", f"{_sql(column)} = a.{mine}", (column,), mine=True)
 
 
 def _contains(column: str, mine: str) -> Expression:
-    python, sql = _column(column)
-    return Expression(f"a.{mine} in {python}", f"a.{mine} = any({sql})")
+    sql = f"a.{mine} = any({_sql(column)})"
+    return Expression(f"my_{mine} in {column}", sql, (column,), mine=True)
 
 
 def _is(column: str, *values: str) -> Expression:
-    python, sql = _column(column)
     listed = ", ".join(f"'{value}'" for value in values)
-    return Expression(f"{python} in ({listed},)", f"{sql} in ({listed})")
+    return Expression(f"{column} in ({listed},)", f"{_sql(column)} in ({listed})", (column,))
 
 
 def _true(column: str) -> Expression:
-    python, sql = _column(column)
-    return Expression(python, sql)
+    return Expression(column, _sql(column), (column,))
 
 
 #: what closes a record to everybody whatever else holds (AC-DO-14, deleted drafts)
 EXISTS: Final = Expression(
-    "r.status != 'deleted' and not (r.kind == 'case' and r.status == 'withdrawn')",
+    "status != 'deleted' and not (kind == 'case' and status == 'withdrawn')",
     "r.status <> 'deleted' and not (r.kind = 'case' and r.status = 'withdrawn')",
+    ("kind", "status"),
 )
 _AT_MY_SCHOOL: Final = _equals("student_school_id", "organisation_id")
 RELATIONS: Final[Mapping[str, Expression]] = {
@@ -121,22 +126,87 @@ RELATIONS: Final[Mapping[str, Expression]] = {
     "closed": _is("status", "closed"),
 }
 
+#: the assignments that have something to do with a record, each with its facts as bits
+Standings = Callable[[Record, Student, Sequence[Assignment]], list[tuple[Assignment, int]]]
+#: the facts that hold between one assignment and the columns of a row
 Facts = Callable[[View, Assignment], int]
+#: columns that are ids: as numbers, since comparing UUID objects costs three times as much
+_IDS: Final = frozenset(
+    {"school_id", "student_school_id", "provider_id", "made_by", "made_at"}
+    | {"case_manager", "primary_contact"}
+)
+
+
+def conditions(policy: Policy, role: str, kind: str) -> list[str]:
+    """Return the SQL conditions any one of which lets ``role`` see something of a ``kind``.
+
+    Facts of things inside a record are taken to hold: they are decided thing by thing, and who
+    has authored something sees it only in a record that they see (AC-SEE-25). A row that needs
+    more than another adds nothing and is left out.
+    """
+    found = policy.needs(role, "read", kind)
+    every = {needs - THING_FACTS for needs in found if "authored" not in needs}
+    least = [needs for needs in every if not any(other < needs for other in every)]
+    return sorted(" and ".join(RELATIONS[n].sql for n in sorted(needs)) for needs in least)
+
+
+def seen_by(policy: Policy) -> str:
+    """Return the SQL condition that assignment ``a`` sees something of a record.
+
+    Made of the decision's own relations and rows, so that the two are equal (tested); for a
+    statement that must not touch the content of what its caller sees nothing of.
+    """
+    branches = [
+        f"a.role = '{role}' and r.kind = '{kind}' and ({' or '.join(found)})"
+        for role in sorted({row.role for row in policy.rows} - {ANY_ROLE})
+        for kind in ("case", "request")
+        if (found := conditions(policy, role, kind))
+    ]
+    return f"{EXISTS.sql} and ({' or '.join(branches)})"
+
+
+def compile_standings(policy: Policy) -> Standings:
+    """Return one function that computes every relation the policy names, as bits.
+
+    The record is looked at once, however many assignments the caller has, and what depends on it
+    alone is computed once.
+    """
+    return _compiled(policy, _COLUMNS)
 
 
 def compile_facts(policy: Policy) -> Facts:
-    """Return one function that computes every relation the policy names, as bits."""
+    """Return the same for one assignment and the columns of a row."""
+    standings = _compiled(policy, {column: f"r.{column}" for column in _COLUMNS})
+
+    def facts(view: View, assignment: Assignment) -> int:
+        found = standings(view, None, (assignment,))
+        return found[0][1] if found else 0
+
+    return facts
+
+
+def _compiled(policy: Policy, columns: Mapping[str, str]) -> Callable[..., Any]:
+    """Return the function over whatever ``r`` and ``s`` in which Python finds ``columns``."""
+    used = {name: r for name, r in RELATIONS.items() if name in policy.facts}
+    spoken_of = dict.fromkeys(c for r in (EXISTS, *used.values()) for c in r.columns)
     lines = [
-        "def facts(r, a):",
-        f" if not ({EXISTS.python}): return 0",
-        " my_id, my_organisation_id, bits = a.id.int, a.organisation_id.int, 0",
+        "def standings(r, s, held):",
+        *(f" {column} = {_source(column, columns[column])}" for column in spoken_of),
+        f" if not ({EXISTS.python}): return []",
+        " known, found = 0, []",
+        *(f" if {r.python}: known |= {policy.facts[n]}" for n, r in used.items() if not r.mine),
+        " for a in held:",
+        "  my_id, my_organisation_id, bits = a.id.int, a.organisation_id.int, known",
+        *(f"  if {r.python}: bits |= {policy.facts[n]}" for n, r in used.items() if r.mine),
+        "  if bits: found.append((a, bits))",
+        " return found",
     ]
-    lines += [
-        f" if {relation.python}: bits |= {policy.facts[name]}"
-        for name, relation in RELATIONS.items()
-        if name in policy.facts
-    ]
-    lines.append(" return bits")
-    scope: dict[str, Facts] = {}
-    exec("\n".join(lines), scope)  # noqa: S102 - source is the constant table above
-    return scope["facts"]
+    scope: dict[str, Callable[..., Any]] = {}
+    exec("\n".join(lines), scope)  # noqa: S102 - source is the constant tables above
+    return scope["standings"]
+
+
+def _source(column: str, source: str) -> str:
+    if column == "team":
+        return f"[member.int for member in {source}]"
+    return f"(one := {source}) and one.int" if column in _IDS else source

@@ -2,17 +2,20 @@
 
 A word is folded (case, macrons and marks away) and each of its beginnings from two letters on
 becomes a token of 32 bits, so that a token found says little by itself; whoever searches opens
-what was found and compares the names.
+what was found and compares the names. Under which secret is the business of
+:mod:`services.cases.name_index`; no token is ever in an event.
 """
 
 import hmac
 import unicodedata
-from collections.abc import Iterable
-from typing import Final
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
 
 _SHORTEST: Final = 2
 _LONGEST: Final = 6
-_TOKEN_HEX: Final = 8
+_TOKEN_BYTES: Final = 4
+#: what a learner is found by, of what is said of who they are
+_FIELDS: Final = ("given_name", "family_name", "preferred_name", "student_number")
 
 
 def fold_word(text: str) -> str:
@@ -27,20 +30,26 @@ def words_of(text: str) -> list[str]:
     return [word for word in words if word]
 
 
-def _token(secret: bytes, text: str) -> str:
-    return hmac.digest(secret, b"name " + text.encode(), "sha256").hex()[:_TOKEN_HEX]
+def names_of(basic: Mapping[str, Any]) -> list[str]:
+    """Return the names and the number that a learner is found by."""
+    return [str(basic[field]) for field in _FIELDS if basic.get(field)]
 
 
-def name_tokens(secret: bytes, *names: str) -> tuple[str, ...]:
-    """Return the tokens to store for a learner called ``names`` (a student number counts too)."""
+def _token(secret: bytes, text: str) -> int:
+    digest = hmac.digest(secret, text.encode(), "sha256")
+    return int.from_bytes(digest[:_TOKEN_BYTES], "big", signed=True)
+
+
+def name_tokens(secret: bytes, names: Iterable[str]) -> list[int]:
+    """Return the tokens to keep for a learner called ``names`` (a student number counts too)."""
     beginnings: set[str] = set()
     for word in {word for name in names for word in words_of(name)}:
         for length in range(_SHORTEST, min(len(word), _LONGEST) + 1):
             beginnings.add(word[:length])
-    return tuple(sorted({_token(secret, beginning) for beginning in beginnings}))
+    return sorted({_token(secret, beginning) for beginning in beginnings})
 
 
-def query_tokens(secret: bytes, query: str) -> list[str]:
+def query_tokens(secret: bytes, query: str) -> list[int]:
     """Return one token for each word of ``query`` that is long enough to look up."""
     return [_token(secret, w[:_LONGEST]) for w in words_of(query) if len(w) >= _SHORTEST]
 

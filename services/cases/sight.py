@@ -14,7 +14,7 @@ from services.authz.engine import Policy
 from services.authz.events import Role
 from services.cases.events import Label, RecordKind, Staff
 from services.cases.record import Item, PlanVersion, Record, Status, Student
-from services.cases.relations import Facts, compile_facts, view_of
+from services.cases.relations import Standings, compile_standings
 from services.kernel.events import Ground
 
 #: facts of things that a part may have; ``authored`` is left out, since it brings no part by itself
@@ -55,7 +55,7 @@ class Judge:
 
     def __init__(self, policy: Policy) -> None:
         self.policy = policy
-        self._facts: Facts = compile_facts(policy)
+        self.standings: Standings = compile_standings(policy)
         self._possible = policy.bits(n for n in _POSSIBLE if n in policy.facts)
         self.bit = {name: policy.facts.get(name, 0) for name in (*_POSSIBLE, "authored")}
         self._sees = policy.facts["sees_record"]
@@ -63,20 +63,16 @@ class Judge:
 
     def see(self, caller: Caller, record: Record, student: Student) -> "Sight":
         """Decide what ``caller`` sees of ``record``."""
-        view = view_of(record, student)
         standings: list[Standing] = []
         parts: dict[str, Basis] = {}
-        for assignment in caller.assignments:
-            facts = self._facts(view, assignment)
-            if not facts:
-                continue
+        for assignment, facts in self.standings(record, student, caller.assignments):
             granted = self._granted(assignment.role, record.kind, facts | self._possible)
             # Whose item it is, and that they see its record, hold of one and the same assignment.
             standings.append(Standing(assignment, facts | self._sees if granted else facts))
-            more: dict[str, Basis] = {}
             for clause, names in granted:
-                more |= dict.fromkeys(names, Basis(assignment, clause))
-            parts = {**parts, **more, **parts} if parts else more
+                basis = Basis(assignment, clause)
+                for name in names:
+                    parts.setdefault(name, basis)
         sight = Sight(self, record, tuple(standings), parts)
         if record.referral_labels and "referral" in parts:
             sight.shut_referral()
@@ -215,24 +211,17 @@ class Sight:
 
     def _decided(self) -> Iterable[Entry]:
         """Decide the items, those alike in all that decides them once."""
-        decided: dict[tuple[bool, bool, bool, int | None], tuple[Basis, bool] | None] = {}
+        decided: dict[tuple[bool, bool, bool, int | None], Entry | None] = {}
         mine = self._places().get
         for item in self.record.items:
-            labelled, summarised = bool(item.labels), item.summary is not None
-            key = (item.shared, labelled, summarised, mine(item.author.assignment_id.int))
-            if key not in decided:
-                basis = self.item(item)
-                summary = self.summary(item) if basis is None else None
-                whole = (basis, True) if basis else None
-                decided[key] = (summary, False) if summary else whole
-            found = decided[key]
-            if found is not None:
-                yield Entry(item, *found)
-
-    @property
-    def items(self) -> list[Item]:
-        """The items that the caller sees themselves, in order."""
-        return [entry.item for entry in self.entries if entry.whole]
+            place = mine(item.author.assignment_id.int)
+            key = (item.shared, not item.labels, item.summary is None, place)
+            try:
+                alike = decided[key]
+            except KeyError:
+                alike = decided[key] = self._entry(item)
+            if alike is not None:
+                yield Entry(item, alike.basis, alike.whole)
 
     @property
     def versions(self) -> list[tuple[PlanVersion, Basis]]:
@@ -241,6 +230,23 @@ class Sight:
             decided = ((version, self.plan(version)) for version in self.record.plan)
             self._versions = [(version, basis) for version, basis in decided if basis is not None]
         return self._versions
+
+    def find(self, item_id: UUID) -> Entry | None:
+        """Return what the caller sees of the item called ``item_id``.
+
+        For one that is missing another is decided in its place, as for one that is hidden.
+        """
+        item = self.record.item(item_id)
+        judged = next(iter(self.record.items), None) if item is None else item
+        entry = None if judged is None else self._entry(judged)
+        return None if item is None else entry
+
+    def _entry(self, item: Item) -> Entry | None:
+        basis = self.item(item)
+        if basis is not None:
+            return Entry(item, basis, True)
+        basis = self.summary(item)
+        return None if basis is None else Entry(item, basis, False)
 
     def item(self, item: Item) -> Basis | None:
         """Return by what the caller sees ``item`` itself."""

@@ -47,7 +47,7 @@ class Records:
     """The fold."""
 
     name = "cases.records"
-    tables: Sequence[str] = ("cases.student", "cases.student_token", "cases.record")
+    tables: Sequence[str] = ("cases.student", "cases.record")
 
     async def fold(self, connection: Connection, batch: Sequence[Recorded]) -> None:
         """Apply ``batch``."""
@@ -69,27 +69,19 @@ class Records:
             "select id, state from cases.student where id = any($1)", list(changes)
         )
         states: dict[UUID, Student | None] = {r["id"]: decode_student(r["state"]) for r in rows}
-        tokens: list[tuple[str, UUID]] = []
         for student_id, events in changes.items():
             for recorded in events:
                 states[student_id] = evolve_student(states.get(student_id), recorded.event)
-                found = recorded.event.data.get("tokens", ())
-                tokens.extend((token, student_id) for token in found)
         known = [student for student in states.values() if student is not None]
+        # What they are found by is made afterwards: see services.cases.name_index.
         await connection.execute(
             "insert into cases.student (id, school_id, state)"
             " select * from unnest($1::uuid[], $2::uuid[], $3::bytea[])"
             " on conflict (id) do update set school_id = excluded.school_id,"
-            " state = excluded.state",
+            " state = excluded.state, name_epoch = 0, name_tokens = '{}'",
             [student.id for student in known],
             [student.school_id for student in known],
             [_encode(student) for student in known],
-        )
-        await connection.execute(
-            "insert into cases.student_token (token, student_id)"
-            " select * from unnest($1::text[], $2::uuid[]) on conflict do nothing",
-            [token for token, _ in tokens],
-            [student_id for _, student_id in tokens],
         )
 
     async def _records(self, connection: Connection, changes: dict[UUID, list[Recorded]]) -> None:

@@ -6,11 +6,13 @@ Loads the region into an empty log and folds it, so that the serving process sta
 from __future__ import annotations
 
 import asyncio
+import gc
 from typing import TYPE_CHECKING, Final
 from zoneinfo import ZoneInfo
 
 from services import demonstration as marker
 from services.app import House
+from services.commands.serving import told
 from services.demo import seed
 from services.installation import UserError, connect_as_owner, embedded, running
 from services.kernel.events import Service
@@ -22,11 +24,14 @@ if TYPE_CHECKING:
     from services.progress import Progress
 
 _FOLD_S: Final = 300.0
+_GARBAGE: Final = 200_000
 
 
 def run(settings: Settings) -> None:
     """Load, or finish loading; does nothing when it has been loaded already."""
     with running(settings, embedded(settings)) as installation, shown() as progress:
+        # the region lives until the end, and to look through it again and again takes a tenth of it
+        gc.set_threshold(_GARBAGE)
         asyncio.run(_run(settings, installation, progress))
 
 
@@ -43,9 +48,10 @@ async def _run(settings: Settings, installation: Installation, progress: Progres
     finally:
         await owner.close()
     with progress.stage("folding"):
-        house = await House.build(installation, settings, tuple(Service))
-        try:
+        with told():
+            house = await House.build(installation, settings, tuple(Service))
             await house.start()
+        try:
             await house.caught_up(_FOLD_S)
         finally:
             await house.stop()

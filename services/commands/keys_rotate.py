@@ -13,7 +13,8 @@ import asyncpg
 import click
 
 from services.installation import UserError, embedded, running
-from services.kernel.sealing import EpochKeys, KeyStore
+from services.kernel.epochs import EpochKeys
+from services.kernel.keystore import KeyStore
 
 if TYPE_CHECKING:
     from services.kernel.runtime import Installation

@@ -27,6 +27,8 @@ def run(settings: Settings) -> int:
             click.echo(f"casewarden: position {wrong.position} is wrong: {wrong.why}", err=True)
             return 1
     click.echo(f"{summary.events} events, root {summary.root}")
+    if summary.aside:
+        click.echo(f"set aside, and in no read model: {', '.join(map(str, summary.aside))}")
     return 0
 
 

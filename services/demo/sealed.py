@@ -6,13 +6,11 @@ Every text is sealed under the key of its learner and compartment and bound to t
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from services.cases.events import TYPE_OF, Box, StudentRegistered
-from services.cases.search import name_tokens
+from services.cases.events import TYPE_OF, Box
 from services.kernel.events import Actor, Event, ObjectRef
 from services.kernel.sealing import KeyRef
 
@@ -21,7 +19,7 @@ if TYPE_CHECKING:
 
     from services.demo.history import Step
     from services.kernel.effects import Effects
-    from services.kernel.sealing import KeyStore
+    from services.kernel.keystore import KeyStore
 
 _KEYS_AT_ONCE = 4_000
 
@@ -29,10 +27,9 @@ _KEYS_AT_ONCE = 4_000
 class Sealer:
     """Makes events of steps; one for a whole loading, since it counts each stream's versions."""
 
-    def __init__(self, keys: KeyStore, effects: Effects, search_secret: bytes) -> None:
+    def __init__(self, keys: KeyStore, effects: Effects) -> None:
         self._keys = keys
         self._effects = effects
-        self._search_secret = search_secret
         self._versions: dict[str, int] = {}
 
     async def prepare(self, steps: Iterable[Step]) -> None:
@@ -60,8 +57,6 @@ class Sealer:
             ref = KeyRef(step.student_id, text.compartment)
             sealed = self._keys.seal(ref, event_id, name, text.text)
             fields[name] = Box(event_id, name, sealed, text.compartment)
-        if step.payload is StudentRegistered:
-            fields["tokens"] = self._tokens(step)
         payload = step.payload(**fields)
         return Event(
             id=event_id,
@@ -78,11 +73,6 @@ class Sealer:
             touches=step.touches,
             data=msgspec.structs.asdict(payload),
         )
-
-    def _tokens(self, step: Step) -> tuple[str, ...]:
-        basic = json.loads(step.texts["basic"].text)
-        names = (basic["given_name"], basic["family_name"], basic["preferred_name"] or "")
-        return name_tokens(self._search_secret, *names, basic["student_number"])
 
 
 def _actor(step: Step) -> Actor:

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from services.demo.region import Region
     from services.kernel.effects import Effects
     from services.kernel.events import Event
-    from services.kernel.sealing import KeyRef, KeyStore
+    from services.kernel.keystore import KeyStore
+    from services.kernel.sealing import KeyRef
 
 #: the subdivision of the holiday calendar, and the region it stands for in an overview
 REGIONS: Final[Mapping[str, str]] = {

@@ -1,4 +1,4 @@
-"""Work that a service does again and again beside its requests, and that nobody waits for.
+"""Work beside the requests: done again and again, or once at the start; and how it is ended.
 
 What fails is tried again at the next turn, whatever it was: such work never ends unseen. When each
 last went well is ``casewarden_background_last_success_timestamp_seconds``, which an alert watches.
@@ -6,13 +6,19 @@ last went well is ``casewarden_background_last_success_timestamp_seconds``, whic
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import Final, TypeVar
 
+import stamina
 import structlog
 
 from services.kernel import telemetry
 from services.kernel.database import CONNECTION_ERRORS
-from services.kernel.errors import Problem
+from services.kernel.errors import Problem, Unavailable
 
+T = TypeVar("T")
+_START_S: Final = 60.0
+_PAUSE_S: Final = 0.1
+_LONGEST_PAUSE_S: Final = 2.0
 _logger = structlog.get_logger(__name__)
 
 
@@ -38,3 +44,44 @@ async def every(
         else:
             succeeded.set_to_current_time()
         await asyncio.sleep(seconds)
+
+
+async def patiently(
+    work: Callable[[], Awaitable[T]], *, hopeless: Callable[[], object] = bool
+) -> T:
+    """Return what ``work`` does, tried again for a minute while the database is slow or away.
+
+    For what a service needs before it can serve at all; ``work`` may have been done in part. Raises
+    what it last met: at once when that does not pass by itself, or when ``hopeless`` says so.
+    """
+
+    def passes(error: Exception) -> bool:
+        passing = isinstance(error, (Unavailable, *CONNECTION_ERRORS))
+        # A value that the protocol cannot carry is an InterfaceError too, and a ValueError.
+        return passing and not isinstance(error, ValueError) and not hopeless()
+
+    attempts = stamina.retry_context(
+        on=passes,
+        attempts=None,
+        timeout=_START_S,
+        wait_initial=_PAUSE_S,
+        wait_max=_LONGEST_PAUSE_S,
+    )
+    async for attempt in attempts:
+        with attempt:
+            return await work()
+    raise Unavailable  # never reached: the last attempt raises what it met
+
+
+async def ended(*tasks: asyncio.Task[None]) -> None:
+    """Cancel ``tasks`` and return when they have ended, whatever each ended with.
+
+    Told again each second: where a connection breaks as the cancellation comes, the rollback's own
+    error takes its place, and the task goes on.
+    """
+    running = {task for task in tasks if not task.done()}
+    while running:
+        for task in running:
+            task.cancel()
+        _, running = await asyncio.wait(running, timeout=1)
+    await asyncio.gather(*tasks, return_exceptions=True)

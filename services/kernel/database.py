@@ -16,6 +16,9 @@ from asyncpg.pool import PoolAcquireContext
 from services.kernel.events import Service
 
 _WAIT_S: Final = 5.0
+_STATEMENT_S: Final = 10.0
+#: how long a server has to confirm that it cancelled a statement
+_CANCEL_S: Final = 0.5
 CONNECTION_ERRORS: Final = (
     asyncpg.PostgresConnectionError,
     asyncpg.InterfaceError,
@@ -71,6 +74,22 @@ async def _reset(connection: asyncpg.Connection) -> None:
         await connection.reset()
 
 
+class _Connection(asyncpg.Connection):
+    """A connection that is given up when its server does not even answer a cancellation.
+
+    Whoever was cancelled or timed out waits, in a rollback or a release, until the server says that
+    it stopped; from one that hangs, or behind a network that swallows packets, nothing ever comes.
+    """
+
+    def _cancel_current_command(self, *waiters: asyncio.Future[None]) -> None:
+        super()._cancel_current_command(*waiters)  # type: ignore[misc] # the stubs lack it
+        asyncio.get_running_loop().call_later(_CANCEL_S, self._give_up, waiters[-1])
+
+    def _give_up(self, confirmed: asyncio.Future[None]) -> None:
+        if not confirmed.done():
+            self.terminate()
+
+
 class _BoundedPool(asyncpg.Pool):
     """A pool whose connections nobody waits for without end."""
 
@@ -80,12 +99,19 @@ class _BoundedPool(asyncpg.Pool):
 
 
 async def open_pool(
-    url: str, *, size: int, name: str, connect: bool = True, generic_plans: bool = False
+    url: str,
+    *,
+    size: int,
+    name: str,
+    connect: bool = True,
+    generic_plans: bool = False,
+    statement_s: float = _STATEMENT_S,
 ) -> asyncpg.Pool:
-    """Open a pool of at most ``size`` connections; statements time out after ten seconds.
+    """Open a pool of at most ``size`` connections; a statement times out after ``statement_s``.
 
     Who has waited five seconds for a connection is told so by ``TimeoutError``, one of
-    :data:`CONNECTION_ERRORS`: the answer is then 503.
+    :data:`CONNECTION_ERRORS`: the answer is then 503. A connection whose server does not confirm
+    within half a second that a statement was cancelled is closed, and never used again.
 
     Without ``connect`` nothing is reached until the pool is first used. ``generic_plans`` has each
     statement planned once a connection, whatever its arguments, and along indexes: a plan that is
@@ -97,7 +123,7 @@ async def open_pool(
         settings |= dict.fromkeys(("enable_seqscan", "enable_hashjoin", "enable_memoize"), "off")
     pool = _BoundedPool(
         url,
-        connection_class=asyncpg.Connection,
+        connection_class=_Connection,
         record_class=asyncpg.Record,
         loop=None,
         init=None,
@@ -107,7 +133,7 @@ async def open_pool(
         max_queries=50_000,
         min_size=1 if connect else 0,
         max_size=size,
-        command_timeout=10,
+        command_timeout=statement_s,
         timeout=5,
         max_inactive_connection_lifetime=300,
         server_settings=settings,

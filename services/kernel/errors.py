@@ -96,3 +96,15 @@ class UnsupportedMediaType(Problem):
 
     status, code = HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type"
     title = "Unsupported media type"
+
+
+class BadRequest(Problem):
+    """What came is not HTTP; no request stands behind it."""
+
+    status, code, title = HTTPStatus.BAD_REQUEST, "bad_request", "Not an HTTP request"
+
+
+class RequestTimeout(Problem):
+    """The body did not come in time."""
+
+    status, code, title = HTTPStatus.REQUEST_TIMEOUT, "request_timeout", "The body came too slowly"

@@ -9,7 +9,6 @@ import base64
 import hmac
 import re
 from collections.abc import Sequence
-from hashlib import sha256
 from typing import Final
 from uuid import UUID
 
@@ -24,7 +23,7 @@ _TAG: Final = re.compile(r'(W/)?("[\x21\x23-\x7e\x80-\xff]*")')
 
 def etag(secret: bytes, caller_id: UUID | str, canonical: bytes) -> str:
     """Return the strong tag, with its quotes, of ``canonical`` as ``caller_id`` sees it."""
-    digest = hmac.new(secret, f"etag|{caller_id}|".encode() + canonical, sha256).digest()
+    digest = hmac.digest(secret, f"etag|{caller_id}|".encode() + canonical, "sha256")
     return f'"{base64.urlsafe_b64encode(digest[:_BYTES]).decode().rstrip("=")}"'
 
 

@@ -144,7 +144,8 @@ Upcaster = Callable[[dict[str, Any]], dict[str, Any]]
 class EventType:
     """A registered type: who may append it, its kind, and how old schemas are read.
 
-    ``streams`` is what the names of the streams of a fact begin with, up to the first colon.
+    ``streams`` is what the names of the streams of a fact begin with, up to the first colon. An
+    event ``by_owner`` is appended by the owner of the database, and by no service.
     """
 
     name: str
@@ -154,10 +155,27 @@ class EventType:
     schema: int = 1
     upcasters: Mapping[int, Upcaster] = field(default_factory=dict)
     streams: tuple[str, ...] = ()
+    by_owner: bool = False
 
     def __post_init__(self) -> None:
         if not self.name.startswith(f"{self.service}."):
             raise ValueError(f"{self.name} is not of service {self.service}")
+
+
+#: no fold sees the event at a position that one of these names (docs/decisions/0013)
+SET_ASIDE: Final = EventType(
+    "audit.position_set_aside",
+    Service.AUDIT,
+    Kind.FACT,
+    "a position set aside",
+    streams=("position",),
+    by_owner=True,
+)
+
+
+def aside_stream(position: int) -> str:
+    """Return the stream that exists once ``position`` is set aside."""
+    return f"position:{position}"
 
 
 class Registry:

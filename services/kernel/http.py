@@ -1,19 +1,19 @@
 """The edge: request ids, body limits, problem+json, metrics, and what a call carries with it.
 
-One pure ASGI middleware (:class:`Boundary`) stands around each service. It answers every error as
+One pure ASGI middleware (:class:`Boundary`) stands around everything. It answers every error as
 RFC 9457 problem+json, never with a stack trace, never with what the caller sent, and never says
-more than the error's class does.
+more than the error's class does. It holds the one deadline of a request.
 """
 
+import asyncio
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import lru_cache
 from http import HTTPStatus
 from time import perf_counter
 from typing import Any, Final
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import msgspec
 import structlog
@@ -27,12 +27,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.kernel import errors, telemetry
 from services.kernel.database import CONNECTION_ERRORS
-from services.kernel.effects import Effects
 from services.kernel.errors import Problem
-from services.kernel.events import Origin, Service
-from services.kernel.sealing import Compartment, KeyRef, KeyStore, period_subject
+from services.kernel.events import Service
 
 MAX_BODY_BYTES: Final = 1_048_576
+#: from having read a request to beginning its answer, everything tried again included
+DEADLINE_S: Final = 5.0
+_BODY_S: Final = 10.0
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9-]{1,64}\Z")
 _logger = structlog.get_logger(__name__)
 
@@ -94,45 +96,6 @@ def call_of(request: Request) -> Call:
     )
 
 
-@lru_cache(maxsize=1024)
-def device_of(user_agent: str) -> str:
-    """Return the kind of device a user agent names, such as ``Firefox on Windows`` (AC-USE-1)."""
-    from ua_parser import parse
-
-    result = parse(user_agent)
-    browser = result.user_agent.family if result.user_agent else "Other"
-    system = result.os.family if result.os else "Other"
-    return f"{browser} on {system}"
-
-
-@lru_cache(maxsize=4)
-def _origin_key(year: int, month: int) -> KeyRef:
-    moment = datetime(year, month, 1, tzinfo=UTC)
-    return KeyRef(period_subject("origin", moment), Compartment.ORIGIN)
-
-
-class Origins:
-    """Seals where calls come from under the period key of the month (staff data expires)."""
-
-    def __init__(self, keys: KeyStore, effects: Effects) -> None:
-        self._keys = keys
-        self._effects = effects
-
-    async def seal(self, event_id: UUID, call: Call, session_id: UUID | None) -> Origin:
-        """Return the origin of an event: IP, device and user agent sealed, references plain."""
-        now = self._effects.now()
-        ref = _origin_key(now.year, now.month)
-        await self._keys.load([ref], create=True)
-        text = msgspec.json.encode(
-            {"ip": call.ip, "device": device_of(call.user_agent), "user_agent": call.user_agent}
-        ).decode()
-        return Origin(
-            sealed=self._keys.seal(ref, event_id, "origin", text),
-            request_id=call.request_id,
-            session_id=session_id,
-        )
-
-
 def problem_response(problem: Problem, request_id: str) -> Response:
     """Render ``problem`` as RFC 9457 problem+json."""
     body = msgspec.json.encode(
@@ -146,11 +109,29 @@ def problem_response(problem: Problem, request_id: str) -> Response:
         }
     )
     headers = {}
+    if problem.status is HTTPStatus.REQUEST_TIMEOUT:
+        headers["connection"] = "close"
     if problem.retry_after_s is not None:
         headers["retry-after"] = str(problem.retry_after_s)
     if problem.status is HTTPStatus.UNAUTHORIZED:
         headers["www-authenticate"] = "Bearer"
     return Response(body, int(problem.status), headers, media_type="application/problem+json")
+
+
+def problem_unasked(problem: Problem) -> tuple[list[tuple[bytes, bytes]], bytes]:
+    """Return headers and body of ``problem`` for a connection on which no request was made out."""
+    request_id = str(uuid4())
+    response = problem_response(problem, request_id)
+    return [*response.raw_headers, *_marks(request_id)], bytes(response.body)
+
+
+def _marks(request_id: str) -> tuple[tuple[bytes, bytes], ...]:
+    """Return the headers of every answer."""
+    return (
+        (b"x-request-id", request_id.encode()),
+        (b"cache-control", b"no-store"),
+        (b"x-content-type-options", b"nosniff"),
+    )
 
 
 def as_problem(error: Exception) -> Problem:
@@ -178,89 +159,128 @@ def _where(error: RequestValidationError) -> str:
     return "; ".join(known)
 
 
-class _Limited:
-    """A request's body, not read beyond ``limit`` bytes, announced or not."""
+class _Exchange:
+    """One request and its answer: what is read is bounded, in bytes and in time."""
 
-    def __init__(self, scope: Scope, receive: Receive, limit: int) -> None:
+    def __init__(self, scope: Scope, receive: Receive, send: Send, limit: int) -> None:
+        self._scope = scope
         self._receive = receive
+        self._send = send
         self._left = limit
         announced = dict(scope["headers"]).get(b"content-length", b"")
-        self.too_large = announced.isdigit() and int(announced[:20]) > limit
+        self._too_large = announced.isdigit() and int(announced[:20]) > limit
+        self._read_by = asyncio.get_running_loop().time() + _BODY_S
+        self._deadline: asyncio.Timeout | None = None
+        self._reading = self._read = self._replaced = False
+        self.request_id = _request_id(scope)
+        #: of the answer; 0 until it has begun
+        self.status = 0
+
+    async def run(self, app: ASGIApp) -> None:
+        """Have ``app`` answer; raise ``TimeoutError`` when it has not begun to in time."""
+        async with asyncio.timeout(DEADLINE_S) as self._deadline:
+            await app(self._scope, self.receive, self.answer)
+
+    def _allow(self, until: float | None) -> None:
+        if self._deadline is not None and not self._deadline.expired():
+            self._deadline.reschedule(until)
 
     async def receive(self) -> Message:
         """Return the next message; raise :class:`TooLarge` instead of one too many bytes."""
-        if self.too_large:
+        if self._too_large:
             raise errors.TooLarge
+        if self._read:
+            return await self._receive()
+        self._reading = True
+        self._allow(self._read_by)
         message = await self._receive()
+        self._reading = False
+        self._allow(asyncio.get_running_loop().time() + DEADLINE_S)
+        self._read = not message.get("more_body", False)
         self._left -= len(message.get("body", b""))
         if self._left < 0:
-            self.too_large = True
+            self._too_large = True
             raise errors.TooLarge
         return message
 
+    async def answer(self, message: Message) -> None:
+        """Send what the application answers."""
+        if self._too_large and self.status == 0:
+            # The application took our refusal to read on for a body that it cannot parse.
+            self._replaced = True
+            await self._tell(errors.TooLarge())
+        elif not self._replaced:
+            await self._marked(message)
+
+    async def fail(self, error: Exception) -> None:
+        """Answer ``error``, unless an answer has begun."""
+        self._deadline = None
+        problem = as_problem(error)
+        if isinstance(error, TimeoutError) and self._reading:
+            problem = errors.RequestTimeout()
+        if type(problem) is Problem:
+            _logger.error(
+                "unexpected_error", request_id=self.request_id, **telemetry.described(error)
+            )
+        if self.status == 0:
+            await self._tell(problem)
+
+    async def _tell(self, problem: Problem) -> None:
+        await problem_response(problem, self.request_id)(self._scope, self._receive, self._marked)
+
+    async def _marked(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            message["headers"] = [*message.get("headers", ()), *_marks(self.request_id)]
+            self._allow(None)
+        await self._send(message)
+
 
 class Boundary:
-    """The outermost layer of a service."""
+    """The outermost layer: of the whole, or of one ``service`` alone.
 
-    def __init__(self, app: ASGIApp, service: Service, *, max_body: int = MAX_BODY_BYTES) -> None:
+    Guarantees: a request whose answer has not begun :data:`DEADLINE_S` after it was read is
+    answered 503, and what it waited for is cancelled; of a body that does not come within ten
+    seconds nothing more is read. An answer that has begun is never cut off.
+    """
+
+    def __init__(
+        self, app: ASGIApp, service: Service | None = None, *, max_body: int = MAX_BODY_BYTES
+    ) -> None:
         self._app = app
         self._service = service
         self._max_body = max_body
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
+        """Serve one request; the whole says whose it is by ``scope["casewarden.service"]``."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         started = perf_counter()
-        request_id = _request_id(scope)
-        scope["casewarden.request_id"] = request_id
-        status = 0
-        body = _Limited(scope, receive, self._max_body)
-
-        replaced = False
-
-        async def answer(message: Message) -> None:
-            nonlocal replaced
-            if body.too_large and status == 0:
-                # The application took our refusal to read on for a body that it cannot parse.
-                replaced = True
-                await problem_response(errors.TooLarge(), request_id)(scope, receive, add_headers)
-            elif not replaced:
-                await add_headers(message)
-
-        async def add_headers(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                message["headers"] = [
-                    *message.get("headers", ()),
-                    (b"x-request-id", request_id.encode()),
-                    (b"cache-control", b"no-store"),
-                    (b"x-content-type-options", b"nosniff"),
-                ]
-            await send(message)
-
+        exchange = _Exchange(scope, receive, send, self._max_body)
+        scope["casewarden.request_id"] = exchange.request_id
+        if self._service is not None:
+            scope["casewarden.service"] = self._service
         try:
-            await self._app(scope, body.receive, answer)
+            if _CONTROL.search(scope["path"]):
+                raise errors.NotFound  # noqa: TRY301 - else `$` takes a line's end for the path's
+            await exchange.run(self._app)
         except Exception as error:  # noqa: BLE001 - the outermost layer answers every error
-            problem = as_problem(error)
-            if type(problem) is Problem:
-                _logger.error(  # noqa: TRY400 - a message may quote what it was given
-                    "unexpected_error", request_id=request_id, **telemetry.described(error)
-                )
-            if status == 0:
-                await problem_response(problem, request_id)(scope, receive, answer)
+            await exchange.fail(error)
         finally:
-            self._measure(scope, status, perf_counter() - started)
+            _measure(scope, exchange.status, perf_counter() - started)
 
-    def _measure(self, scope: Scope, status: int, seconds: float) -> None:
-        route = scope.get("route")
-        path = getattr(route, "path", "unmatched")
-        method = scope["method"] if path != "unmatched" else "OTHER"
-        counter, histogram = _measures(self._service, method, path, status)
-        counter.inc()
-        histogram.observe(seconds)
+
+def _measure(scope: Scope, status: int, seconds: float) -> None:
+    service = scope.get("casewarden.service")
+    if service is None:
+        return
+    route = scope.get("route")
+    path = getattr(route, "path", "unmatched")
+    method = scope["method"] if path != "unmatched" else "OTHER"
+    counter, histogram = _measures(service, method, path, status)
+    counter.inc()
+    histogram.observe(seconds)
 
 
 @lru_cache(maxsize=1024)

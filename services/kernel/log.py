@@ -13,10 +13,9 @@ have landed; whoever asked has been shown nothing.
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from time import perf_counter
 from typing import Final
 
 import asyncpg
@@ -35,7 +34,11 @@ from services.kernel.events import (
     guard_key,
 )
 
-_APPEND: Final = "select status, at from log.append($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14)"
+APPEND: Final = (
+    "select status, at from log.append($1, $2::text::int[], $3::text::bigint[], $4,"
+    " $5::text::int[], $6::text::bigint[], $7::text::int[], $8::text::bigint[],"
+    " $9::text::int[], $10)"
+)
 _MAX_GROUPS: Final = 256
 _MAX_QUEUE: Final = 8_192
 _DEADLINE_S: Final = 5.0
@@ -101,6 +104,10 @@ class Log:
         self._pool = pool
         self._service = service
         self._queue: deque[_Entry] = deque()
+        #: taken from the queue and not answered yet
+        self._offered: Sequence[_Entry] = ()
+        self._connection: asyncpg.pool.PoolConnectionProxy | None = None
+        self._timer: asyncio.TimerHandle | None = None
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._closing = False
@@ -125,6 +132,7 @@ class Log:
         self._wake.set()
         if self._task is not None:
             await self._task
+        await self._disconnect()
 
     async def append(self, group: Group) -> int:
         """Append ``group`` durably; return a position by which all its facts are in the log.
@@ -136,29 +144,28 @@ class Log:
         """
         bodies = _bodies(group)
         if self._closing or len(self._queue) >= _MAX_QUEUE:
-            self._unavailable()
+            self._unavailables.inc()
             raise Unavailable
         loop = asyncio.get_running_loop()
-        entry = _Entry(
-            group,
-            bodies,
-            loop.create_future(),
-            loop.time() + _DEADLINE_S,
-        )
+        entry = _Entry(group, bodies, loop.create_future(), loop.time() + _DEADLINE_S)
         self._queue.append(entry)
+        if self._timer is None:
+            self._timer = loop.call_at(entry.deadline, self._expire)
         self._wake.set()
-        started = perf_counter()
-        try:
-            async with asyncio.timeout_at(entry.deadline):
-                return await entry.answer
-        except TimeoutError:
-            self._unavailable()
-            raise Unavailable from None
-        finally:
-            self._seconds.observe(perf_counter() - started)
+        return await entry.answer
 
-    def _unavailable(self) -> None:
-        self._unavailables.inc()
+    def _expire(self) -> None:
+        """Answer who has waited to their deadline; one timer serves all, for they wait in order."""
+        loop = asyncio.get_running_loop()
+        self._timer = None
+        for entry in (*self._offered, *self._queue):
+            if entry.answer.done():
+                continue
+            if entry.deadline > loop.time():
+                self._timer = loop.call_at(entry.deadline, self._expire)
+                return
+            self._unavailables.inc()
+            self._settle(entry, Unavailable())
 
     async def _run(self) -> None:
         while not (self._closing and not self._queue):
@@ -167,28 +174,41 @@ class Log:
                 await self._wake.wait()
                 continue
             batch = [self._queue.popleft() for _ in range(min(len(self._queue), _MAX_GROUPS))]
+            self._offered = batch
             self._length.set(len(self._queue))
             try:
                 await self._offer(batch)
             except Exception as error:  # noqa: BLE001 - whatever it was, the next batch is taken
                 _logger.error("append_failed", **telemetry.described(error))  # noqa: TRY400 - a message may quote what it was given
                 for entry in _waiting(batch):
-                    entry.answer.set_exception(Unavailable())
+                    self._settle(entry, Unavailable())
+            self._offered = ()
 
     async def _offer(self, batch: Sequence[_Entry]) -> None:
-        """Send ``batch`` until it is answered or past its deadline."""
+        """Send ``batch`` until it is answered; who is past their deadline waits no longer."""
         pause = 0.01
         while batch := _waiting(batch):
             try:
-                async with self._pool.acquire(timeout=1) as connection:
-                    await self._settle_landed(connection, batch)
-                    await self._send(connection, batch)
+                connection = await self._connected()
+                await self._settle_landed(connection, batch)
+                await self._send(connection, batch)
             except CONNECTION_ERRORS as error:
                 _logger.warning("append_connection_lost", error=type(error).__name__)
+                await self._disconnect()
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, 0.5)
-                now = asyncio.get_running_loop().time()
-                batch = [e for e in batch if e.deadline > now]
+
+    async def _connected(self) -> asyncpg.pool.PoolConnectionProxy:
+        """Return the connection that appends, kept from batch to batch."""
+        if self._connection is None:
+            self._connection = await self._pool.acquire(timeout=_DEADLINE_S)
+        return self._connection
+
+    async def _disconnect(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with contextlib.suppress(*CONNECTION_ERRORS):
+                await self._pool.release(connection, timeout=1)
 
     async def _settle_landed(
         self, connection: asyncpg.pool.PoolConnectionProxy, batch: Sequence[_Entry]
@@ -214,7 +234,7 @@ class Log:
         if not batch:
             return
         try:
-            rows = await connection.fetch(_APPEND, *_arguments(batch), timeout=_DEADLINE_S)
+            rows = await connection.fetch(APPEND, *_arguments(batch), timeout=_DEADLINE_S)
         except Exception as error:
             # A value that the protocol cannot carry is an InterfaceError too, and a ValueError.
             if isinstance(error, CONNECTION_ERRORS) and not isinstance(error, ValueError):
@@ -243,7 +263,7 @@ class Log:
             await self._settle_landed(connection, batch)
             for entry in _waiting(batch):
                 _logger.error("append_impossible", error=type(error).__name__)
-                entry.answer.set_exception(error)
+                self._settle(entry, error)
             return
         middle = len(batch) // 2
         await self._send(connection, batch[:middle])
@@ -254,10 +274,18 @@ class Log:
             return
         if status == 0 and position is not None:
             self._appended.inc(len(entry.bodies))
-            entry.answer.set_result(position)
+            self._settle(entry, position)
         else:
             self._refused.inc()
-            entry.answer.set_exception(_REFUSALS[status](-1 if position is None else position))
+            self._settle(entry, _REFUSALS[status](-1 if position is None else position))
+
+    def _settle(self, entry: _Entry, answer: int | Exception) -> None:
+        waited = asyncio.get_running_loop().time() - entry.deadline + _DEADLINE_S
+        self._seconds.observe(waited)
+        if isinstance(answer, Exception):
+            entry.answer.set_exception(answer)
+        else:
+            entry.answer.set_result(answer)
 
 
 def _waiting(batch: Sequence[_Entry]) -> list[_Entry]:
@@ -284,39 +312,49 @@ def _bodies(group: Group) -> list[bytes]:
         raise TooLarge from None
 
 
-def _arguments(batch: Sequence[_Entry]) -> tuple[list[object], ...]:
-    """Lay ``batch`` out as the parallel arrays that ``log.append`` takes."""
-    columns: tuple[list[object], ...] = tuple([] for _ in range(14))
-    ids, types, bodies, grps, streams, versions, at, until, kg, kk, tg, tk, og, ok = columns
-    for number, entry in enumerate(batch, 1):
-        group = entry.group
-        at.append(group.at)
-        until.append(group.valid_until)
-        for event, body in zip(group.events, entry.bodies, strict=True):
-            ids.append(event.id)
-            types.append(event.type)
-            bodies.append(body)
-            grps.append(number)
-            streams.append(event.stream)
-            versions.append(event.version)
-            for touched in event.touches:
-                tg.append(number)
-                tk.append(guard_key(touched))
-        for guard in group.guards:
-            kg.append(number)
-            kk.append(guard_key(guard))
-        for key in group.once:
-            og.append(number)
-            ok.append(key)
-    return columns
+def _arguments(batch: Sequence[_Entry]) -> tuple[object, ...]:
+    """Lay ``batch`` out as ``log.append`` takes it; numbers travel as text, for they are many."""
+    bodies = [body for entry in batch for body in entry.bodies]
+    single = len(bodies) == len(batch)
+    until = [entry.group.valid_until for entry in batch]
+    guards = [(n, key) for n, e in enumerate(batch, 1) for key in e.group.guards]
+    touches = [
+        (n, key)
+        for n, e in enumerate(batch, 1)
+        for event in e.group.events
+        for key in event.touches
+    ]
+    once = [(n, key) for n, e in enumerate(batch, 1) for key in e.group.once]
+    return (
+        bodies,
+        None if single else _array(n for n, e in enumerate(batch, 1) for _ in e.bodies),
+        _array(entry.group.at for entry in batch),
+        until if any(until) else None,
+        _array(n for n, _ in guards),
+        _array(guard_key(key) for _, key in guards),
+        _array(n for n, _ in touches),
+        _array(guard_key(key) for _, key in touches),
+        _array(n for n, _ in once),
+        [key for _, key in once] or None,
+    )
+
+
+def _array(numbers: Iterable[int]) -> str | None:
+    """Return the array of ``numbers`` as PostgreSQL reads it, none as null."""
+    text = ",".join(map(str, numbers))
+    return f"{{{text}}}" if text else None
 
 
 async def read_all(
     connection: asyncpg.Connection | asyncpg.pool.PoolConnectionProxy, after: int, limit: int
 ) -> list[Recorded]:
-    """Return up to ``limit`` events after position ``after``, in order."""
+    """Return up to ``limit`` events after position ``after``, in order, but none set aside."""
     rows = await connection.fetch(
-        "select position, body from log.event where position > $1 order by position limit $2",
+        "select position, body from log.event where position > $1"
+        # Asked of each by the key, so that no plan ever reads all of log.fact.
+        " and (select f.position from log.fact f"
+        " where f.stream = 'position:' || event.position::text and f.version = 1) is null"
+        " order by position limit $2",
         after,
         limit,
     )
@@ -326,7 +364,10 @@ async def read_all(
 async def read_facts(
     connection: asyncpg.Connection | asyncpg.pool.PoolConnectionProxy, after: int, limit: int
 ) -> list[Recorded]:
-    """Return up to ``limit`` facts after position ``after``, in order, without scanning reads."""
+    """Return up to ``limit`` facts after position ``after``, in order, without scanning reads.
+
+    A position that was set aside has no row in ``log.fact``.
+    """
     rows = await connection.fetch(
         "select f.position, e.body from log.fact f join log.event e using (position)"
         " where f.position > $1 order by f.position limit $2",

@@ -99,11 +99,17 @@ def _upgrade(connection: Connection) -> None:
 
 async def _register(owner: asyncpg.Connection, types: Iterable[EventType]) -> None:
     await owner.executemany(
-        "insert into log.event_type as known (name, role, fact, streams) values ($1, $2, $3, $4)"
+        "insert into log.event_type as known (name, role, fact, streams)"
+        " values ($1, coalesce($2, session_user), $3, $4)"
         " on conflict (name) do update set streams = excluded.streams"
         " where known.streams <> excluded.streams",
-        [(t.name, role_name(t.service), t.kind is Kind.FACT, t.streams) for t in types],
+        [(t.name, _appender(t), t.kind is Kind.FACT, t.streams) for t in types],
     )
+
+
+def _appender(type_: EventType) -> str | None:
+    """Return the role that appends events of a type; ``None`` for whoever migrates."""
+    return None if type_.by_owner else role_name(type_.service)
 
 
 async def _create_key_store(url: str) -> None:

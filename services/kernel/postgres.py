@@ -16,7 +16,6 @@ import contextlib
 import fcntl
 import hashlib
 import importlib.util
-import logging
 import os
 import shlex
 import shutil
@@ -30,9 +29,12 @@ from pathlib import Path
 from typing import IO
 from urllib.parse import quote
 
+import structlog
+
+from services.kernel import telemetry
 from services.kernel.unprivileged import Account, account_for
 
-_log = logging.getLogger(__name__)
+_logger = structlog.get_logger(__name__)
 
 MAJOR_VERSION = "18"
 SUPERUSER = "postgres"
@@ -158,17 +160,19 @@ class EmbeddedPostgres:
         """Start the server again whenever it is gone, until cancelled.
 
         Looks every `interval` seconds. Connections that were open are lost; a start that fails is
-        logged and tried again. Cancel and await this before `stop`.
+        logged, without what the server said, and tried again. Cancel and await this before `stop`.
         """
         while True:
             await asyncio.sleep(interval)
             if self.alive():
                 continue
-            _log.warning("the embedded PostgreSQL is gone; starting it again")
+            _logger.warning("database_gone", log=str(self.log_file))
             try:
                 await asyncio.to_thread(self.start)
-            except (PostgresError, OSError):
-                _log.exception("the embedded PostgreSQL did not start")
+            except (PostgresError, OSError) as error:
+                _logger.error(  # noqa: TRY400 - the server's own words stay in its own log
+                    "database_not_started", log=str(self.log_file), **telemetry.described(error)
+                )
 
     @contextlib.contextmanager
     def _turn(self) -> Iterator[None]:

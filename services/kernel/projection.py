@@ -6,8 +6,9 @@ their positions; any number of processes may run one, the row lock on the positi
 at a time. It never appends inside a fold.
 
 A fold that meets a fact it does not know, or raises, or finds the log shorter than what it folded,
-stops for good, its service answers 503, and ``casewarden_projection_stopped`` says so: it never
-skips.
+stops, its service answers 503, and ``casewarden_projection_stopped`` says so. It never skips; it
+looks again every few seconds, and goes on when a build that knows more folded the event, or when
+the owner of the log set its position aside (docs/decisions/0013).
 """
 
 import asyncio
@@ -20,6 +21,7 @@ import asyncpg
 import structlog
 
 from services.kernel import telemetry
+from services.kernel.background import ended
 from services.kernel.database import CONNECTION_ERRORS
 from services.kernel.errors import Problem, Unavailable
 from services.kernel.events import CorruptEvent, Recorded, Registry, UnknownEvent
@@ -28,6 +30,8 @@ from services.kernel.log import listening, read_all, read_facts
 _BATCH: Final = 500
 _POLL_S: Final = 0.25
 _PAUSE_S: Final = 0.005
+#: how long it stands still before it looks again
+_STOPPED_S: Final = 2.0
 _PASSING: Final = (
     *CONNECTION_ERRORS,
     asyncpg.DeadlockDetectedError,
@@ -38,6 +42,10 @@ _PASSING: Final = (
 _logger = structlog.get_logger(__name__)
 
 Connection = asyncpg.Connection | asyncpg.pool.PoolConnectionProxy
+
+
+class Unfoldable(Exception):  # noqa: N818 - a state of the world, not of the code
+    """The fold of one event raised; the message names its position and type, never content."""
 
 
 class Projection(Protocol):
@@ -57,6 +65,16 @@ def _passes(error: Exception) -> bool:
     A value that the protocol cannot carry is an ``InterfaceError`` too, and a ``ValueError``.
     """
     return isinstance(error, _PASSING) and not isinstance(error, ValueError)
+
+
+async def _fold(projection: Projection, connection: Connection, batch: Sequence[Recorded]) -> None:
+    try:
+        await projection.fold(connection, batch)
+    except Exception as error:
+        if _passes(error) or len(batch) > 1 or isinstance(error, UnknownEvent):
+            raise
+        where = f"position {batch[0].position} ({batch[0].event.type}) in {projection.name}"
+        raise Unfoldable(f"{where}: {type(error).__name__}") from error
 
 
 class Projector:
@@ -93,9 +111,7 @@ class Projector:
 
     async def stop(self) -> None:
         """Stop following; what is folded stays folded."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await ended(*self._tasks)
 
     def nudge(self) -> None:
         """Say that something was appended."""
@@ -136,14 +152,26 @@ class Projector:
             if until is not None and self._seen >= until:
                 return 0
             try:
-                count, self._seen = await self._fold_batch()
+                count, self._seen = await self._fold_or_single_out()
             except BaseException:
                 # A server that crashed may have forgotten our last folds: look again.
                 self._seen = -1
                 raise
+            self.stopped = None
             return count
 
-    async def _fold_batch(self) -> tuple[int, int]:
+    async def _fold_or_single_out(self) -> tuple[int, int]:
+        """Fold the next batch; when it cannot be, all before the event that cannot, and raise."""
+        try:
+            return await self._fold_batch(_BATCH)
+        except Exception as error:
+            if _passes(error):
+                raise
+            for _ in range(_BATCH):
+                await self._fold_batch(1)
+            return await self._fold_batch(_BATCH)
+
+    async def _fold_batch(self, limit: int) -> tuple[int, int]:
         names = [p.name for p in self._projections]
         async with self._pool.acquire() as connection, connection.transaction():
             await connection.execute("set local synchronous_commit = off")
@@ -158,13 +186,13 @@ class Projector:
                 "select (coalesce(max(position), -1), clock_timestamp()) from log.event"
             )
             read = read_all if self._observations else read_facts
-            batch = await read(connection, after, _BATCH)
+            batch = await read(connection, after, limit)
             if head < max(positions.values()):
                 msg = "the log is shorter than its projection"
                 raise UnknownEvent(msg)
             if batch:
                 await self._apply(connection, batch, positions)
-            done = len(batch) < _BATCH
+            done = len(batch) < limit
             seen = head if done else batch[-1].position
             position = batch[-1].position if batch else after
             lag = timedelta() if done else now - batch[-1].event.recorded_at
@@ -179,7 +207,7 @@ class Projector:
         for projection in self._projections:
             mine = [r for r in known if r is not None and r.position > positions[projection.name]]
             if mine:
-                await projection.fold(connection, mine)
+                await _fold(projection, connection, mine)
         await connection.execute(
             f"update {self._schema}.projection set position = greatest(position, $2)"
             " where name = any($1)",
@@ -187,11 +215,29 @@ class Projector:
             batch[-1].position,
         )
 
+    async def folded(self, recorded: Recorded) -> list[str]:
+        """Return the names of its projections that have folded an event, once that is certain."""
+        concerned = self._registry.concerns(recorded.event.type)
+        if not concerned or not (self._observations or recorded.event.stream):
+            return []
+        async with self._pool.acquire() as connection, connection.transaction():
+            # Waits for a fold under way, which may have read the event before it was set aside.
+            rows = await connection.fetch(
+                f"select name, position from {self._schema}.projection where name = any($1)"
+                " order by name for update",
+                self.names,
+            )
+        return [row["name"] for row in rows if row["position"] >= recorded.position]
+
     def _upcast(self, recorded: Recorded) -> Recorded | None:
         """Return the event in today's schema; ``None`` for what other services keep private."""
         if not self._registry.concerns(recorded.event.type):
             return None
-        return Recorded(recorded.position, self._registry.upcast(recorded.event), recorded.body)
+        try:
+            event = self._registry.upcast(recorded.event)
+        except UnknownEvent as unknown:
+            raise UnknownEvent(f"position {recorded.position}: {unknown}") from None
+        return Recorded(recorded.position, event, recorded.body)
 
     def _measure(self, names: Sequence[str], position: int, behind: int, lag: timedelta) -> None:
         """Say how far it is; ``lag`` is the age of the last event folded when more are to come."""
@@ -210,7 +256,8 @@ class Projector:
             except Exception as error:  # noqa: BLE001 - whatever a fold raises stops it
                 if not _passes(error):
                     self._halt(error)
-                    return
+                    await asyncio.sleep(_STOPPED_S)
+                    continue
                 _logger.warning("projection_waiting", error=type(error).__name__)
                 await asyncio.sleep(_POLL_S)
 
@@ -222,9 +269,11 @@ class Projector:
 
     def _halt(self, error: Exception) -> None:
         # What a database or a decoder says may repeat what it was given.
-        known = isinstance(error, UnknownEvent | CorruptEvent)
-        self.stopped = f"{type(error).__name__}: {error}" if known else type(error).__name__
-        _logger.error("projection_stopped", reason=self.stopped)
+        known = isinstance(error, UnknownEvent | CorruptEvent | Unfoldable)
+        reason = f"{type(error).__name__}: {error}" if known else type(error).__name__
+        if reason != self.stopped:
+            _logger.error("projection_stopped", reason=reason)
+        self.stopped = reason
         for projection in self._projections:
             telemetry.PROJECTION_STOPPED.labels(projection.name).set(1)
 

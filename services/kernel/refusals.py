@@ -24,8 +24,9 @@ from services.kernel.background import every
 from services.kernel.effects import Effects
 from services.kernel.errors import Problem, Unauthenticated
 from services.kernel.events import Event, Origin, Outcome
-from services.kernel.http import Call, Origins, problem_response
+from services.kernel.http import Call, problem_response
 from services.kernel.log import Group, Log
+from services.kernel.origins import Origins
 
 WINDOW_S: Final = 60
 MAX_ADDRESSES: Final = 256

@@ -6,7 +6,7 @@ accepted. Nothing here knows a domain.
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -14,18 +14,21 @@ from typing import Final
 
 import asyncpg
 
-from services.kernel.background import every
+from services.kernel.background import ended, every
 from services.kernel.database import Server, open_pool, role_name
 from services.kernel.effects import Effects
+from services.kernel.epochs import EpochKeys
 from services.kernel.events import Registry, Service
 from services.kernel.handling import Handling
-from services.kernel.http import Origins
+from services.kernel.http import DEADLINE_S
+from services.kernel.keystore import KeyStore
 from services.kernel.log import Log
 from services.kernel.migrate import role_password
+from services.kernel.origins import Origins
 from services.kernel.projection import Projection, Projector
-from services.kernel.sealing import EpochKeys, KeyStore
 
 _POOL: Final = 8
+_CLOSE_S: Final = 3.0
 #: one appends; the other stands by while a lost one is cleared away
 _LOG_POOL: Final = 2
 _PARTITIONS: Final = "select log.make_partitions(2, 5000000)"
@@ -95,14 +98,17 @@ class Runtime:
 
     async def stop(self) -> None:
         """Append what was accepted, stop following, close the pools."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await ended(*self._tasks)
         await self.log.stop()
         await self.projector.stop()
-        for pool in (self.pool, self.log_pool, self.projector_pool, self.key_pool):
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(pool.close(), 3)
+        pools = (self.pool, self.log_pool, self.projector_pool, self.key_pool)
+        await asyncio.gather(*(_closed(pool) for pool in pools))
+
+
+async def _closed(pool: asyncpg.Pool) -> None:
+    """Close ``pool``, and whatever of it is still in use after three seconds."""
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(pool.close(), _CLOSE_S)
 
 
 async def open_runtime(
@@ -117,6 +123,8 @@ async def open_runtime(
 ) -> Runtime:
     """Log in as ``service``'s role and build its runtime; nothing runs until it is started.
 
+    What was opened is closed again when not all of it can be.
+
     ``projectors`` is how many follow the log through its ``projector_pool``, its own included. With
     ``generic_plans`` a statement is planned once a connection, whatever its arguments: right
     for a service whose statements ask by key, where planning costs more than running.
@@ -129,16 +137,27 @@ async def open_runtime(
         connect=not installation.offline,
         generic_plans=generic_plans,
     )
-    pool = await open_log(size=_POOL, name=str(service))
-    log_pool = await open_log(size=_LOG_POOL, name=f"{service} log")
-    # each projector listens and folds; one more for who asks where the head is
-    projector_pool = await open_log(size=1 + 2 * projectors, name=f"{service} projectors")
-    key_pool = await open_pool(
-        server.as_role(server.keys_url, role, password),
-        size=2,
-        name=f"{service} keys",
-        connect=not installation.offline,
-    )
+    async with contextlib.AsyncExitStack() as opened:
+
+        async def kept(opening: Awaitable[asyncpg.Pool]) -> asyncpg.Pool:
+            pool = await opening
+            opened.push_async_callback(_closed, pool)
+            return pool
+
+        # nobody waits for a request's statement longer than for its answer
+        pool = await kept(open_log(size=_POOL, name=str(service), statement_s=DEADLINE_S))
+        log_pool = await kept(open_log(size=_LOG_POOL, name=f"{service} log"))
+        # each projector listens and folds; one more for who asks where the head is
+        projector_pool = await kept(open_log(size=1 + 2 * projectors, name=f"{service} projectors"))
+        key_pool = await kept(
+            open_pool(
+                server.as_role(server.keys_url, role, password),
+                size=2,
+                name=f"{service} keys",
+                connect=not installation.offline,
+            )
+        )
+        opened.pop_all()
     effects = installation.effects
     keys = KeyStore(key_pool, EpochKeys(installation.data / "keys", effects), effects)
     log = Log(log_pool, service)

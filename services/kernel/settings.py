@@ -28,9 +28,13 @@ class Settings:
     log_format: str = "json"
     log_level: str = "INFO"
     trusted_proxies: str = ""
+    authz_url: str = ""
     access_token_seconds: int = 300
     session_idle_seconds: int = 1800
     session_absolute_seconds: int = 43200
+    smtp_url: str = ""
+    mail_sender: str = ""
+    spool: str = ""
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] = os.environ) -> "Settings":

@@ -78,9 +78,16 @@ LOGIN_ATTEMPTS: Final = Counter(
     "Attempts to log in. outcome: allowed, failed or throttled.",
     ("outcome",),
 )
+MESSAGES: Final = Counter(
+    "casewarden_messages_total",
+    "Attempts to deliver a message to staff. channel: smtp or spool; outcome: delivered, failed"
+    " (tried again later) or given_up.",
+    ("channel", "outcome"),
+)
 ALERTS_RAISED: Final = Counter(
     "casewarden_alerts_raised_total",
-    "Alerts raised by detection. rule: the rule's name; severity: low, medium or high.",
+    "Alerts raised by detection, and again when one's severity changes. rule: the rule's name;"
+    " severity: low, medium or high.",
     ("rule", "severity"),
 )
 ALERTS_OPEN: Final = Gauge(
@@ -110,6 +117,7 @@ METRIC_NAMES: Final = frozenset(
         "casewarden_projection_stopped",
         "casewarden_log_position",
         "casewarden_login_attempts_total",
+        "casewarden_messages_total",
         "casewarden_alerts_raised_total",
         "casewarden_alerts_open",
         "casewarden_background_last_success_timestamp_seconds",
@@ -157,6 +165,17 @@ def configure_logging(fmt: str, level: str = "INFO") -> None:
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
+    logging.basicConfig(handlers=[_Libraries()], level=logging.WARNING, force=True)
+
+
+class _Libraries(logging.Handler):
+    """Says that a library logged something, and where; never what, which may quote its input."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        error = record.exc_info[1] if record.exc_info else None
+        told = {} if error is None else described(error)
+        line = f"{record.module}:{record.lineno}"
+        structlog.get_logger().log(record.levelno, "library", logger=record.name, line=line, **told)
 
 
 def _pass(

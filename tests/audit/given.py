@@ -33,6 +33,10 @@ from tests.conftest import TYPES, Clock
 TUESDAY_MORNING = datetime(2026, 3, 2, 21, 0, tzinfo=UTC)
 AT_NIGHT = datetime(2026, 3, 3, 13, 0, tzinfo=UTC)
 
+# Where people work, and with what.
+DESK = "203.0.113.7"
+BROWSER = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Firefox/140.0"
+
 Answer = dict[str, Any]
 
 
@@ -56,6 +60,8 @@ class World:
     audit: Audit
     client: httpx.AsyncClient
     key: Ed25519PrivateKey = field(default_factory=Ed25519PrivateKey.generate)
+    #: of the streams of people who were reset
+    versions: dict[UUID, int] = field(default_factory=dict)
 
     def id(self) -> UUID:
         """Draw an id."""
@@ -133,10 +139,38 @@ class World:
         touched = (authz.person_key(person.id),)
         await self.fact(authz.ASSIGNMENT_REVOKED, f"person:{person.id}", 3, revoked, touched)
 
+    async def reset(self, by: Staff, whom: Staff, at: datetime, *, agent: str = BROWSER) -> UUID:
+        """Let somebody reset another's credentials, at their own desk; return the event's id."""
+        event_id, version = self.id(), self.versions.get(whom.id, 2) + 1
+        self.versions[whom.id] = version
+        with self.at(at):
+            origin = await self.authz.origins.seal(event_id, Call("r-2", DESK, agent), None)
+        event = Event(
+            id=event_id,
+            type=authz.CREDENTIALS_RESET,
+            stream=f"person:{whom.id}",
+            version=version,
+            recorded_at=at,
+            actor=Actor(person_id=by.id, organisation_id=by.organisation_id),
+            origin=origin,
+            action="reset",
+            object=ObjectRef("person", str(whom.id)),
+            organisation_id=whom.organisation_id,
+            data=msgspec.to_builtins(authz.CredentialsReset(person_id=whom.id, reason="sealed")),
+        )
+        await self.authz.log.append(Group([event]))
+        return event_id
+
     async def begin(
-        self, person: Staff, at: datetime = TUESDAY_MORNING, ip: str = "203.0.113.7"
+        self,
+        person: Staff,
+        at: datetime = TUESDAY_MORNING,
+        ip: str = DESK,
+        *,
+        agent: str = BROWSER,
+        others: int = 0,
     ) -> UUID:
-        """Let a person log in at a moment; return the session."""
+        """Let a person log in at a moment, beside other sessions; return the session."""
         session_id, event_id = self.id(), self.id()
         data = authz.SessionStarted(
             session_id=session_id,
@@ -145,9 +179,10 @@ class World:
             methods=("password", "totp"),
             expires_at=datetime.now(UTC) + timedelta(hours=12),
             refresh_digest="d",
+            other_sessions=others,
         )
         with self.at(at):
-            call = Call("r-1", ip, "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Firefox/140.0")
+            call = Call("r-1", ip, agent)
             event = Event(
                 id=event_id,
                 type=authz.SESSION_STARTED,
@@ -199,6 +234,7 @@ class World:
         outcome: Outcome = Outcome.ALLOWED,
         students: tuple[UUID, ...] = (),
         case_id: UUID | None = None,
+        kind: str = "case",
         at: datetime | None = None,
     ) -> UUID:
         """Let a person read something in cases; return the event's id."""
@@ -218,7 +254,7 @@ class World:
             policy_version="p1",
             purpose="case_management",
             student_id=student,
-            object=ObjectRef("case", str(case_id)),
+            object=ObjectRef(kind, str(case_id)),
             organisation_id=person.organisation_id,
             shown={"overview": [str(case_id)]} if allowed else {},
             data={"students": [str(s) for s in students]} if students else {"kept": "apart"},
@@ -294,20 +330,24 @@ async def opened(installation: Installation, service: Service) -> AsyncIterator[
     runtime = await open_runtime(
         installation, service, Registry(TYPES), lambda _: [Directory(str(service))]
     )
-    runtime.start()
-    yield runtime
-    await runtime.stop()
+    try:
+        runtime.start()
+        yield runtime
+    finally:
+        await runtime.stop()
 
 
 @asynccontextmanager
 async def served(installation: Installation) -> AsyncIterator[tuple[Audit, httpx.AsyncClient]]:
     """Start audit and a client of it."""
     audit = await build(installation, Settings(), TYPES)
-    await audit.start()
     transport = httpx.ASGITransport(Boundary(audit.app, Service.AUDIT))
-    async with httpx.AsyncClient(transport=transport, base_url="http://audit") as client:
-        yield audit, client
-    await audit.stop()
+    try:
+        await audit.start()
+        async with httpx.AsyncClient(transport=transport, base_url="http://audit") as client:
+            yield audit, client
+    finally:
+        await audit.stop()
 
 
 @asynccontextmanager

@@ -5,6 +5,7 @@ from datetime import timedelta
 from uuid import UUID
 
 import pytest
+from prometheus_client import REGISTRY
 
 from services.audit import events as e
 from services.audit.raising import _PENDING
@@ -44,6 +45,12 @@ async def facts(world: World, type_: str) -> int:
     return int(count)
 
 
+def raised(rule: str, severity: str) -> float:
+    """Return how many alerts of a rule were counted as raised in this process."""
+    labels = {"rule": rule, "severity": severity}
+    return REGISTRY.get_sample_value("casewarden_alerts_raised_total", labels) or 0
+
+
 async def late(world: World) -> tuple[Staff, UUID]:
     """Let somebody of a school log in at two in the morning."""
     person = await world.staff("school_office", await world.organisation("school"))
@@ -66,6 +73,59 @@ async def test_out_of_hours_login_raises_one_alert_with_its_evidence(world: Worl
     assert evidence["object"] == {"type": "session", "id": str(session)}
     assert evidence["origin"]["ip"] == "203.0.113.7"
     assert alert["id"] == str(e.alert_id(f"out_of_hours_login:{person.id}:2026-03-04"))
+
+
+async def test_account_used_from_where_it_was_reset_is_an_alert_about_who_reset_it(
+    world: World, connect: Connect
+) -> None:
+    """SG-4, SG-9: it leads to both events; one that becomes worse is counted as another."""
+    analyst, school = await world.analyst(), await world.organisation("school")
+    before = [raised("account_reset_then_used", severity) for severity in ("low", "high")]
+    leader, office = [await world.staff(r, school) for r in ("school_leader", "school_office")]
+    reset = await world.reset(leader, office, TUESDAY_MORNING)
+    later = TUESDAY_MORNING + timedelta(minutes=10)
+    await world.begin(office, later, agent="Mozilla/5.0 Chrome/140.0")
+    (low,) = await alerts_of(world, analyst, rule="account_reset_then_used")
+    session = await world.begin(office, later)
+    (alert,) = await alerts_of(world, analyst, rule="account_reset_then_used")
+    assert (low["severity"], alert["severity"]) == ("low", "high")
+    assert (low["id"], alert["person_id"]) == (alert["id"], str(leader.id))
+    assert alert["details"] == {"after": "reset", "minutes": 10, "logins": 2}
+    evidence = (await analyst.ask(f"/v1/alerts/{alert['id']}")).json()["evidence"]
+    assert evidence[0]["id"] == str(reset)
+    assert evidence[1]["object"] == {"type": "session", "id": str(session)}
+    after = [raised("account_reset_then_used", severity) for severity in ("low", "high")]
+    assert after == [count + 1 for count in before]
+    owner = await connect(None)
+    rows = await owner.fetch("select state from audit.detection_state")
+    assert not any(b"203.0.113" in row["state"] or b"Firefox" in row["state"] for row in rows)
+
+
+async def test_fifth_reset_by_one_person_within_a_day_is_an_alert(world: World) -> None:
+    """SG-21: a forced reset of many; of the organisation whoever reset acts for."""
+    analyst, school = await world.analyst(), await world.organisation("school")
+    leader = await world.staff("school_leader", school)
+    for number in range(5):
+        office = await world.staff("school_office", school)
+        await world.reset(leader, office, TUESDAY_MORNING + timedelta(hours=number))
+    (alert,) = await alerts_of(world, analyst, rule="many_resets")
+    assert (alert["person_id"], alert["organisation_id"]) == (str(leader.id), str(school))
+    assert alert["details"] == {"resets": 5}
+
+
+async def test_two_places_at_a_time_are_an_alert(world: World) -> None:
+    """SG-4: no shared accounts; two sessions that do not overlap are none."""
+    analyst, school = await world.analyst(), await world.organisation("school")
+    one, two = [await world.staff("school_office", school) for _ in range(2)]
+    first = await world.begin(one)
+    await world.begin(one, ip="198.51.100.4", others=1)
+    await world.end(two, await world.begin(two))
+    await world.begin(two, ip="198.51.100.4")
+    (alert,) = await alerts_of(world, analyst, rule="simultaneous_sessions")
+    assert alert["person_id"] == str(one.id)
+    evidence = (await analyst.ask(f"/v1/alerts/{alert['id']}")).json()["evidence"]
+    assert [e["origin"]["ip"] for e in evidence] == ["203.0.113.7", "198.51.100.4"]
+    assert evidence[0]["object"]["id"] == str(first)
 
 
 async def test_login_in_hours_raises_none(world: World) -> None:

@@ -7,12 +7,13 @@ from datetime import timedelta
 import pytest
 
 from services.audit.detecting import Detection
-from services.audit.detection import rules
+from services.audit.detection import states
 from services.audit.detection.bursts import SWEEP_EVERY
 from services.audit.memory import recall
 from services.authz import events as authz
 from services.kernel.events import Actor, Event, EventType, Kind, ObjectRef, Outcome, Service
 from services.kernel.log import Group
+from services.kernel.migrations.versions import v0013_audit_scopes
 from services.kernel.runtime import Installation
 from tests.audit.detection.given import failure
 from tests.audit.given import AT_NIGHT, TUESDAY_MORNING, World, served
@@ -20,8 +21,9 @@ from tests.audit.test_alerts import settled
 from tests.conftest import Connect
 
 TABLES = (
-    "event", "event_student", "login_session", "detection_state", "detection_hours", "finding",
-    "alert", "person", "assignment", "organisation", "session", "service_client", "projection",
+    "event", "event_student", "organisation_student", "login_session", "detection_state",
+    "detection_hours", "finding", "alert", "person", "assignment", "organisation", "session",
+    "service_client", "projection",
 )  # fmt: skip
 
 
@@ -65,6 +67,20 @@ async def test_rebuilt_projections_equal_the_live_ones(world: World) -> None:
         await projector.rebuild()
     await settled(world)
     assert await contents(world) == live
+
+
+async def test_migration_fills_the_index_of_scopes_as_folding_does(
+    world: World, connect: Connect
+) -> None:
+    """Migrations expand: what was indexed before is found by its organisation's own auditors."""
+    await lived_in(world)
+    owner = await connect(None)
+    rows = "select * from audit.organisation_student order by 1, 2, 3"
+    folded = await owner.fetch(rows)
+    (fill,) = [step for step in v0013_audit_scopes._TABLES.split(";") if "insert into" in step]
+    await owner.execute(f"truncate audit.organisation_student; {fill}")
+    assert folded
+    assert await owner.fetch(rows) == folded
 
 
 async def test_memory_of_other_rules_is_folded_anew(
@@ -112,7 +128,7 @@ async def test_login_rewrites_only_the_memory_it_touches(world: World) -> None:
     before = await memory_rows(world)
     await world.failed_login(two, TUESDAY_MORNING, ip="198.51.100.9")
     between = await memory_rows(world)
-    assert changed(before, between) == {rules.HEAD, *(between.keys() - before.keys())}
+    assert changed(before, between) == {states.HEAD, *(between.keys() - before.keys())}
     assert len(between.keys() - before.keys()) == 2
     await world.failed_login(two, TUESDAY_MORNING, ip="198.51.100.9")
     assert changed(between, await memory_rows(world)) == changed(before, between)
@@ -131,8 +147,9 @@ async def test_forgotten_bursts_leave_the_stored_memory(world: World) -> None:
             memory.fold(account)
         await memory.store(connection)
         stored = {row["name"]: row["state"] for row in await connection.fetch(_STORED)}
-    assert stored.keys() & swept.keys() == {rules.HEAD}
-    assert stored == rules.encode(rules.decode(stored))
+    assert stored.keys() & swept.keys() == {states.HEAD}
+    read = states.encode(states.decode(stored))
+    assert stored | {states.HEAD: b""} == read | {states.HEAD: b""}
     assert len(stored) == 3
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cache
@@ -211,8 +211,8 @@ async def opened(
     """Run an authz process."""
     settings = settings or Settings()
     door = Door(await build(installation, settings, effort), clock, settings, effort)
-    await door.authz.start()
     try:
+        await door.authz.start()
         yield door
     finally:
         await door.close()
@@ -221,15 +221,18 @@ async def opened(
 @asynccontextmanager
 async def two_opened(installation: Installation, clock: Clock) -> AsyncIterator[tuple[Door, Door]]:
     """Run two authz processes over one log, started at the same moment."""
-    built = [
-        Door(await build(installation, Settings(), CHEAP), clock, Settings()) for _ in range(2)
-    ]
-    await asyncio.gather(*(door.authz.start() for door in built))
-    try:
-        yield built[0], built[1]
-    finally:
+    async with AsyncExitStack() as stack:
+        built = [
+            Door(await build(installation, Settings(), CHEAP), clock, Settings()) for _ in range(2)
+        ]
         for door in built:
-            await door.close()
+            stack.push_async_callback(door.close)
+        started = await asyncio.gather(
+            *(door.authz.start() for door in built), return_exceptions=True
+        )
+        for failed in filter(None, started):
+            raise failed
+        yield built[0], built[1]
 
 
 async def owner(installation: Installation) -> asyncpg.Connection:

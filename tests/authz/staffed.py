@@ -232,13 +232,15 @@ class Region:
 async def settled(installation: Installation) -> AsyncIterator[Region]:
     """Start a service over the region."""
     authz = await build(installation, Settings(), CHEAP)
-    await authz.start()
     built = Region(authz, installation)
-    await built.append(*(built._organisation(name, kind) for name, kind in _KINDS.items()))
-    await built.staff({name: [post] for name, post in STAFF.items()})
-    yield built
-    for one in (authz, *built.others):
-        await one.stop()
+    try:
+        await authz.start()
+        await built.append(*(built._organisation(name, kind) for name, kind in _KINDS.items()))
+        await built.staff({name: [post] for name, post in STAFF.items()})
+        yield built
+    finally:
+        for one in (authz, *built.others):
+            await one.stop()
 
 
 @pytest.fixture

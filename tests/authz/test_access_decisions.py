@@ -1,17 +1,22 @@
 """The office acts on a leader's recorded decision, which serves once (AC-DO-3)."""
 
 import asyncio
-from datetime import timedelta
+from datetime import datetime, timedelta
 from http import HTTPStatus
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import httpx
+import msgspec
 import pytest
 
 from services.authz import events as e
-from services.authz.events import Role
+from services.authz.access_changes import Change, serves_until
+from services.authz.administration import GRANT, REVOKE, AccessDecision
+from services.authz.directory import Assignment, Organisation, Person
+from services.authz.events import OrganisationKind, Role
 from tests.authz.staffed import MATAI, RIMU, Region, region
 from tests.conftest import Clock
+from tests.kernel.given import NOON
 
 __all__ = ["region"]
 
@@ -194,3 +199,42 @@ async def test_a_decision_is_recorded_once_per_key(region: Region) -> None:
     again = await region.call("leader", "POST", path, body, headers=key)
     assert first.json() == again.json()
     assert len(await region.log(e.ACCESS_DECISION_RECORDED)) == 1
+
+
+def test_a_decision_serves_no_longer_than_its_leader_leads() -> None:
+    """AC-DO-3, SG-14: a relief leader's decisions end with the relief."""
+    school, leader_id, post, person_id = (UUID(int=n) for n in range(1, 5))
+    found = AccessDecision(
+        id=UUID(int=9),
+        person_id=person_id,
+        role=ROLE,
+        organisation_id=school,
+        change=GRANT,
+        expires_at=NOON + timedelta(days=7),
+        decided_by=leader_id,
+        decided_as=post,
+        served=False,
+    )
+    place = Organisation(school, OrganisationKind.SCHOOL, "Kauri School", "Pacific/Auckland")
+    change = Change(Person(person_id, "", UUID(int=0)), ROLE, place, GRANT)
+
+    def until(ends_at: datetime | None, decision: AccessDecision = found) -> datetime | None:
+        held = Assignment(post, Role.SCHOOL_LEADER, school, NOON - timedelta(days=1), ends_at)
+        leader = Person(leader_id, "", UUID(int=0), (held,))
+        return serves_until(decision, leader, change, NOON)
+
+    tomorrow, later = NOON + timedelta(days=1), NOON + timedelta(days=9)
+    assert until(None) == until(later) == found.expires_at
+    assert until(tomorrow) == tomorrow
+    assert until(NOON) is None
+    for other in (
+        {"served": True},
+        {"expires_at": NOON},
+        {"change": REVOKE},
+        {"role": Role.SCHOOL_LEADER},
+        {"person_id": leader_id},
+        {"organisation_id": post},
+        {"decided_as": person_id},
+    ):
+        assert until(None, msgspec.structs.replace(found, **other)) is None
+    assert serves_until(found, None, change, NOON) is None

@@ -9,11 +9,14 @@ import msgspec
 import pytest
 
 from services.authz import events as e
-from services.authz import passwords
-from services.kernel.events import Outcome
+from services.authz import passwords, totp
+from services.authz.credentials import CredentialSealer
+from services.authz.recording import data_of
+from services.kernel.events import Event, Outcome
+from services.kernel.log import Group
 from services.kernel.runtime import Installation
 from services.kernel.sealing import Compartment, KeyRef, period_subject
-from tests.authz.door import ELSEWHERE, HOME, PASSWORD, Door, opened, two_opened
+from tests.authz.door import ELSEWHERE, HOME, PASSWORD, Door, Somebody, opened, two_opened
 from tests.conftest import Clock
 
 
@@ -174,6 +177,47 @@ async def test_one_code_in_two_processes_at_once_begins_one_session(
 
         assert sorted({a.status_code for a in answers} - {429}) == [200, 401]
         assert len(await here.of_type(e.SESSION_STARTED)) == 1
+
+
+async def test_one_recovery_code_in_two_processes_at_once_begins_one_session(
+    installation: Installation, clock: Clock
+) -> None:
+    """SG-2: like a code of the authenticator, and no other code of the set is used up with it."""
+    async with two_opened(installation, clock) as (here, there):
+        leader = await here.somebody()
+        first, second = totp.new_recovery_codes(bytes(range(20)))
+        await _with_recovery_codes(here, leader, first, second)
+        await there.authz.runtime.projector.reached(await there.authz.runtime.projector.head())
+        tokens = [await here.first_factor(leader) for _ in range(4)]
+
+        answers = await asyncio.gather(
+            *(
+                door.verify(token, first, method="recovery_code")
+                for door, token in zip([here, there] * 2, tokens, strict=True)
+            )
+        )
+        token = await here.first_factor(leader)
+        other = await here.verify(token, second, method="recovery_code")
+
+        assert sorted(a.status_code for a in answers) == [200, 401, 401, 401]
+        assert other.status_code == 200
+        assert len(await here.of_type(e.SESSION_STARTED)) == 2
+
+
+async def _with_recovery_codes(door: Door, somebody: Somebody, *codes: str) -> None:
+    runtime = door.authz.runtime
+    sealer = CredentialSealer(runtime.keys, runtime.effects, somebody.id)
+    carried = sealer.recovery([totp.recovery_hash(code) for code in codes])
+    issued = Event(
+        id=carried.event_id,
+        type=carried.type,
+        stream=f"person:{somebody.id}",
+        version=await door.person_version(somebody) + 1,
+        recorded_at=door.clock.now(),
+        touches=(e.person_key(somebody.id), e.login_key(somebody.id)),
+        data=data_of(carried.payload),
+    )
+    await door.append(Group([issued]))
 
 
 async def test_login_token_begins_one_session_only(door: Door) -> None:

@@ -8,11 +8,12 @@ import pytest
 
 from services.audit import events as audit
 from services.authz import events as e
-from services.authz.activity_views import OwnEvent, Place, own_event
+from services.authz.activity_views import OwnEvent, own_event
 from services.cases import events as cases
 from services.kernel.events import Actor, Event, Ground, ObjectRef, Outcome, Service, UnknownEvent
-from services.kernel.http import Call, Origins
+from services.kernel.http import Call
 from services.kernel.log import Group, Log
+from services.kernel.origins import Origins, Place
 from services.kernel.runtime import Installation
 from tests.authz.door import ELSEWHERE, HOME, Door, Somebody, opened
 from tests.conftest import Clock, Connect, Pools

@@ -3,11 +3,15 @@
 import asyncio
 
 import pytest
+from argon2 import PasswordHasher
 
 from services.authz import passwords as p
 from services.authz.events import Profile
 from services.kernel.effects import Effects
 from services.kernel.errors import TooManyRequests
+from services.kernel.runtime import Installation
+from tests.authz.door import PASSWORD, opened
+from tests.conftest import Clock
 
 PROFILE = Profile(given_name="Māia-Rose", family_name="O'Brien", email="rosie.field@school.example")
 OWN = p.own_details(PROFILE, "mbrien7")
@@ -94,6 +98,37 @@ async def test_no_kept_hash_never_fits() -> None:
 
     assert not await passwords.verify(None, "granite-otter-lantern-94-quilt")
     passwords.close()
+
+
+async def test_each_of_the_last_passwords_is_refused_in_turn() -> None:
+    """SG-4: reused ones, one hash at a time; any other one is taken."""
+    cheap = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+    last = [f"granite-otter-lantern-{n}-quilt" for n in range(3)]
+    kept = [p.hash_password(one, b"0" * 16, cheap) for one in last]
+    passwords = p.Passwords(Effects(), cheap)
+
+    for one in last:
+        with pytest.raises(p.PasswordReused):
+            await passwords.check_unused(one, kept)
+    await passwords.check_unused("granite-otter-lantern-3-quilt", kept)
+    passwords.close()
+
+
+async def test_a_changed_password_is_not_changed_back(
+    installation: Installation, clock: Clock
+) -> None:
+    """SG-4: the last five are remembered, over any number of changes."""
+    async with opened(installation, clock) as door:
+        token = (await door.log_in(await door.somebody()))["access_token"]
+        current, statuses = PASSWORD, []
+        fresh = [f"granite-otter-lantern-{n}{n}-quilt" for n in range(5)]
+        for new in [*fresh[:4], PASSWORD, fresh[4], PASSWORD]:
+            body = {"current_password": current, "new_password": new}
+            answer = await door.post("/v1/me/password", body, token=token)
+            statuses.append(answer.status_code)
+            current = new if answer.status_code == 204 else current
+
+    assert statuses == [204, 204, 204, 204, 422, 204, 204]
 
 
 async def test_flood_of_hashing_is_refused_beyond_a_bound(

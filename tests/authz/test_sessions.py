@@ -8,6 +8,7 @@ import pytest
 
 from services.authz import events as e
 from services.kernel.runtime import Installation
+from services.kernel.settings import Settings
 from tests.authz.door import Door, opened, two_opened
 from tests.conftest import Clock
 
@@ -68,6 +69,28 @@ async def test_two_uses_of_one_token_at_once_end_the_session(
         won = next(token for status, token in answers if status == 200)
         assert (await _refresh(here, won))[0] == 401
         assert [s.data["reason"] for s in await here.of_type(e.SESSION_ENDED)] == ["reuse"]
+
+
+async def test_old_token_used_beside_the_newest_ends_the_session_whoever_is_first(
+    installation: Installation, clock: Clock
+) -> None:
+    """SG-3: the whole family ends, once, whichever process sees which token."""
+    async with two_opened(installation, clock) as (here, there):
+        for number in range(3):
+            leader = await here.somebody(f"staff.{number}")
+            old = (await here.log_in(leader))["refresh_token"]
+            _, newest = await _refresh(here, old)
+            await there.authz.runtime.projector.reached(await there.authz.runtime.projector.head())
+
+            (stolen, _), (_, renewed) = await asyncio.gather(
+                _refresh(here, old), _refresh(there, newest)
+            )
+
+            assert stolen == 401
+            for token in filter(None, (old, newest, renewed)):
+                assert (await _refresh(there, token))[0] == 401
+            ended = await here.of_type(e.SESSION_ENDED)
+            assert [s.data["reason"] for s in ended] == ["reuse"] * (number + 1)
 
 
 async def test_unknown_refresh_token_ends_nothing(door: Door) -> None:
@@ -215,3 +238,20 @@ async def test_refresh_of_a_suspended_person_ends_the_session(door: Door) -> Non
 
     assert status == 401
     assert [s.data["reason"] for s in await door.of_type(e.SESSION_ENDED)] == ["suspended"]
+
+
+async def test_access_token_does_not_outlive_an_idle_session(
+    installation: Installation, clock: Clock
+) -> None:
+    """SG-19: also where a session may idle for less than an access token lives."""
+    async with opened(installation, clock, Settings(session_idle_seconds=60)) as door:
+        leader = await door.somebody()
+        tokens = await door.log_in(leader)
+        clock.advance(timedelta(seconds=45))
+        body = {"refresh_token": tokens["refresh_token"]}
+        renewed = (await door.post("/v1/token/refresh", body)).json()
+        clock.advance(timedelta(seconds=60))
+        idle = await door.get("/v1/me", renewed["access_token"])
+
+    assert (tokens["expires_in"], renewed["expires_in"]) == (60, 60)
+    assert idle.status_code == 401

@@ -1,24 +1,23 @@
 """Tokens and the keys they are signed with (SG-2)."""
 
 import base64
-import json
 from collections.abc import AsyncIterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import httpx
 import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from services.app import House
 from services.authz import events as e
-from services.authz import seeding
-from services.kernel.log import Group
+from services.kernel.events import Service
 from services.kernel.runtime import Installation
+from services.kernel.settings import Settings
 from tests.authz.door import HOME, Door, Somebody, opened, two_opened
 from tests.conftest import Clock
-
-CLIENT_SECRET = base64.urlsafe_b64encode(b"s" * 32).decode()
 
 
 @pytest.fixture
@@ -204,145 +203,61 @@ async def test_retired_key_loses_its_private_half_and_its_place_in_the_jwks(door
     assert published[0]["kid"] != old_kid
 
 
-async def _client(door: Door, public_key: str | None = None) -> None:
-    runtime = door.authz.runtime
-    await runtime.keys.load(seeding.client_keys("feeds-1"), create=True)
-    events = seeding.client_events(
-        runtime.keys,
-        runtime.effects,
-        client_id="feeds-1",
-        name="Enrolment feed",
-        scopes=("feeds", "decisions"),
-        secret=CLIENT_SECRET,
-        recorded_at=door.clock.now(),
-        public_key=public_key,
-    )
-    await door.append(Group(events))
+async def test_retired_key_is_refused_within_a_minute_whoever_asks_for_unknown_ones(
+    door: Door,
+) -> None:
+    """RFC 8725, 3.10: what it signed was verified before, and is not remembered for that."""
+    leader = await door.somebody()
+    token = (await door.log_in(leader))["access_token"]
+    kid, key = await door.authz.signing_keys.current()
+    claims = jwt.decode(token, options={"verify_signature": False})
+    forged = jwt.encode({**claims, "exp": 2**33}, key, "EdDSA", {"kid": kid, "typ": "at+jwt"})
+    assert not await _refused(door, forged)
+    await door.authz.signing_keys.rotate()
+    await door.authz.signing_keys.retire(kid)
+
+    for _ in range(3):
+        door.clock.advance(timedelta(seconds=30))
+        unknown = jwt.encode(claims, key, "EdDSA", {"kid": "unknown", "typ": "at+jwt"})
+        assert await _refused(door, unknown)
+
+    assert await _refused(door, forged)
 
 
-async def test_client_gets_a_token_with_its_scopes(door: Door) -> None:
-    """RFC 6749, 4.4."""
-    await _client(door)
+async def test_access_token_is_refused_in_every_service_from_its_expiry_on(
+    installation: Installation, clock: Clock
+) -> None:
+    """SG-19: by itself, whether it was verified there before or not; the session lives on."""
+    settings = Settings(data=installation.data)
+    house = await House.build(installation, settings, list(Service))
+    await house.start()
+    transport = httpx.ASGITransport(house)
+    paths = ("/authz/v1/me", "/cases/v1/cases", "/audit/v1/alerts")
+    async with httpx.AsyncClient(transport=transport, base_url="http://casewarden") as client:
 
-    answer = await door.at(HOME).post(
-        "/v1/token",
-        data={"grant_type": "client_credentials", "scope": "feeds"},
-        auth=("feeds-1", CLIENT_SECRET),
-    )
+        async def statuses(token: str) -> list[int]:
+            bearer = {"authorization": f"Bearer {token}"}
+            return [(await client.get(path, headers=bearer)).status_code for path in paths]
 
-    claims = jwt.decode(answer.json()["access_token"], options={"verify_signature": False})
-    assert answer.status_code == 200
-    assert answer.json()["token_type"] == "Bearer"
-    assert answer.json()["scope"] == "feeds"
-    assert claims["client_id"] == "feeds-1"
-    (issued,) = await door.of_type(e.CLIENT_TOKEN_ISSUED)
-    assert issued.actor.client_id == "feeds-1"
+        door = Door(house._services[Service.AUTHZ], clock, settings)  # type: ignore[arg-type] # it is an Authz
+        tokens = await door.log_in(await door.somebody())
+        token = tokens["access_token"]
+        expiry = jwt.decode(token, options={"verify_signature": False})["exp"]
+        body = {"refresh_token": tokens["refresh_token"]}
+        unused = (await door.post("/v1/token/refresh", body)).json()
+        clock.set(datetime.fromtimestamp(expiry, UTC) - timedelta(seconds=1))
+        before = await statuses(token)
+        clock.advance(timedelta(seconds=1))
+        at_expiry = await statuses(token) + await statuses(unused["access_token"])
+        clock.advance(timedelta(seconds=1))
+        after = await statuses(token) + await statuses(unused["access_token"])
+        body = {"refresh_token": unused["refresh_token"]}
+        fresh = (await door.post("/v1/token/refresh", body)).json()["access_token"]
+        renewed = await statuses(fresh)
+        await door.at(HOME).aclose()
+    await house.stop()
 
-
-async def test_client_token_shows_no_profile(door: Door) -> None:
-    """Least privilege (SG-1): a client is nobody's self."""
-    await _client(door)
-    answer = await door.at(HOME).post(
-        "/v1/token", data={"grant_type": "client_credentials"}, auth=("feeds-1", CLIENT_SECRET)
-    )
-
-    assert await _refused(door, answer.json()["access_token"])
-
-
-@pytest.mark.parametrize("auth", [("feeds-1", "wrong"), ("nobody", CLIENT_SECRET), ("", "")])
-async def test_client_without_proof_is_refused(door: Door, auth: tuple[str, str]) -> None:
-    """RFC 6749, 5.2."""
-    await _client(door)
-
-    answer = await door.at(HOME).post(
-        "/v1/token", data={"grant_type": "client_credentials"}, auth=auth
-    )
-
-    assert answer.status_code == 401
-    assert answer.json()["code"] == "invalid_client"
-    assert answer.json()["error"] == "invalid_client"
-    assert answer.headers["www-authenticate"].startswith("Basic")
-
-
-async def test_client_gets_no_scope_it_is_not_registered_for(door: Door) -> None:
-    """SG-1."""
-    await _client(door)
-
-    answer = await door.at(HOME).post(
-        "/v1/token",
-        data={"grant_type": "client_credentials", "scope": "feeds audit.read"},
-        auth=("feeds-1", CLIENT_SECRET),
-    )
-
-    assert answer.status_code == 400
-    assert answer.json()["error"] == "invalid_scope"
-    (refused,) = await door.of_type(e.REFUSED)
-    assert refused.actor.client_id == "feeds-1"
-
-
-def _assertion(door: Door, key: Ed25519PrivateKey, **changed: object) -> str:
-    claims = {
-        "iss": "feeds-1",
-        "sub": "feeds-1",
-        "aud": "http://authz.test/v1/token",
-        "exp": int(door.clock.now().timestamp()) + 60,
-        "jti": "one",
-        **changed,
-    }
-    return jwt.encode(claims, key, "EdDSA")
-
-
-async def _assert(door: Door, assertion: str) -> int:
-    answer = await door.at(HOME).post(
-        "/v1/token",
-        data={
-            "grant_type": "client_credentials",
-            "client_assertion_type": "urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
-            "client_assertion": assertion,
-        },
-    )
-    return answer.status_code
-
-
-async def test_signed_assertion_proves_a_client_once(door: Door) -> None:
-    """RFC 7523, 3."""
-    key = Ed25519PrivateKey.generate()
-    pem = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-    await _client(door, pem.decode())
-    assertion = _assertion(door, key)
-
-    first, again = await _assert(door, assertion), await _assert(door, assertion)
-
-    assert (first, again) == (200, 401)
-
-
-async def test_assertion_of_another_key_audience_or_time_is_refused(door: Door) -> None:
-    """RFC 7523, 3."""
-    key = Ed25519PrivateKey.generate()
-    pem = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-    await _client(door, pem.decode())
-    now = int(door.clock.now().timestamp())
-    wrong = (
-        _assertion(door, Ed25519PrivateKey.generate()),
-        _assertion(door, key, aud="https://elsewhere.example/token"),
-        _assertion(door, key, exp=now - 1),
-        _assertion(door, key, exp=now + 86_400),
-        _assertion(door, key, iss="somebody"),
-        "not.a.jwt",
-    )
-
-    statuses = [await _assert(door, assertion) for assertion in wrong]
-
-    assert statuses == [401] * 6
-
-
-async def test_no_event_holds_a_client_secret(door: Door) -> None:
-    """SG-18."""
-    await _client(door)
-    await door.at(HOME).post(
-        "/v1/token", data={"grant_type": "client_credentials"}, auth=("feeds-1", CLIENT_SECRET)
-    )
-
-    bodies = b"".join(r.body for r in await door.log())
-    assert CLIENT_SECRET.encode() not in bodies
-    assert json.dumps(CLIENT_SECRET).encode() not in bodies
+    assert before == renewed
+    assert before[:2] == [200, 200]
+    assert 401 not in before
+    assert at_expiry == after == [401] * 6

@@ -9,18 +9,17 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from time import perf_counter_ns
-from typing import Any, Final
+from typing import Final
 from uuid import UUID
 
 import asyncpg
 import cedarpy
 
 from services.authz import engine
-from services.authz.directory import Assignment, Caller, Person, decode_person
+from services.authz.directory import Caller, Person, decode_person
 from services.authz.engine import Policy, Row
 from services.cases.parts import PARTS
 from services.cases.record import Record, Student
-from services.cases.relations import view_of
 from services.cases.sight import Judge, Sight
 from services.cases.views import decode_record, decode_student
 from services.kernel.runtime import Installation
@@ -136,9 +135,9 @@ Asked = list[tuple[str, list[Question]]]
 
 def _questions(judge: Judge, policy: Policy, pair: Pair) -> Asked:
     """Return what a peer is asked for the same decision: by part, by item, by version."""
-    view = view_of(pair.record, pair.student)
     held = [
-        (a, names) for a in pair.caller.assignments if (names := _names(judge, policy, view, a))
+        (assignment, tuple(name for name, bit in policy.facts.items() if bits & bit))
+        for assignment, bits in judge.standings(pair.record, pair.student, pair.caller.assignments)
     ]
     asked: Asked = [
         (part, [Question(a.role, f"case.{part}", (*names, *_POSSIBLE)) for a, names in held])
@@ -170,11 +169,6 @@ def _questions(judge: Judge, policy: Policy, pair: Pair) -> Asked:
             ("", [Question(a.role, "case.plan", (*names, *sees, *things)) for a, names in held])
         )
     return asked
-
-
-def _names(judge: Judge, policy: Policy, view: Any, held: Assignment) -> tuple[str, ...]:  # noqa: ANN401 - a View
-    bits = judge._facts(view, held)
-    return tuple(name for name, bit in policy.facts.items() if bits & bit)
 
 
 Peer = Callable[[Asked], Decided]

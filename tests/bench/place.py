@@ -119,7 +119,7 @@ def region() -> Region:
 async def seed(installation: Installation, made: Region) -> None:
     """Append the region's organisations, staff, records and the learners these are about."""
     async with appender(installation, Service.CASES) as cases:
-        sealer = Sealer(cases.keys, cases.effects, installation.secret("search"))
+        sealer = Sealer(cases.keys, cases.effects)
         steps = _steps(made)
         await sealer.prepare(steps)
         for first in range(0, len(steps), _PER_GROUP):

@@ -20,7 +20,6 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from services.authz import engine
 from services.authz.directory import Caller, decode_person
-from services.cases.relations import view_of
 from services.cases.sight import Judge
 from services.cases.views import decode_record, decode_student
 from services.demo.region import Region
@@ -208,12 +207,8 @@ async def _standing(owner: asyncpg.Connection, target: Target) -> dict[str, Any]
     record, student = decode_record(row["state"]), decode_student(row["student"])
     now = datetime.now(UTC)
     assignments = [a for a in decode_person(row["person"]).assignments if a.in_force(now)]
-    judge = Judge(policy)
-    best = max(
-        assignments,
-        key=lambda a: judge._facts(view_of(record, student), a).bit_count(),
-    )
-    bits = judge._facts(view_of(record, student), best)
+    standing = Judge(policy).standings(record, student, assignments)
+    best, bits = max(standing, key=lambda one: one[1].bit_count())
     names = " ".join(name for name, bit in policy.facts.items() if bits & bit)
     return {
         "record_id": target.case_id,

@@ -1,6 +1,7 @@
 """Asks gathered into one statement: each gets its own answer, whatever becomes of the others."""
 
 import asyncio
+from typing import cast
 from uuid import UUID, uuid4
 
 import asyncpg
@@ -27,6 +28,24 @@ async def test_every_ask_gets_the_row_of_its_own_arguments(pools: Pools) -> None
     asked = [(uuid4(), uuid4()) for _ in range(200)]
     rows = await asyncio.gather(*(gathering.ask(*pair) for pair in asked))
     assert [(row["a"], row["b"]) for row in rows] == asked
+
+
+async def test_whoever_asks_as_the_last_statement_ends_is_answered() -> None:
+    """Nobody relies on a task that has nothing left to do, however many have just ended."""
+
+    class Prompt:
+        async def fetch(self, _statement: str, *columns: list[UUID]) -> list[UUID]:
+            return columns[0]
+
+    gathering = Gathering(cast("asyncpg.Pool", Prompt()), "")
+
+    async def again() -> None:
+        for _ in range(5):
+            one = uuid4()
+            assert await gathering.ask(one) == one
+
+    async with asyncio.timeout(5):
+        await asyncio.gather(*(again() for _ in range(4)))
 
 
 async def test_whoever_hangs_up_leaves_the_others_their_answers(pools: Pools) -> None:

@@ -36,10 +36,10 @@ READERS: Final = 20
 async def second_instance(world: World) -> AsyncIterator[httpx.AsyncClient]:
     """Serve cases once more, with pools, caches and a projector of its own, over the same log."""
     other = await build(world.installation, Settings())
-    await other.start()
     transport = httpx.ASGITransport(app=Boundary(other.app, Service.CASES))
     async with httpx.AsyncClient(transport=transport, base_url="http://cases.test") as client:
         try:
+            await other.start()
             yield client
         finally:
             await other.stop()

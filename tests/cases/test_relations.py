@@ -17,7 +17,7 @@ from services.authz.directory import Assignment, Caller, Person
 from services.authz.events import Role
 from services.cases import events as e
 from services.cases.events import Box, RecordKind, Staff
-from services.cases.lists import Place
+from services.cases.lists import Place, Wanted
 from services.cases.loading import Asking
 from services.cases.record import Record, Status, Student, evolve
 from services.cases.sight import Judge
@@ -31,6 +31,8 @@ ROLES: Final = (
     *(Role.SCHOOL_LEADER, Role.PRIMARY_CONTACT, Role.SCHOOL_OFFICE, Role.ASP_WORKFLOW_LEAD),
     *(Role.ASP_CASE_MANAGER, Role.CENTRAL_INVESTIGATION, Role.ADMINISTRATOR),
 )
+#: more than there is, in one page
+EVERYTHING: Final = Wanted.model_construct(limit=1000)
 BOX: Final = Box(UUID(int=1), "x", "sealed", Compartment.RECORD)
 
 
@@ -117,7 +119,7 @@ async def test_a_list_holds_what_single_decisions_allow(world: World, seed: int)
     for _ in range(30):
         asking = Asking(chance.caller(), 0)
         for kind in RecordKind:
-            rows = await lists._page(asking, kind, None, None, None, 1000)
+            rows = await lists._page(asking, kind, EVERYTHING, None)
             decided = [
                 r
                 for r in records
@@ -136,10 +138,10 @@ async def test_pages_put_together_are_the_list(world: World) -> None:
     lists = world.cases.front.lists
     for _ in range(8):
         asking = Asking(chance.caller(), 0)
-        whole = await lists._page(asking, RecordKind.CASE, None, None, None, 1000)
+        whole = await lists._page(asking, RecordKind.CASE, EVERYTHING, None)
         found: list[UUID] = []
         place: Place | None = None
-        while page := await lists._page(asking, RecordKind.CASE, None, None, place, 7):
+        while page := await lists._page(asking, RecordKind.CASE, Wanted(limit=6), place):
             found += [row["id"] for row in page]
             last = decode_record(page[-1]["state"])
             place = Place(last.created_at, last.id)

@@ -6,7 +6,7 @@ cases application as it is served, so that every record in these tests has come 
 
 import base64
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -24,7 +24,6 @@ from services.authz.directory import Directory
 from services.authz.events import OrganisationKind, Role
 from services.cases import events as cases
 from services.cases.app import Cases, build
-from services.cases.search import name_tokens
 from services.cases.views import decode_student
 from services.kernel.budgets import RefusalBudget
 from services.kernel.events import Event, Recorded, Registry, Service, decode
@@ -297,9 +296,12 @@ class World:
             who.id, who.name, who.role, who.organisation_id, who.assignment_id, session_id, token
         )
 
-    async def student(self, school_id: UUID | None, given: str, family: str) -> UUID:
-        """Register a learner."""
-        student_id, event_id = self.id(), self.id()
+    async def student(
+        self, school_id: UUID | None, given: str, family: str, *, student_id: UUID | None = None
+    ) -> UUID:
+        """Register a learner, or say anew who ``student_id`` is."""
+        version = 1 if student_id is None else 2
+        student_id, event_id = student_id or self.id(), self.id()
         ref = KeyRef(student_id, Compartment.STUDENT)
         keys = self.cases.runtime.keys
         await keys.load([ref], create=True)
@@ -323,7 +325,6 @@ class World:
             basic=box("basic", basic),
             demographics=box("demographics", {"address": "1 Kauri Road", "gender": "female"}),
             family=box("family", {"caregivers": [{"name": "Mere", "relation": "mother"}]}),
-            tokens=name_tokens(self.installation.secret("search"), given, family),
         )
         position = await self.cases.runtime.log.append(
             Group(
@@ -332,7 +333,7 @@ class World:
                         id=event_id,
                         type=cases.STUDENT_REGISTERED,
                         stream=f"student:{student_id}",
-                        version=1,
+                        version=version,
                         recorded_at=self.now(),
                         student_id=student_id,
                         touches=(cases.student_key(student_id),),
@@ -442,33 +443,32 @@ class World:
 @asynccontextmanager
 async def open_world(installation: Installation, clock: Clock) -> AsyncIterator[World]:
     """Open and close a world without anybody in it."""
-    authz_runtime = await open_runtime(
-        installation, Service.AUTHZ, Registry(authz.TYPES), lambda _keys: [Directory("authz")]
-    )
-    service = await build(installation, Settings())
-    authz_runtime.start()
-    await service.start()
-    transport = httpx.ASGITransport(app=Boundary(service.app, Service.CASES))
-    client = httpx.AsyncClient(transport=transport, base_url="http://cases.test")
-    world = World(clock, authz_runtime, service, client)
-    public = base64.b64encode(world.key.public_key().public_bytes_raw()).decode()
-    await world.append(
-        Event(
-            id=world.id(),
-            type=authz.SIGNING_KEY_ADDED,
-            stream="signing-keys",
-            version=1,
-            recorded_at=world.now(),
-            data={"kid": "test", "public_key": public},
+    async with AsyncExitStack() as stack:
+        authz_runtime = await open_runtime(
+            installation, Service.AUTHZ, Registry(authz.TYPES), lambda _keys: [Directory("authz")]
         )
-    )
-    try:
+        stack.push_async_callback(authz_runtime.stop)
+        service = await build(installation, Settings())
+        stack.push_async_callback(service.stop)
+        authz_runtime.start()
+        await service.start()
+        transport = httpx.ASGITransport(app=Boundary(service.app, Service.CASES))
+        client = httpx.AsyncClient(transport=transport, base_url="http://cases.test")
+        await stack.enter_async_context(client)
+        world = World(clock, authz_runtime, service, client)
+        stack.push_async_callback(world.close)
+        public = base64.b64encode(world.key.public_key().public_bytes_raw()).decode()
+        await world.append(
+            Event(
+                id=world.id(),
+                type=authz.SIGNING_KEY_ADDED,
+                stream="signing-keys",
+                version=1,
+                recorded_at=world.now(),
+                data={"kid": "test", "public_key": public},
+            )
+        )
         yield world
-    finally:
-        await world.close()
-        await client.aclose()
-        await service.stop()
-        await authz_runtime.stop()
 
 
 @dataclass

@@ -25,13 +25,17 @@ from services.demo.chance import Chance
 from services.demo.history import Narrator
 from services.demo.posts import Posts
 from services.demo.region import Region, build_region
+from services.kernel.epochs import EpochKeys
+from services.kernel.errors import Unavailable
 from services.kernel.events import Recorded, Service
-from services.kernel.log import read_all
+from services.kernel.keystore import KeyStore
+from services.kernel.log import Group, Log, read_all
 from services.kernel.runtime import Installation
-from services.kernel.sealing import Compartment, EpochKeys, KeyRef, KeyStore
+from services.kernel.sealing import Compartment, KeyRef
 from services.progress import Progress
 from services.verification import verify
 from tests.conftest import Connect, Pools
+from tests.kernel.given import fact
 
 TODAY = date(2026, 7, 1)
 SEED = 20
@@ -269,3 +273,27 @@ def test_the_desks_abroad_add_only_themselves() -> None:
     assert more.organisations[: len(whole.organisations)] == whole.organisations
     assert more.cases == whole.cases
     assert len({person.username for person in more.people}) == len(more.people)
+
+
+async def test_a_group_that_landed_unseen_is_loaded_once(
+    installation: Installation, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A machine so slow that appends are given up does not end the loading."""
+    given_up, append = 0, Log.append
+
+    async def slow(log: Log, group: Group) -> int:
+        nonlocal given_up
+        position = await append(log, group)
+        if given_up < 1:
+            given_up += 1
+            raise Unavailable
+        return position
+
+    monkeypatch.setattr(Log, "append", slow)
+    runtime = await seed._appender(installation, Service.AUTHZ)
+    try:
+        await seed._append(runtime, [Group([fact("person:a")]), Group([fact("person:b")])])
+    finally:
+        await runtime.stop()
+    owner = await connect(None)
+    assert await owner.fetchval("select count(*) from log.event") == 2

@@ -4,11 +4,13 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
+import pytest
 import structlog
 from prometheus_client import REGISTRY
 
-from services.kernel.background import every
-from services.kernel.errors import Unavailable
+from services.kernel import background
+from services.kernel.background import ended, every, patiently
+from services.kernel.errors import NotFound, Unavailable
 
 NAME = "casewarden_background_last_success_timestamp_seconds"
 
@@ -84,3 +86,62 @@ async def test_what_never_went_well_is_seen_from_its_beginning() -> None:
     async with running(work, "never"):
         await asyncio.sleep(0.01)
         assert succeeded("never") > 0
+
+
+class Work:
+    """Meets these errors in turn, and then goes well."""
+
+    def __init__(self, *errors: Exception) -> None:
+        self.left = list(errors)
+
+    async def __call__(self) -> str:
+        if self.left:
+            raise self.left.pop(0)
+        return "done"
+
+
+async def test_what_a_start_needs_is_tried_again_while_the_database_is_slow() -> None:
+    work = Work(Unavailable(), TimeoutError(), ConnectionRefusedError())
+    assert await patiently(work) == "done"
+
+
+async def test_what_does_not_pass_by_itself_is_raised_at_once() -> None:
+    for error in (NotFound(), ValueError("never")):
+        work = Work(error, error)
+        with pytest.raises(type(error)):
+            await patiently(work)
+        assert len(work.left) == 1
+    work = Work(Unavailable(), Unavailable())
+    with pytest.raises(Unavailable):
+        await patiently(work, hopeless=lambda: "stopped")
+    assert len(work.left) == 1
+
+
+async def test_patience_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(background, "_START_S", 0.3)
+    async with asyncio.timeout(5):
+        with pytest.raises(Unavailable):
+            await patiently(Work(*(Unavailable() for _ in range(1_000))))
+
+
+async def test_work_that_loses_its_cancellation_to_an_error_is_ended_all_the_same() -> None:
+    """As a rollback does, over a connection that breaks at that moment."""
+    began, lost = asyncio.Event(), 0
+
+    async def work() -> None:
+        nonlocal lost
+        began.set()
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            lost += 1
+            if lost == 1:
+                raise ConnectionError from None
+            raise
+
+    async with asyncio.timeout(10):
+        task = asyncio.create_task(every(0.001, work, "stubborn end", at_once=True))
+        await began.wait()
+        await ended(task)
+    assert task.cancelled()
+    assert lost == 2

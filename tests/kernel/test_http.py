@@ -1,5 +1,6 @@
 """The edge of every service: what comes in is bounded, what goes out says no more than it may."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -7,9 +8,9 @@ import asyncpg
 import httpx
 import pytest
 from fastapi import FastAPI, Request
-from starlette.responses import PlainTextResponse
+from starlette.responses import PlainTextResponse, StreamingResponse
 
-from services.kernel import errors
+from services.kernel import errors, http
 from services.kernel.events import Service
 from services.kernel.http import PURPOSES, Boundary, call_of, install_errors
 from services.kernel.texts import Body, Line
@@ -18,8 +19,30 @@ SECRET = "the password is swordfish"
 JSON = {"content-type": "application/json"}
 
 
+#: what was cancelled
+GIVEN_UP: list[str] = []
+
+
 class Note(Body):
     text: Line
+
+
+def add_slow(app: FastAPI) -> None:
+    @app.get("/stuck")
+    async def stuck() -> None:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            GIVEN_UP.append("stuck")
+
+    @app.get("/long")
+    async def long() -> StreamingResponse:
+        async def pieces() -> AsyncIterator[str]:
+            for _ in range(4):
+                await asyncio.sleep(0.05)
+                yield "piece"
+
+        return StreamingResponse(pieces())
 
 
 def small_app() -> Boundary:
@@ -59,6 +82,7 @@ def small_app() -> Boundary:
     async def plain() -> PlainTextResponse:
         return PlainTextResponse("plain")
 
+    add_slow(app)
     return Boundary(app, Service.CASES, max_body=10_000)
 
 
@@ -200,3 +224,60 @@ async def test_a_purpose_is_one_of_the_published_codes(client: httpx.AsyncClient
 async def test_a_user_agent_is_cut_at_300_characters(client: httpx.AsyncClient) -> None:
     found = (await client.get("/call", headers={"user-agent": "x" * 9_000})).json()
     assert found["agent"] == "x" * 300
+
+
+async def test_what_is_not_answered_in_time_is_unavailable_and_given_up(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SG-8: one deadline, and nothing is shown after it."""
+    monkeypatch.setattr(http, "DEADLINE_S", 0.05)
+    GIVEN_UP.clear()
+    problem(await client.get("/stuck"), 503, "unavailable")
+    assert GIVEN_UP == ["stuck"]
+
+
+async def test_an_answer_that_has_begun_is_not_cut_off(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http, "DEADLINE_S", 0.1)
+    assert (await client.get("/long")).text == "piece" * 4
+
+
+@pytest.mark.parametrize("path", ["/notes", "/raw"])
+async def test_a_body_that_stops_coming_is_given_up(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    monkeypatch.setattr(http, "_BODY_S", 0.1)
+
+    async def dribbles() -> AsyncIterator[bytes]:
+        while True:
+            yield b" "
+            await asyncio.sleep(0.01)
+
+    async with asyncio.timeout(5):
+        response = await client.post(path, content=dribbles(), headers=JSON)
+    problem(response, 408, "request_timeout")
+    assert response.headers["connection"] == "close"
+
+
+async def test_a_body_may_take_longer_than_its_answer(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The deadline is for what we do, and begins when the request was read."""
+    monkeypatch.setattr(http, "DEADLINE_S", 0.2)
+
+    async def slowly() -> AsyncIterator[bytes]:
+        for _ in range(8):
+            yield b" "
+            await asyncio.sleep(0.05)
+
+    assert (await client.post("/raw", content=slowly())).json() == {"bytes": 8}
+
+
+@pytest.mark.parametrize("end", ["%0a", "%0A%0A", "%00", "%7f", "%0d%0a"])
+async def test_a_path_that_holds_a_control_character_is_no_page(
+    client: httpx.AsyncClient, end: str
+) -> None:
+    """A route's pattern ends at `$`, which takes a line's end for the path's."""
+    assert (await client.get("/plain")).status_code == 200
+    problem(await client.get(f"/plain{end}"), 404, "not_found")

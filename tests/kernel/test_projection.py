@@ -135,10 +135,10 @@ async def test_whoever_waited_for_a_turn_does_not_fold_again_what_was_folded_mea
     last = await log.append(Group([fact()]))
     folding, times = projector._fold_batch, 0
 
-    async def counted() -> tuple[int, int]:
+    async def counted(limit: int) -> tuple[int, int]:
         nonlocal times
         times += 1
-        return await folding()
+        return await folding(limit)
 
     monkeypatch.setattr(projector, "_fold_batch", counted)
     await asyncio.gather(*(projector.reached(last) for _ in range(20)))
@@ -230,10 +230,11 @@ async def test_an_unknown_fact_stops_it_and_its_service_is_unavailable(
         projector.check()
     with pytest.raises(Unavailable):
         await projector.reached(-1)
-    assert await folds(owner) == []
+    assert "position 1" in projector.stopped
+    assert await folds(owner) == [0], "what comes before it is folded"
     assert (
         await owner.fetchval("select position from authz.projection where name = $1", folded.name)
-        == -1
+        == 0
     )
 
     newer = await make(folded)

@@ -1,19 +1,27 @@
 """What a running service holds: room ahead in the log, and connections that nobody is kept from."""
 
 import asyncio
+import contextlib
+import time
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from urllib.parse import parse_qs, urlsplit, urlunsplit
 from uuid import uuid4
 
+import asyncpg
 import pytest
 
 from services.authz import events as authz
 from services.authz.directory import Directory
 from services.kernel import database, telemetry
+from services.kernel.background import ended
+from services.kernel.database import open_pool
 from services.kernel.events import Registry, Service
 from services.kernel.http import as_problem
 from services.kernel.log import Group
 from services.kernel.runtime import Installation, Runtime, open_runtime
-from tests.conftest import Connect
+from tests.conftest import Connect, address
 from tests.kernel.given import fact, read
 
 
@@ -77,3 +85,118 @@ def test_an_error_is_described_without_what_it_says() -> None:
     assert told["error"] == "ValueError"
     assert "test_runtime.py:" in str(told["frames"])
     assert "huhu" not in str(told)
+
+
+class Network:
+    """A way to the database that swallows, when told to, what comes back on open connections."""
+
+    def __init__(self, there: str) -> None:
+        self._there = urlsplit(there)
+        self._ways: list[asyncio.Event] = []
+        self._writers: list[asyncio.StreamWriter] = []
+        self._tasks: list[asyncio.Task[None]] = []
+        self.url = ""
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[None]:
+        """Be reached at ``url`` for the length of the block."""
+        server = await asyncio.start_server(self._connect, "127.0.0.1")
+        port = server.sockets[0].getsockname()[1]
+        credentials = self._there.netloc.rpartition("@")[0]
+        here = self._there._replace(netloc=f"{credentials}@127.0.0.1:{port}", query="")
+        self.url = urlunsplit(here)
+        yield
+        server.close()
+        await ended(*self._tasks)
+        for writer in self._writers:
+            writer.close()
+            with contextlib.suppress(ConnectionError):
+                await writer.wait_closed()
+
+    def swallow(self) -> None:
+        """Let nothing more come back to those connected now; nobody is told."""
+        for way in self._ways:
+            way.set()
+
+    async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._there.hostname:
+            port = self._there.port or 5432
+            answers, asks = await asyncio.open_connection(self._there.hostname, port)
+        else:
+            folder = parse_qs(self._there.query)["host"][0]
+            answers, asks = await asyncio.open_unix_connection(f"{folder}/.s.PGSQL.5432")
+        swallowed = asyncio.Event()
+        self._ways.append(swallowed)
+        self._writers += (writer, asks)
+        for way in (_carry(reader, asks, asyncio.Event()), _carry(answers, writer, swallowed)):
+            self._tasks.append(asyncio.create_task(way))
+
+
+async def _carry(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, swallowed: asyncio.Event
+) -> None:
+    with contextlib.suppress(ConnectionError):
+        while data := await reader.read(65_536):
+            if not swallowed.is_set():
+                writer.write(data)
+    if not swallowed.is_set():
+        writer.close()
+
+
+@pytest.fixture
+async def network(installation: Installation) -> AsyncIterator[Network]:
+    network = Network(address(installation, Service.CASES))
+    async with network.open():
+        yield network
+
+
+async def test_a_connection_that_never_answers_again_is_given_up_soon_and_never_used_again(
+    network: Network,
+) -> None:
+    """A rollback, or a release, would wait for it: for ever, where packets are swallowed."""
+    pool = await open_pool(network.url, size=1, name="cases")
+    before = await pool.fetchval("select pg_backend_pid()")
+    network.swallow()
+    began = time.perf_counter()
+    with pytest.raises((TimeoutError, *database.CONNECTION_ERRORS)):
+        async with asyncio.timeout(0.1), pool.acquire() as connection, connection.transaction():
+            await connection.fetchval("select 1")
+    assert time.perf_counter() - began < 3
+    async with asyncio.timeout(5):
+        assert await pool.fetchval("select pg_backend_pid()") != before
+    await pool.close()
+
+
+async def test_a_statement_that_is_cancelled_keeps_its_connection(
+    network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "_CANCEL_S", 10)
+    pool = await open_pool(network.url, size=1, name="cases")
+    before = await pool.fetchval("select pg_backend_pid()")
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.5):
+            await pool.fetchval("select pg_sleep(60)")
+    assert await pool.fetchval("select pg_backend_pid()") == before
+    await pool.close()
+
+
+async def test_a_runtime_that_cannot_be_opened_whole_leaves_nothing_open(
+    installation: Installation, connect: Connect
+) -> None:
+    owner = await connect(None)
+    keys = urlsplit(installation.server.keys_url)._replace(path="/not_there")
+    nowhere = replace(installation.server, keys_url=urlunsplit(keys))
+    with pytest.raises(asyncpg.InvalidCatalogNameError):
+        await open_runtime(
+            replace(installation, server=nowhere),
+            Service.AUTHZ,
+            Registry(authz.TYPES),
+            lambda _keys: [],
+        )
+    async with asyncio.timeout(5):
+        while await owner.fetchval(
+            "select count(*) from pg_stat_activity"
+            " where datname = current_database() and pid <> pg_backend_pid()"
+            " and backend_type = 'client backend'"
+        ):
+            await asyncio.sleep(0.02)

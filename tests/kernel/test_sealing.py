@@ -11,18 +11,19 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from services.kernel import sealing
+from services.kernel import keystore
 from services.kernel.effects import Effects
+from services.kernel.epochs import EpochKeys
 from services.kernel.errors import Unavailable
 from services.kernel.events import Service
-from services.kernel.http import Call, Origins
+from services.kernel.http import Call
+from services.kernel.keystore import KeyStore
+from services.kernel.origins import Origins
 from services.kernel.runtime import Installation
 from services.kernel.sealing import (
     Compartment,
-    EpochKeys,
     KeyNotLoaded,
     KeyRef,
-    KeyStore,
     SealBroken,
     Sealed,
     period_subject,
@@ -154,16 +155,16 @@ async def test_a_key_that_was_absent_is_found_once_it_is_made(
 async def test_what_was_used_last_stays_opened(
     keys: KeyStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sealing, "_CACHE_KEYS", 4)
-    used, loaded_again, *others = refs = [student() for _ in range(4)]
+    monkeypatch.setattr(keystore, "_CACHE_KEYS", 4)
+    used, also_used, *others = refs = [student() for _ in range(4)]
     await keys.load(refs, create=True)
     sealed = keys.seal(used, EVENT, "note", "text")
     for _ in range(3):
+        await keys.load([used, also_used])
         assert keys.open(used, EVENT, "note", sealed) == "text"
-        await keys.load([loaded_again])
         await keys.load([student()], create=True)
     assert keys.has(used)
-    assert keys.has(loaded_again)
+    assert keys.has(also_used)
     assert not any(keys.has(ref) for ref in others)
 
 
@@ -171,7 +172,7 @@ async def test_a_load_leaves_all_it_was_asked_for_in_reach(
     keys: KeyStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also what was opened before it, and more at once than are kept otherwise."""
-    monkeypatch.setattr(sealing, "_CACHE_KEYS", 4)
+    monkeypatch.setattr(keystore, "_CACHE_KEYS", 4)
     old = student()
     await keys.load([old], create=True)
     wanted = [old, *(student() for _ in range(9))]
@@ -184,7 +185,7 @@ async def test_a_load_leaves_all_it_was_asked_for_in_reach(
 async def test_loads_beside_each_other_do_not_take_keys_from_each_other_unseen(
     keys: KeyStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sealing, "_CACHE_KEYS", 4)
+    monkeypatch.setattr(keystore, "_CACHE_KEYS", 4)
     shared = student()
 
     async def load_and_use() -> None:
@@ -200,7 +201,7 @@ async def test_origins_are_sealed_however_many_keys_were_loaded_since(
     pools: Pools, installation: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The month's key is like any other: it makes room, and comes back."""
-    monkeypatch.setattr(sealing, "_CACHE_KEYS", 4)
+    monkeypatch.setattr(keystore, "_CACHE_KEYS", 4)
     keys = await store(pools, installation, Service.CASES)
     origins, call = Origins(keys, installation.effects), Call("r", "192.0.2.1", "curl")
     await origins.seal(EVENT, call, None)
@@ -357,14 +358,20 @@ async def test_another_services_compartment_is_as_if_it_did_not_exist(
         await keys.load([KeyRef(uuid4(), Compartment.CREDENTIAL)], create=True)
 
 
-async def test_what_is_forgotten_is_looked_up_again(keys: KeyStore, connect: Connect) -> None:
-    ref = student()
-    await keys.load([ref], create=True)
-    await (await connect(None, keys=True)).execute("delete from keys.data_key")
-    assert keys.has(ref)
-    keys.forget(ref.subject)
-    await keys.load([ref])
-    assert not keys.has(ref)
+async def test_a_destroyed_key_is_told_and_leaves_what_is_kept_opened(
+    keys: KeyStore, connect: Connect
+) -> None:
+    """SG-16: who is gone from the store is gone from memory, and nobody else is."""
+    gone, living = student(), student()
+    await keys.load([gone, living], create=True)
+    owner = await connect(None, keys=True)
+    await owner.execute("delete from keys.data_key where subject = $1", gone.subject)
+    assert keys.has(gone)
+    assert await keys.destroyed([gone, living]) == [gone]
+    assert not keys.has(gone)
+    assert keys.has(living)
+    await keys.load([gone])
+    assert not keys.has(gone)
 
 
 def test_a_period_has_one_subject_a_month_and_kind() -> None:

@@ -13,6 +13,10 @@ from uuid import UUID
 from services.audit.detection.calendar import Hours
 
 SESSION_STARTED: Final = "authz.session_started"
+SESSION_ENDED: Final = "authz.session_ended"
+PERSON_REGISTERED: Final = "authz.person_registered"
+ASSIGNMENT_GRANTED: Final = "authz.assignment_granted"
+CREDENTIALS_RESET: Final = "authz.credentials_reset"
 LOGIN_FAILED: Final = "authz.login_failed"
 LOGIN_THROTTLED: Final = "authz.login_throttled"
 
@@ -30,8 +34,10 @@ class Signal:
 
     `occurred_at` is aware and in UTC. `person_id` is whose account it is, when that is known;
     otherwise `account` is the keyed digest of what was typed. `address` is the IP address it
-    came from. `organisation` is None when the hours of the person's organisation are not known.
-    `count` is above 1 only for a counted window, which names an address and no account.
+    came from, `device` stands for the whole user agent. `organisation` is None when the hours of
+    the person's organisation are not known. `count` is above 1 only for a counted window, which
+    names an address and no account. `about` is whom an act of administration, or a session, is
+    about; `session` the session begun or ended, `others` how many of that person lived beside it.
     """
 
     position: int
@@ -45,6 +51,10 @@ class Signal:
     organisation_id: UUID | None
     outcome: str
     count: int = 1
+    about: UUID | None = None
+    device: str | None = None
+    session: UUID | None = None
+    others: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +81,11 @@ class Finding:
 def login_succeeded(signal: Signal) -> bool:
     """Whether this is a login that went all the way through."""
     return signal.type == SESSION_STARTED and signal.outcome == ALLOWED
+
+
+def done(signal: Signal, type_: str) -> bool:
+    """Whether this is an act of that type, and it was done."""
+    return signal.type == type_ and signal.outcome == ALLOWED
 
 
 def bounded(evidence: Sequence[UUID]) -> tuple[UUID, ...]:

@@ -46,6 +46,10 @@ def signal(
     outcome: str = FAILED,
     at: datetime = TUESDAY_MORNING,
     times: int = 1,
+    about: int | None = None,
+    device: str | None = None,
+    session: int | None = None,
+    others: int = 0,
 ) -> Signal:
     """Make a signal with a position and an event id of its own."""
     position = next(_positions)
@@ -61,6 +65,10 @@ def signal(
         organisation_id=UUID(int=7),
         outcome=outcome,
         count=times,
+        about=None if about is None else person(about),
+        device=device,
+        session=None if session is None else UUID(int=2_000_000 + session),
+        others=others,
     )
 
 

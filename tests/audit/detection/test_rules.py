@@ -2,13 +2,14 @@
 
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 from time import perf_counter
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.audit.detection import rules
+from services.audit.detection import rules, states
 from services.audit.detection.calendar import Hours
 from services.audit.detection.signals import Finding, Signal
 from tests.audit.detection.given import (
@@ -36,6 +37,10 @@ def some_signal(draw: st.DrawFn) -> Signal:
         hours=draw(st.sampled_from(PLACES)),
         outcome=draw(st.sampled_from(OUTCOMES)),
         times=draw(st.integers(1, 50)),
+        about=draw(st.none() | st.integers(0, 9)),
+        device=draw(st.none() | st.sampled_from(["browser a", "browser b"])),
+        session=draw(st.none() | st.integers(0, 20)),
+        others=draw(st.integers(0, 20)),
     )
 
 
@@ -56,14 +61,14 @@ def test_states_stored_between_two_signals_find_the_same(
     signals: list[Signal], data: st.DataObject
 ) -> None:
     cut = data.draw(st.integers(0, len(signals)))
-    states, found = rules.initial(), list[Finding]()
+    held, found = rules.initial(), list[Finding]()
     for number, each in enumerate(signals):
         if number == cut:
-            states = rules.decode(rules.encode(states))
-        states, new = rules.fold_all(states, each)
+            held = states.decode(states.encode(held))
+        held, new = rules.fold_all(held, each)
         found += new
     assert found == findings(signals)
-    assert rules.decode(rules.encode(states)) == states
+    assert states.decode(states.encode(held)) == held
 
 
 @given(st.lists(some_signal(), max_size=60))
@@ -73,7 +78,7 @@ def test_findings_keep_to_the_registry_and_carry_references_only(signals: list[S
         assert found.key.startswith(f"{found.rule}:")
         assert 0 < len(found.evidence) <= 50
         assert found.evidence_more >= 0
-        assert not {"192.0.2.1", "2001:db8::1", "digest a", "digest b"} & {
+        assert not {"192.0.2.1", "2001:db8::1", "digest a", "digest b", "browser a"} & {
             str(value) for value in found.details.values()
         }
 
@@ -93,40 +98,40 @@ def test_account_rule_agrees_with_counting_every_window(steps: list[tuple[int, i
 
 
 def test_signal_no_rule_cares_about_changes_nothing() -> None:
-    before = rules.encode(rules.initial())
-    states, found = rules.fold_all(rules.initial(), signal("cases.case_read", who=1))
-    assert (rules.encode(states), found) == (before, [])
+    before = states.encode(rules.initial())
+    held, found = rules.fold_all(rules.initial(), signal("cases.case_read", who=1))
+    assert (states.encode(held), found) == (before, [])
 
 
 @pytest.mark.parametrize(
     "data", [b"", b"{}", b"not json", b'{"out_of_hours_login": {"version": 1, "state": {}}}']
 )
 def test_states_of_other_rules_are_refused(data: bytes) -> None:
-    with pytest.raises(rules.StateError):
-        rules.decode({rules.HEAD: data})
+    with pytest.raises(states.StateError):
+        states.decode({states.HEAD: data})
 
 
 def test_states_of_another_version_are_refused() -> None:
-    stored = rules.encode_head(rules.initial()).replace(b'"version":2', b'"version":1', 1)
-    with pytest.raises(rules.StateError):
-        rules.decode({rules.HEAD: stored})
+    stored = states.encode_head(rules.initial()).replace(b'"version":2', b'"version":1', 1)
+    with pytest.raises(states.StateError):
+        states.decode({states.HEAD: stored})
 
 
 @pytest.mark.parametrize("name", ["repeated_failures_account/x", "of another rule/x"])
 def test_damaged_parts_are_refused(name: str) -> None:
-    with pytest.raises(rules.StateError):
-        rules.decode(rules.encode(rules.initial()) | {name: b"{"})
+    with pytest.raises(states.StateError):
+        states.decode(states.encode(rules.initial()) | {name: b"{"})
 
 
 @given(st.lists(some_signal(), max_size=60) | crowded_signals())
 def test_signal_changes_no_part_but_those_it_touches(signals: list[Signal]) -> None:
     """Only what a signal touched is stored again; what is swept away is gone, never changed."""
-    states = rules.initial()
+    held = rules.initial()
     for each in signals:
-        before = rules.encode(states)
-        states, _ = rules.fold_all(states, each)
-        after = rules.encode(states)
-        touched = {rules.name_of(part) for part in rules.touched(each)} | {rules.HEAD}
+        before = states.encode(held)
+        held, _ = rules.fold_all(held, each)
+        after = states.encode(held)
+        touched = {states.name_of(part) for part in rules.touched(each)} | {states.HEAD}
         changed = {name for name, data in after.items() if before.get(name) != data}
         assert changed <= touched
 
@@ -136,8 +141,17 @@ def test_names_and_types_are_what_others_rely_on() -> None:
         "out_of_hours_login",
         "repeated_failures_account",
         "repeated_failures_address",
+        "account_reset_then_used",
+        "many_resets",
+        "simultaneous_sessions",
     ]
     assert {rule.name for rule in rules.RULES} | {"failures_then_success"} == rules.FINDING_RULES
+
+
+def test_every_rule_is_described_to_whoever_is_called_for_it() -> None:
+    """An alert that nobody knows what to do about is none."""
+    text = Path(__file__).parents[3].joinpath("docs", "operations.md").read_text(encoding="utf-8")
+    assert [rule for rule in sorted(rules.FINDING_RULES) if f"- `{rule}`" not in text] == []
 
 
 @pytest.mark.parametrize(("kind", "floor"), [("cases.case_read", 20_000), ("login_failed", 3_000)])

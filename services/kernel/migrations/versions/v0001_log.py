@@ -19,7 +19,6 @@ def upgrade() -> None:
     run(f"grant usage on schema log to {roles}")
     run(f"grant select on log.event, log.event_id, log.fact, log.once to {roles}")
     run("revoke execute on all functions in schema log from public")
-    run(f"grant execute on function log.append to {roles}")
     run(f"grant execute on function log.make_partitions to {roles}")
     for service in _SERVICES:
         run(f"create schema {service}")

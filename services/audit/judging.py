@@ -1,0 +1,117 @@
+"""Judging alerts: what one turned out to be, once, by somebody else (SG-10).
+
+A second judgement is a conflict until detection adds something to the alert. Nobody judges an alert
+about themselves. The note is sealed under ``review`` of the alert.
+"""
+
+from uuid import UUID
+
+import msgspec
+
+from services.audit import events as e
+from services.audit import models
+from services.audit.alerts import Alert, Judged
+from services.audit.asking import Asking
+from services.audit.grounds import Asker, ClientStanding, Scope, Standing
+from services.audit.reviews import Reviews, one_alert
+from services.kernel.errors import Conflict, Forbidden, NotFound, Problem
+from services.kernel.handling import Draft
+from services.kernel.idempotency import Attempt
+from services.kernel.keystore import KeyStore
+from services.kernel.sealing import Compartment, KeyRef
+
+
+class Judging:
+    """Takes judgements of alerts."""
+
+    def __init__(self, asking: Asking, reviews: Reviews, keys: KeyStore) -> None:
+        self._asking = asking
+        self._reviews = reviews
+        self._keys = keys
+
+    async def resolve(
+        self,
+        asker: Asker,
+        alert_id: UUID,
+        resolution: models.Resolution,
+        attempt: Attempt | None = None,
+    ) -> models.Alert:
+        """Judge an alert; raise :class:`Conflict` when that was done already.
+
+        Whoever repeats an ``attempt`` that did it reads the alert as it is by then.
+        """
+
+        async def decide() -> Draft[models.Alert]:
+            asking = self._asking
+            standing, subject = await asking.standing(asker), one_alert(alert_id, "resolve")
+            seen, may = (asking.scope(standing, does, "alert") for does in ("read", "resolve"))
+            alert = await self._reviews.load(alert_id, seen) if seen else None
+            problem = _problem(alert, standing, may)
+            if problem is not None or alert is None or may is None:
+                return await asking.refusal(asker, standing, seen, subject, problem or NotFound())
+            return await self._judge(asker, standing, may, alert, resolution)
+
+        return await self._asking.once(asker, attempt, decide, lambda: self._again(asker, alert_id))
+
+    async def _again(self, asker: Asker, alert_id: UUID) -> Draft[models.Alert]:
+        asking, subject = self._asking, one_alert(alert_id, "read")
+        standing = await asking.standing(asker)
+        scope = asking.scope(standing, "read", "alert")
+        alert = await self._reviews.load(alert_id, scope) if scope else None
+        if alert is None:
+            return await asking.refusal(asker, standing, scope, subject, NotFound())
+        shown = {"alerts": [str(alert_id)]}
+        event = await asking.event(asker, standing, scope, subject, shown=shown)
+        draft: Draft[models.Alert] = asking.draft(standing, event, await self._reviews.shown(alert))
+        return draft
+
+    async def _judge(
+        self,
+        asker: Asker,
+        standing: Standing | ClientStanding,
+        scope: Scope,
+        alert: Alert,
+        resolution: models.Resolution,
+    ) -> Draft[models.Alert]:
+        asked = await self._asking.event(
+            asker,
+            standing,
+            scope,
+            one_alert(alert.id, "resolve"),
+            shown={"alerts": [str(alert.id)]},
+        )
+        note = await self._seal(alert.id, asked.id, resolution.note)
+        event = msgspec.structs.replace(
+            asked,
+            type=e.ALERT_RESOLVED,
+            stream=e.alert_key(alert.id),
+            version=alert.version + 1,
+            touches=(e.alert_key(alert.id),),
+            organisation_id=alert.raised.organisation_id,
+            data=msgspec.structs.asdict(
+                e.AlertResolved(alert_id=alert.id, verdict=resolution.verdict, note=note)
+            ),
+        )
+        judged = Judged(resolution.verdict, note, event.id, asker.person_id, event.recorded_at)
+        reply = await self._reviews.shown(msgspec.structs.replace(alert, judged=judged))
+        draft: Draft[models.Alert] = self._asking.draft(standing, event, reply)
+        return draft
+
+    async def _seal(self, alert_id: UUID, event_id: UUID, note: str | None) -> str | None:
+        if note is None:
+            return None
+        ref = KeyRef(alert_id, Compartment.REVIEW)
+        await self._keys.load([ref], create=True)
+        return self._keys.seal(ref, event_id, "note", note)
+
+
+def _problem(
+    alert: Alert | None, standing: Standing | ClientStanding, may: Scope | None
+) -> Problem | None:
+    """Return why it cannot be judged by them, in the contract's order."""
+    if alert is None:
+        return NotFound()
+    about_themselves = alert.raised.person_id == standing.person_id
+    if may is None or not may.holds(alert.raised.organisation_id) or about_themselves:
+        return Forbidden()
+    return Conflict("The alert is already resolved") if alert.judged else None

@@ -1,0 +1,177 @@
+"""Changes of access: what a grant, a revocation and a leader's decision have in common.
+
+Place in the flow: ``command -> opening -> its own facts``. Owns the opening, which judges whether
+the caller may see to a change (AC-DO-1, 3, 5 and 16), in the contract's order: who and where must
+be known to the caller, the change must make sense, the policy must allow it. Owns also when a
+leader's recorded decision serves. Appends nothing, and leaves each command's own conditions to it.
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from services.authz import events as e
+from services.authz.administration import AccessDecision
+from services.authz.desk import Hearing
+from services.authz.directory import Assignment, Organisation, Person
+from services.authz.relations import LEAD, Decision, FactsOf, fits
+from services.kernel.errors import Forbidden, Malformed, NotFound, Problem
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """A change as a command names it: for whom, which role, where, and from when until when."""
+
+    person_id: UUID
+    role: e.Role
+    organisation_id: UUID
+    change: str
+    starts_at: datetime
+    ends_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What is to change: whose role, where, and whether it is given or taken."""
+
+    person: Person
+    role: e.Role
+    organisation: Organisation
+    change: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ruling:
+    """Whether a change is allowed, and which leader's decision it uses up, if any."""
+
+    decision: Decision
+    used: UUID | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A change that the caller may see to."""
+
+    change: Change
+    decision: Decision
+    used: UUID | None
+
+
+Judge = Callable[[Hearing, Change], Awaitable[Ruling]]
+
+
+async def opened(hearing: Hearing, proposal: Proposal, judge: Judge) -> Opened | Problem:
+    """Return the change proposed, judged; or the problem it is to be refused with."""
+    organisation = await hearing.sees_organisation(proposal.organisation_id)
+    person = await hearing.knows(proposal.person_id)
+    if organisation is None or person is None:
+        return NotFound()
+    if not makes_sense(proposal, organisation.kind):
+        return Malformed()
+    return await judged(
+        hearing, Change(person, proposal.role, organisation, proposal.change), judge
+    )
+
+
+async def judged(hearing: Hearing, change: Change, judge: Judge) -> Opened | Problem:
+    """Return ``change`` when the caller may see to it; the problem otherwise."""
+    ruling = await judge(hearing, change)
+    if not ruling.decision.allowed:
+        return Forbidden()
+    return Opened(change, ruling.decision, ruling.used)
+
+
+def makes_sense(proposal: Proposal, kind: e.OrganisationKind) -> bool:
+    """Say whether the role can be held there, and whether the change ends after it begins."""
+    ends_after = proposal.ends_at is None or proposal.starts_at < proposal.ends_at
+    return ends_after and fits(proposal.role, kind)
+
+
+def allowed(
+    hearing: Hearing,
+    change: Change,
+    action: str,
+    object_: str,
+    *,
+    leaderless: bool = False,
+    decided: bool = False,
+) -> Decision:
+    """Ask the policy about ``change``; ``decided``: on a leader's decision that serves."""
+    near = hearing.standing.changing(
+        change.organisation, change.role, change.person, leaderless=leaderless
+    )
+    facts: FactsOf = (lambda a: [*near(a), "decided"]) if decided else near
+    return hearing.standing.may(action, object_, facts)
+
+
+def by(decision_id: UUID | None) -> Judge:
+    """Return who judges a grant or a revocation that names ``decision_id``.
+
+    A decision is used only by whom the policy would not let act without it.
+    """
+
+    async def judge(hearing: Hearing, change: Change) -> Ruling:
+        lead = LEAD.get(change.organisation.kind)
+        leaderless = lead is change.role and not await hearing.facts.holders(
+            change.organisation.id, lead
+        )
+        alone = allowed(hearing, change, change.change, "assignment", leaderless=leaderless)
+        if alone.allowed or decision_id is None:
+            return Ruling(alone)
+        until = await _decided(hearing, change, decision_id)
+        if until is None:
+            return Ruling(alone)
+        with_it = allowed(
+            hearing, change, change.change, "assignment", leaderless=leaderless, decided=True
+        )
+        if not with_it.allowed:
+            return Ruling(with_it)
+        hearing.valid_until = min(hearing.valid_until, until)
+        hearing.once.append(f"access decision:{decision_id}".encode())
+        return Ruling(with_it, decision_id)
+
+    return judge
+
+
+async def _decided(hearing: Hearing, change: Change, decision_id: UUID) -> datetime | None:
+    """Return until when a leader's decision serves for ``change``, if it does now."""
+    hearing.guards.append(e.decision_key(decision_id))
+    found = await hearing.facts.decision(decision_id)
+    if found is None:
+        return None
+    return serves_until(found, await hearing.person(found.decided_by), change, hearing.facts.now)
+
+
+def serves_until(
+    found: AccessDecision, leader: Person | None, change: Change, now: datetime
+) -> datetime | None:
+    """Return until when a decision serves, if it says just this and its leader still leads.
+
+    It has not served yet, and falls with the assignment it was made in.
+    """
+    post = assignment_in(leader, found.decided_as)
+    if leader is None or leader.suspended or post is None or not post.in_force(now):
+        return None
+    names = (found.person_id, found.role, found.organisation_id, found.change)
+    wanted = (change.person.id, change.role, change.organisation.id, change.change)
+    until = min(found.expires_at, post.ends_at or found.expires_at)
+    return until if names == wanted and not found.served and now < until else None
+
+
+def assignment_in(person: Person | None, assignment_id: UUID) -> Assignment | None:
+    """Return the assignment of that id that a person holds or held."""
+    held = () if person is None else person.assignments
+    return next((a for a in held if a.id == assignment_id), None)
+
+
+def staff_list(hearing: Hearing, organisation_id: UUID) -> Decision:
+    """Decide whether the caller sees the staff list that a change shows on (AC-SEE-7, 11)."""
+    towards = hearing.standing.towards((organisation_id,))
+    return hearing.standing.may("read", "staff", towards)
+
+
+def touched(person_id: UUID, organisation_id: UUID, used: UUID | None) -> tuple[str, ...]:
+    """Return what a change of access touches: who, where, and the decision it used up."""
+    keys = (e.person_key(person_id), e.organisation_key(organisation_id))
+    return keys if used is None else (*keys, e.decision_key(used))

@@ -1,0 +1,146 @@
+"""Attempts to get in: the one way by which passwords, codes, invitations and clients are tried.
+
+Place in the flow: ``route -> attempt -> credential -> session or token``. Owns what all of them
+have in common (SG-4, SG-9): the throttle admits by account and by address; a credential that turns
+out wrong stays counted before it is recorded, is recorded before it is told, and is told no sooner
+than a fixed time after the attempt began. What was not tried is counted and not appended. Never
+looks at a credential.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Final
+from uuid import UUID
+
+from services.authz import events as e
+from services.authz.recording import Recorder
+from services.authz.throttle import Admission, Throttle
+from services.kernel import telemetry
+from services.kernel.errors import Problem, TooManyRequests
+from services.kernel.events import Actor, Outcome
+from services.kernel.http import Call
+from services.kernel.log import Group
+from services.kernel.refusals import RefusalWindows
+from services.kernel.runtime import Runtime
+
+#: failed attempts appended one by one, by each process; the others are counted in windows
+_SINGLE_PER_MINUTE: Final = 300
+
+
+class BadCredentials(Problem):
+    """User name, password or code is wrong; which of them is not said."""
+
+    status, code = HTTPStatus.UNAUTHORIZED, "bad_credentials"
+    title = "User name, password or code is wrong"
+
+
+class Failures:
+    """Records failed and throttled attempts without letting anybody fill the log."""
+
+    def __init__(self, runtime: Runtime, recorder: Recorder, windows: RefusalWindows) -> None:
+        self._runtime = runtime
+        self._recorder = recorder
+        self._windows = windows
+        self._minute = -1
+        self._spent = 0
+
+    async def failed(
+        self, call: Call, account: str, stage: str, reason: str, person_id: UUID | None = None
+    ) -> None:
+        """Append one failed attempt on ``account`` (a digest), or count it when there are many."""
+        telemetry.LOGIN_ATTEMPTS.labels("failed").inc()
+        if not self._affordable():
+            self._windows.count(e.LOGIN_THROTTLED, call.ip, call)
+            return
+        event = await self._recorder.event(
+            e.LOGIN_FAILED,
+            call,
+            action="login",
+            actor=Actor(person_id=person_id, organisation_id=await self._home(person_id)),
+            outcome=Outcome.FAILED,
+            data={"account": account, "stage": stage, "reason": reason},
+        )
+        await self._runtime.log.append(Group([event]))
+
+    async def _home(self, person_id: UUID | None) -> UUID | None:
+        """Return where a person works, so that their organisation sees it; asked of nobody too."""
+        organisation_id: UUID | None = await self._runtime.pool.fetchval(
+            "select organisation_id from authz.assignment where person_id = $1"
+            " and starts_at <= $2 and (ends_at is null or ends_at > $2) and not revoked"
+            " order by starts_at, id",
+            person_id,
+            self._runtime.effects.now(),
+        )
+        return organisation_id
+
+    def throttled(self, call: Call) -> None:
+        """Count an attempt that was not tried."""
+        telemetry.LOGIN_ATTEMPTS.labels("throttled").inc()
+        self._windows.count(e.LOGIN_THROTTLED, call.ip, call)
+
+    def _affordable(self) -> bool:
+        minute = int(self._runtime.effects.now().timestamp() // 60)
+        if minute != self._minute:
+            self._minute, self._spent = minute, 0
+        self._spent += 1
+        return self._spent <= _SINGLE_PER_MINUTE
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """An attempt that was admitted and is under way."""
+
+    call: Call
+    account: str
+    admission: Admission
+    failures: Failures
+    throttle: Throttle
+    #: when a wrong credential may be told, on the event loop's clock
+    not_before: float
+
+    async def wrong(
+        self, stage: str, reason: str, person_id: UUID | None = None, *, account: str | None = None
+    ) -> None:
+        """Say that the credential is wrong; return when that may be told.
+
+        The attempt stays counted whatever happens next. ``account`` is the one recorded, when that
+        is not the one counted.
+        """
+        self.stays_counted()
+        name = self.account if account is None else account
+        await self.failures.failed(self.call, name, stage, reason, person_id)
+        await asyncio.sleep(max(0.0, self.not_before - asyncio.get_running_loop().time()))
+
+    def stays_counted(self) -> None:
+        """Say that the attempt is a failure, without recording it."""
+        self.admission.wrong = True
+
+    async def right(self) -> None:
+        """Say that all that was asked for was right: the account knows this address from now on."""
+        await self.throttle.know(self.admission)
+
+
+class Attempts:
+    """Admits attempts; see the module."""
+
+    def __init__(self, throttle: Throttle, failures: Failures, floor_s: float) -> None:
+        self._throttle = throttle
+        self._failures = failures
+        self._floor_s = floor_s
+
+    @asynccontextmanager
+    async def on(self, account: str, call: Call) -> AsyncIterator[Attempt]:
+        """Admit one attempt on ``account`` (a digest); raise 429, counted and not appended, else.
+
+        Overload inside the attempt is a 429 too: it is counted in the log and taken back.
+        """
+        not_before = asyncio.get_running_loop().time() + self._floor_s
+        try:
+            async with self._throttle.attempt(account, call.ip) as admission:
+                yield Attempt(call, account, admission, self._failures, self._throttle, not_before)
+        except TooManyRequests:
+            self._failures.throttled(call)
+            raise

@@ -1,0 +1,161 @@
+"""Resets of some or all who work at an organisation, by one act (SG-21).
+
+The act is a fact with its sealed reason; each person's reset is a group of facts of its own, judged
+as if it were the only one, and appended some at a time. A process that dies half-way leaves those
+done whose facts are in the log; the same request again, under its Idempotency-Key, does the others
+and nobody twice.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+from uuid import UUID
+
+from services.authz import events as e
+from services.authz.desk import Asked, Desk, Hearing
+from services.authz.people import standing_over
+from services.authz.recording import data_of
+from services.authz.relations import Decision
+from services.authz.resets import RESET, Resets
+from services.authz.visits import Visit
+from services.kernel.errors import Forbidden, NotFound
+from services.kernel.events import Event, ObjectRef
+from services.kernel.handling import Draft
+from services.kernel.idempotency import Attempt, Made
+from services.kernel.sealing import Compartment, KeyRef
+
+#: how many are reset by one append
+_BATCH: Final = 20
+
+
+@dataclass(frozen=True, slots=True)
+class ResetStaff:
+    """Everybody who works at an organisation is to be reset, or those named."""
+
+    organisation_id: UUID
+    reason: str
+    person_ids: frozenset[UUID] | None = None
+
+    @property
+    def extra(self) -> tuple[str, ...]:
+        """The fact that nobody was singled out."""
+        return ("whole_organisation",) if self.person_ids is None else ()
+
+
+@dataclass(frozen=True, slots=True)
+class StaffReset:
+    """An act, and how many were reset by it."""
+
+    act_id: UUID
+    count: int
+
+
+class OrganisationResets:
+    """The command that resets many."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self._resets = Resets(desk)
+
+    async def reset(self, visit: Visit, attempt: Attempt | None, command: ResetStaff) -> StaffReset:
+        """Reset who works at an organisation now, but never the caller; say how many.
+
+        Of all, who is not the caller's to reset (a leader's: who also works elsewhere) is left
+        out. Raises :class:`NotFound` for an organisation the caller does not see, and when somebody
+        named does not work there; :class:`Forbidden` unless the caller may reset there, and
+        everybody named.
+        """
+        asked = Asked(RESET, ObjectRef("organisation", str(command.organisation_id)))
+        act_id = self._desk.runtime.effects.new_id()
+        decide = partial(self._act, command, act_id)
+        repeat = partial(_again, command)
+        act_id = await self._desk.hear_once(visit, asked, attempt, decide, repeat)
+        for ids in _batches(await self._candidates(visit, asked, command)):
+            await self._desk.hear(visit, asked, partial(self._batch, command, act_id, ids))
+        async with self._desk.hearing(visit, asked) as hearing:
+            return StaffReset(act_id, len(await hearing.facts.reset_by(act_id)))
+
+    async def _act(self, command: ResetStaff, act_id: UUID, hearing: Hearing) -> Draft[UUID]:
+        organisation = await hearing.sees_organisation(command.organisation_id)
+        if organisation is None:
+            return await hearing.refuse(NotFound())
+        decision = _may(hearing, command)
+        if not decision.allowed:
+            return await hearing.refuse(Forbidden())
+        here = await hearing.facts.working_at(organisation.id)
+        if not (command.person_ids or frozenset()) <= here:
+            return await hearing.refuse(NotFound())
+        for person_id in sorted(command.person_ids or ()):
+            _, mine = await standing_over(hearing, person_id, RESET)
+            if not mine.allowed:
+                return await hearing.refuse(Forbidden())
+        event = await self._event(hearing, decision, command, act_id)
+        return hearing.draft([event], act_id, {"act": act_id})
+
+    async def _event(
+        self, hearing: Hearing, decision: Decision, command: ResetStaff, act_id: UUID
+    ) -> Event:
+        keys, event_id = self._desk.runtime.keys, self._desk.runtime.effects.new_id()
+        ref = KeyRef(command.organisation_id, Compartment.STAFF)
+        await keys.load([ref], create=True)
+        data = e.OrganisationReset(
+            act_id=act_id,
+            organisation_id=command.organisation_id,
+            reason=keys.seal(ref, event_id, "reason", command.reason),
+            named=None if command.person_ids is None else len(command.person_ids),
+        )
+        return await hearing.event(
+            e.ORGANISATION_RESET,
+            decision,
+            data=data_of(data),
+            stream=(f"reset:{act_id}", 1),
+            event_id=event_id,
+            organisation_id=command.organisation_id,
+        )
+
+    async def _candidates(self, visit: Visit, asked: Asked, command: ResetStaff) -> list[UUID]:
+        """Return who may be among those reset; each is judged again in their batch."""
+        async with self._desk.hearing(visit, asked) as hearing:
+            here = await hearing.facts.working_at(command.organisation_id)
+        named = here if command.person_ids is None else here & command.person_ids
+        return sorted(named - {visit.person_id})
+
+    async def _batch(
+        self, command: ResetStaff, act_id: UUID, ids: Sequence[UUID], hearing: Hearing
+    ) -> Draft[None]:
+        done = await hearing.facts.reset_by(act_id)
+        here = await hearing.facts.working_at(command.organisation_id)
+        await hearing.facts.bring(ids)
+        events: list[Event] = []
+        for person_id in ids:
+            person, decision = await standing_over(hearing, person_id, RESET, command.extra)
+            if person is None or not decision.allowed or person_id not in here - done:
+                continue
+            reset_id = self._desk.runtime.effects.new_id()
+            data = e.CredentialsReset(person_id=person_id, act_id=act_id)
+            _, facts = await self._resets.facts(hearing, decision, person, (reset_id, data))
+            events.extend(facts)
+        if not events:
+            return await hearing.disclose(_may(hearing, command), None, {})
+        return hearing.draft(events, None)
+
+
+async def _again(command: ResetStaff, hearing: Hearing, made: Made) -> Draft[UUID]:
+    organisation = await hearing.sees_organisation(command.organisation_id)
+    if organisation is None:
+        return await hearing.refuse(NotFound())
+    decision = _may(hearing, command)
+    if not decision.allowed:
+        return await hearing.refuse(Forbidden())
+    shown = {"organisation": [str(organisation.id)]}
+    return await hearing.disclose(decision, made["act"], shown, (), organisation.id)
+
+
+def _may(hearing: Hearing, command: ResetStaff) -> Decision:
+    towards = hearing.standing.towards((command.organisation_id,))
+    return hearing.standing.may(RESET, "organisation", towards)
+
+
+def _batches(ids: Sequence[UUID]) -> Iterator[Sequence[UUID]]:
+    return (ids[first : first + _BATCH] for first in range(0, len(ids), _BATCH))

@@ -1,0 +1,131 @@
+"""What learners are found by: tokens of their names, kept up to date beside the projection.
+
+The fold opens nothing; it marks a learner as still to be made findable. This opens the sealed
+name, a page of learners at a time, and keeps its tokens under a secret of the current epoch (see
+:mod:`services.cases.search`). When the epoch turns every learner's are made anew, and when the old
+epoch's key is destroyed nobody can tell any more what a former token meant, copies included. A
+learner whose key is destroyed has no tokens.
+
+A search does not wait for any of this: whoever is not findable yet is opened and compared.
+"""
+
+from typing import Any, Final, NamedTuple
+from uuid import UUID
+
+import asyncpg
+import msgspec
+
+from services.cases.record import Student
+from services.cases.search import name_tokens, names_of, query_tokens
+from services.cases.views import decode_student
+from services.kernel.keystore import KeyStore
+from services.kernel.sealing import Compartment, KeyRef, SealBroken
+
+#: learners opened between two turns of the event loop: some ten milliseconds of work
+_PAGE: Final = 100
+_SWEEP: Final = 5_000
+_PURPOSE: Final = "casewarden tokens of learners' names"
+_basic: Final = msgspec.json.Decoder(dict[str, Any])
+
+_PENDING: Final = "select id from cases.student where name_epoch < $1 limit $2"
+_LOCKED: Final = """
+select state from cases.student where id = any($1) and name_epoch < $2 for update skip locked
+"""
+_MADE: Final = "update cases.student set name_epoch = $2, name_tokens = $3 where id = $1"
+_FOUND_BY_NAME: Final = """
+select id from cases.student where id > $1 and name_tokens <> '{}' order by id limit $2
+"""
+_CANDIDATES: Final = """
+select state from cases.student
+where school_id = any($1) and (name_epoch <> $2 or name_tokens @> $3::int[])
+order by id limit $4
+"""
+
+
+class _Secret(NamedTuple):
+    """The secret of one epoch."""
+
+    epoch: int
+    key: bytes
+
+
+class NameIndex:
+    """Makes, renews and removes the tokens that learners are found by."""
+
+    def __init__(self, pool: asyncpg.Pool, keys: KeyStore) -> None:
+        self._pool = pool
+        self._keys = keys
+        self._known: _Secret | None = None
+
+    def _secret(self) -> _Secret:
+        """Return the current epoch's; a former one is not kept in memory either."""
+        epoch = self._keys.current_epoch()
+        if self._known is None or self._known.epoch != epoch:
+            self._known = _Secret(*self._keys.epoch_secret(Compartment.SEARCH, _PURPOSE))
+        return self._known
+
+    async def candidates(self, schools: list[UUID], query: str, limit: int) -> list[Student]:
+        """Return learners of ``schools`` who may be called what ``query`` says, keys in reach.
+
+        Among them everybody whose tokens are not of this epoch (yet, or already: another process's
+        clock may be ahead), so that nobody is missed. Looks at learners of ``schools`` only: how
+        long it takes says nothing about others.
+        """
+        secret = self._secret()
+        tokens = query_tokens(secret.key, query)
+        if not tokens:
+            return []
+        rows = await self._pool.fetch(_CANDIDATES, schools, secret.epoch, tokens, limit)
+        students = [decode_student(row["state"]) for row in rows]
+        await self._keys.load(KeyRef(s.id, Compartment.STUDENT) for s in students)
+        return students
+
+    async def catch_up(self) -> int:
+        """Make the tokens of every learner who has none of this epoch; return of how many."""
+        made = 0
+        while page := await self._make_page():
+            made += page
+        return made
+
+    async def _make_page(self) -> int:
+        """Make those of one page; processes share the learners out by their rows' locks.
+
+        Keys are brought into reach first: no fold waits at a locked row for the key store.
+        """
+        secret = self._secret()
+        rows = await self._pool.fetch(_PENDING, secret.epoch, _PAGE)
+        if not rows:
+            return 0
+        ids = [row["id"] for row in rows]
+        await self._keys.load(KeyRef(student_id, Compartment.STUDENT) for student_id in ids)
+        async with self._pool.acquire() as connection, connection.transaction():
+            # what a crash forgets is made again
+            await connection.execute("set local synchronous_commit = off")
+            rows = await connection.fetch(_LOCKED, ids, secret.epoch)
+            students = [decode_student(row["state"]) for row in rows]
+            made = [(s.id, secret.epoch, self._tokens(secret, s)) for s in students]
+            await connection.executemany(_MADE, made)
+        return len(made)
+
+    def _tokens(self, secret: _Secret, student: Student) -> list[int]:
+        try:
+            text = self._keys.open_sealed(student.basic.of(student.id))
+        except SealBroken:
+            return []
+        return name_tokens(secret.key, names_of(_basic.decode(text)))
+
+    async def forget_destroyed(self) -> int:
+        """Remove the tokens of learners whose key is destroyed; return how many they were.
+
+        Looks at every learner who can be found: for a task that runs now and then.
+        """
+        last, forgotten = UUID(int=0), 0
+        while rows := await self._pool.fetch(_FOUND_BY_NAME, last, _SWEEP):
+            last = rows[-1]["id"]
+            refs = (KeyRef(row["id"], Compartment.STUDENT) for row in rows)
+            gone = [ref.subject for ref in await self._keys.destroyed(refs)]
+            await self._pool.execute(
+                "update cases.student set name_tokens = '{}' where id = any($1)", gone
+            )
+            forgotten += len(gone)
+        return forgotten

@@ -1,0 +1,119 @@
+"""What a sight shows of a record before anything is opened: which ids, resting on what.
+
+Place in the flow: after the decision, before the event (which names exactly this) and before
+:mod:`services.cases.rendering` (which opens exactly this). Needs no key.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
+from uuid import UUID
+
+from services.cases.events import Staff
+from services.cases.loading import Loaded
+from services.cases.parts import PARTS
+from services.cases.sight import Basis, Judge, Sight
+from services.cases.views import decode_record
+
+
+class Outline(NamedTuple):
+    """One caller's view of one record, unopened: by part what it rests on, and the ids in it."""
+
+    loaded: Loaded
+    sight: Sight
+    #: the staff involved, and the authors of what the caller sees, once each
+    staff: Sequence[Staff]
+    #: the entries of the history that the caller sees, oldest first
+    history: Sequence[Sight]
+    basis: Mapping[str, Sequence[Basis]]
+    shown: Mapping[str, Sequence[UUID]]
+
+    def only(self, wanted: frozenset[str] | None) -> "Outline":
+        """Return the outline cut down to the parts that were asked for."""
+        if wanted is None:
+            return self
+        return self._replace(
+            basis={part: basis for part, basis in self.basis.items() if part in wanted},
+            shown={part: ids for part, ids in self.shown.items() if part in wanted},
+        )
+
+
+def outline(judge: Judge, loaded: Loaded, sight: Sight) -> Outline:
+    """Return what ``sight`` shows, thing by thing.
+
+    ``items`` appears also for somebody who sees none but their own (AC-SEE-25).
+    """
+    earlier = list(_earlier(judge, loaded, sight))
+    history = [other for other, _ in earlier]
+    staff = _visible_staff(sight)
+    basis: dict[str, tuple[Basis, ...]] = {part: (one,) for part, one in sight.parts.items()}
+    if sight.whole:
+        things: dict[str, Iterable[Basis]] = {
+            "plan": (one for _, one in sight.versions),
+            "items": (entry.basis for entry in sight.entries),
+            "history": (one for _, one in earlier),
+        }
+        for part, found in things.items():
+            if seen := _distinct(found):
+                basis[part] = seen
+    ordered: dict[str, tuple[Basis, ...]] = {p: basis[p] for p in PARTS if p in basis}
+    shown = {part: _ids(part, sight, staff, history) for part in ordered}
+    return Outline(loaded, sight, staff, history, ordered, shown)
+
+
+def _distinct(found: Iterable[Basis]) -> tuple[Basis, ...]:
+    """Return each basis once, in order: there are few, and things alike share theirs."""
+    distinct: list[Basis] = []
+    last: Basis | None = None
+    for basis in found:
+        if basis is not last and basis not in distinct:
+            distinct.append(basis)
+        last = basis
+    return tuple(distinct)
+
+
+def _ids(part: str, sight: Sight, staff: Sequence[Staff], history: Sequence[Sight]) -> list[UUID]:
+    """Return the ids that a part holds."""
+    record, ids = sight.record, list[UUID]()
+    match part:
+        case "overview" | "referral":
+            ids = [record.id]
+        case "student_basic" | "demographics" | "family":
+            ids = [record.student_id]
+        case "contacts":
+            ids = list({member.person_id.int: member.person_id for member in staff}.values())
+        case "team":
+            ids = [member.person_id for member in record.team]
+        case "plan":
+            ids = [version.id for version, _ in sight.versions]
+        case "items":
+            ids = [entry.item.id for entry in sight.entries]
+        case "history":
+            ids = [other.record.id for other in history]
+        case _:  # a part that is not kept yet holds nothing
+            pass
+    return ids
+
+
+def _earlier(judge: Judge, loaded: Loaded, sight: Sight) -> Iterator[tuple[Sight, Basis]]:
+    """Yield the entries of the history that the caller sees, and by what."""
+    if loaded.student is None or "history" not in sight.parts:
+        return
+    for record_id, state in loaded.earlier.items():
+        if record_id == sight.record.request_id:
+            continue
+        other = judge.see(loaded.caller, decode_record(state), loaded.student)
+        basis = sight.history(other)
+        if basis is not None:
+            yield other, basis
+
+
+def _visible_staff(sight: Sight) -> tuple[Staff, ...]:
+    record = sight.record
+    named = (record.made_by, record.primary_contact, record.case_manager, record.reviewed_by)
+    authors = (
+        *(version.author for version, _ in sight.versions),
+        *(entry.item.author for entry in sight.entries if entry.whole),
+    )
+    # by assignment, which names person, organisation and role
+    staff = {s.assignment_id.int: s for s in (*named, *authors) if s is not None}
+    return tuple(staff.values())

@@ -1,0 +1,66 @@
+"""``casewarden set-aside``: past an event that no fold understands, in the open.
+
+Beside a running service or without one: folds that stand still go on by themselves within seconds.
+Read models that had folded the event already are rebuilt here, so that they are what any later
+rebuild makes of the log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import asyncpg
+import click
+
+from services.app import build_service
+from services.installation import UserError, connect_as_owner, embedded, running
+from services.kernel.aside import NotSetAside, set_aside
+from services.kernel.events import Recorded, Service
+from services.progress import shown
+
+if TYPE_CHECKING:
+    from services.kernel.runtime import Installation
+    from services.kernel.settings import Settings
+    from services.progress import Progress
+
+
+def run(settings: Settings, position: int, reason: str) -> None:
+    """Set ``position`` aside and rebuild what had folded it; say what was done."""
+    with running(settings, embedded(settings)) as installation, shown() as progress:
+        aside = asyncio.run(_append(installation, position, reason))
+        click.echo(f"position {position} ({aside.event.type}) is set aside")
+        for service in Service:
+            asyncio.run(_rebuild(settings, installation, service, aside, progress))
+
+
+async def _append(installation: Installation, position: int, reason: str) -> Recorded:
+    owner = await connect_as_owner(installation)
+    try:
+        return await set_aside(owner, installation.effects, position, reason)
+    except NotSetAside as refused:
+        raise UserError(str(refused)) from None
+    except asyncpg.InsufficientPrivilegeError:
+        raise UserError("only who migrated the database can set a position aside") from None
+    except (asyncpg.UndefinedTableError, asyncpg.UndefinedFunctionError):
+        raise UserError("the database is not migrated: run casewarden migrate") from None
+    finally:
+        await owner.close()
+
+
+async def _rebuild(
+    settings: Settings,
+    installation: Installation,
+    service: Service,
+    aside: Recorded,
+    progress: Progress,
+) -> None:
+    built = await build_service(service, installation, settings)
+    try:
+        for projector in built.projectors:
+            names = await projector.folded(aside)
+            if names:
+                with progress.stage(f"rebuilding {', '.join(names)}"):
+                    await projector.rebuild(names)
+    finally:
+        await built.runtime.stop()

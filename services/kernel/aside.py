@@ -1,0 +1,83 @@
+"""Setting a position aside: the one way past an event that no fold can understand.
+
+The owner of the log appends a fact that names the position and its leaf hash. From then on no fold
+sees the event, now or when rebuilt; its bytes stay in the log and in the tree. The version of its
+stream that it took is free again. Decided in docs/decisions/0013.
+"""
+
+import re
+from typing import Final
+
+import asyncpg
+import msgspec
+
+from services.kernel.effects import Effects
+from services.kernel.events import (
+    SET_ASIDE,
+    Event,
+    ObjectRef,
+    Recorded,
+    aside_stream,
+    encode,
+    leaf_hash,
+)
+from services.kernel.log import APPEND
+
+_REASON: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,63}")
+
+
+class PositionSetAside(msgspec.Struct, frozen=True, kw_only=True):
+    """No fold sees the event at ``position``; ``reason`` is a reference, no free text (SG-18)."""
+
+    position: int
+    leaf_hash: str
+    reason: str
+
+
+class NotSetAside(Exception):  # noqa: N818 - an answer, not a fault
+    """The position cannot be set aside; the message says why."""
+
+
+async def set_aside(
+    owner: asyncpg.Connection, effects: Effects, position: int, reason: str
+) -> Recorded:
+    """Set ``position`` aside; return what folds see of the event from its header alone.
+
+    Raises :class:`NotSetAside`. A read model that has folded the event already still shows it: the
+    caller has those rebuilt (:meth:`services.kernel.projection.Projector.folded`).
+    """
+    if not _REASON.fullmatch(reason):
+        raise NotSetAside("the reason is a reference of at most 64 letters, digits and . _ / -")
+    row = await owner.fetchrow("select id, type, body from log.event where position = $1", position)
+    if row is None:
+        raise NotSetAside(f"there is no position {position}")
+    if row["type"] == SET_ASIDE.name:
+        raise NotSetAside(f"position {position} itself sets another aside")
+    now = effects.now()
+    event = Event(
+        id=effects.new_id(),
+        type=SET_ASIDE.name,
+        stream=aside_stream(position),
+        version=1,
+        recorded_at=now,
+        action="set_aside",
+        object=ObjectRef("event", str(row["id"])),
+        data=msgspec.to_builtins(
+            PositionSetAside(
+                position=position, leaf_hash=leaf_hash(row["body"]).hex(), reason=reason
+            )
+        ),
+    )
+    async with owner.transaction():
+        answer = await owner.fetchrow(APPEND, [encode(event)], None, "{-1}", *(None,) * 7)
+        if answer is None or answer["status"] != [0]:
+            raise NotSetAside(f"position {position} is set aside already")
+        await owner.execute("delete from log.fact where position = $1", position)
+    stream = row["body"].partition(b"\n")[0].split(b" ")[2].decode()
+    header = Event(
+        id=row["id"],
+        type=row["type"],
+        stream=None if stream == "-" else stream,
+        recorded_at=now,
+    )
+    return Recorded(position, header, row["body"])

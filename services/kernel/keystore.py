@@ -1,0 +1,207 @@
+"""The data keys of one service: made, loaded, kept opened, and wrapped anew.
+
+Owns which keys exist (``keys.data_key``, a database of its own) and which of them are opened in
+this process; each is wrapped under the epoch key of its compartment. Place in the flow: what seals
+or opens loads the keys first, all of them at once, and then works without waiting. Never decides
+who may open what: row security in the key store does.
+"""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
+from uuid import UUID
+
+import asyncpg
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from services.kernel import sealing
+from services.kernel.effects import Effects
+from services.kernel.epochs import EpochKeys
+from services.kernel.sealing import (
+    KEY_BYTES,
+    NONCE_BYTES,
+    Compartment,
+    KeyNotLoaded,
+    KeyRef,
+    SealBroken,
+    Sealed,
+)
+
+_CACHE_KEYS: Final = 20_000
+
+
+class KeyStore:
+    """The data keys of one service, loaded on demand; those used last are kept opened.
+
+    Its pool logs in to the key database as the service's role; row security there decides which
+    compartments exist for it.
+    """
+
+    def __init__(self, pool: asyncpg.Pool, epochs: EpochKeys, effects: Effects) -> None:
+        self._pool = pool
+        self._epochs = epochs
+        self._effects = effects
+        #: the longest unused first
+        self._cache: OrderedDict[KeyRef, AESGCM] = OrderedDict()
+        #: what the store had no row for when it was last asked; asked again at every load
+        self._absent: OrderedDict[KeyRef, None] = OrderedDict()
+
+    async def load(self, refs: Iterable[KeyRef], *, create: bool = False) -> None:
+        """Bring ``refs`` into the cache; with ``create`` those that do not exist are made.
+
+        Each of them is there when this returns, however many they are, until others are loaded. A
+        key that does not exist (destroyed, or of a compartment that is not this role's) is known
+        to be absent afterwards: opening with it raises :class:`SealBroken`. So does this, for a
+        key that is there and whose epoch key is not: that is an installation without its secrets.
+        """
+        found: dict[KeyRef, AESGCM] = {}
+        missing: list[KeyRef] = []
+        for ref in dict.fromkeys(refs):
+            key = self._used(ref)
+            if key is None:
+                missing.append(ref)
+            else:
+                found[ref] = key
+        if not missing:
+            return
+        found |= await self._fetch(missing)
+        absent = [ref for ref in missing if ref not in found]
+        if create and absent:
+            await self._create(absent)
+            found |= await self._fetch(absent)
+            absent = [ref for ref in absent if ref not in found]
+        self._keep(found, absent)
+
+    def has(self, ref: KeyRef) -> bool:
+        """Say whether the key is in the cache."""
+        return ref in self._cache
+
+    async def destroyed(self, refs: Iterable[KeyRef]) -> list[KeyRef]:
+        """Return those of ``refs`` that the store has no key for now, and forget them opened."""
+        asked = list(refs)
+        rows = await self._pool.fetch(
+            "select k.subject, k.compartment from keys.data_key k"
+            " join unnest($1::uuid[], $2::text[]) r(subject, compartment)"
+            " using (subject, compartment)",
+            [ref.subject for ref in asked],
+            [str(ref.compartment) for ref in asked],
+        )
+        kept = {KeyRef(row["subject"], Compartment(row["compartment"])) for row in rows}
+        gone = [ref for ref in asked if ref not in kept]
+        for ref in gone:
+            self._cache.pop(ref, None)
+        return gone
+
+    def epoch_secret(self, compartment: Compartment, purpose: str) -> tuple[int, bytes]:
+        """Return the number of the current epoch, and a secret that is destroyed with its key."""
+        epoch = self._epochs.current()
+        return epoch, self._epochs.secret(compartment, epoch, purpose)
+
+    def current_epoch(self) -> int:
+        """Return the number of the current epoch."""
+        return self._epochs.current()
+
+    def _used(self, ref: KeyRef) -> AESGCM | None:
+        """Return an opened key, which is now the one used last."""
+        key = self._cache.get(ref)
+        if key is not None:
+            self._cache.move_to_end(ref)
+        return key
+
+    def _keep(self, found: Mapping[KeyRef, AESGCM], absent: Sequence[KeyRef]) -> None:
+        """Remember what a load found and what it did not; what is unused longest makes room."""
+        for ref, key in found.items():
+            self._cache[ref] = key
+            self._cache.move_to_end(ref)
+            self._absent.pop(ref, None)
+        for ref in absent:
+            self._absent[ref] = None
+            self._absent.move_to_end(ref)
+        while len(self._cache) > max(_CACHE_KEYS, len(found)):
+            self._cache.popitem(last=False)
+        while len(self._absent) > max(_CACHE_KEYS, len(absent)):
+            self._absent.popitem(last=False)
+
+    def _key(self, ref: KeyRef) -> AESGCM:
+        """Return an opened key; having been loaded is what makes it the one used last."""
+        key = self._cache.get(ref)
+        if key is not None:
+            return key
+        if ref in self._absent:
+            raise SealBroken(f"no key for {ref.compartment}")
+        raise KeyNotLoaded
+
+    async def _fetch(self, refs: Sequence[KeyRef]) -> dict[KeyRef, AESGCM]:
+        rows = await self._pool.fetch(
+            "select k.subject, k.compartment, k.epoch, k.wrapped from keys.data_key k"
+            " join unnest($1::uuid[], $2::text[]) r(subject, compartment)"
+            " using (subject, compartment)",
+            [ref.subject for ref in refs],
+            [str(ref.compartment) for ref in refs],
+        )
+        opened = {}
+        for row in rows:
+            ref = KeyRef(row["subject"], Compartment(row["compartment"]))
+            opened[ref] = AESGCM(self._epochs.unwrap(ref, row["epoch"], row["wrapped"]))
+        return opened
+
+    async def _create(self, refs: Sequence[KeyRef]) -> None:
+        epoch = self._epochs.current()
+        wrapped = [self._epochs.wrap(ref, epoch, self._effects.token(KEY_BYTES)) for ref in refs]
+        await self._pool.execute(
+            "insert into keys.data_key (subject, compartment, epoch, wrapped)"
+            " select * from unnest($1::uuid[], $2::text[], $3::int[], $4::bytea[])"
+            " on conflict do nothing",
+            [ref.subject for ref in refs],
+            [str(ref.compartment) for ref in refs],
+            [epoch] * len(refs),
+            wrapped,
+        )
+
+    def seal(self, ref: KeyRef, event_id: UUID, field: str, text: str) -> str:
+        """Seal ``text``; the key must have been loaded with ``create``.
+
+        Raises :class:`KeyNotLoaded` when it was not, :class:`SealBroken` when there is none.
+        """
+        key, nonce = self._key(ref), self._effects.token(NONCE_BYTES)
+        return sealing.seal(key, nonce, event_id, field, ref.compartment, text)
+
+    def open(self, ref: KeyRef, event_id: UUID, field: str, sealed: str) -> str:
+        """Open what :meth:`seal` made; raise :class:`SealBroken` when it does not open.
+
+        Raises :class:`KeyNotLoaded` when that cannot be said, since the key was not loaded.
+        """
+        return sealing.open_(self._key(ref), event_id, field, ref.compartment, sealed)
+
+    def open_sealed(self, sealed: Sealed) -> str:
+        """Open a value that a projection kept."""
+        return self.open(sealed.ref, sealed.event_id, sealed.field, sealed.text)
+
+    async def rewrap(self) -> list[str]:
+        """Wrap every key this role reads under the current epoch; run as owner for all of them.
+
+        Returns the names of the epoch keys destroyed: those of former epochs, but of the last one
+        only when it ended an hour ago, since a slower clock may still wrap under it.
+        """
+        epoch = self._epochs.current()
+        async with self._pool.acquire() as connection, connection.transaction():
+            rows = await connection.fetch(
+                "select subject, compartment, epoch, wrapped from keys.data_key where epoch < $1"
+                " for update",
+                epoch,
+            )
+            for row in rows:
+                ref = KeyRef(row["subject"], Compartment(row["compartment"]))
+                key = self._epochs.unwrap(ref, row["epoch"], row["wrapped"])
+                await connection.execute(
+                    "update keys.data_key set epoch = $3, wrapped = $4"
+                    " where subject = $1 and compartment = $2",
+                    ref.subject,
+                    str(ref.compartment),
+                    epoch,
+                    self._epochs.wrap(ref, epoch, key),
+                )
+        return await asyncio.to_thread(
+            self._epochs.destroy_before, min(epoch, self._epochs.oldest_in_use())
+        )

@@ -15,6 +15,8 @@ from http import HTTPStatus
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+import structlog
+
 from services.installation import vocabulary
 from services.kernel import errors, telemetry
 from services.kernel.background import patiently
@@ -38,6 +40,7 @@ _HEALTH_S: Final = 1.0
 #: for how long an answer about health stands, whoever asks and how often
 _HEALTH_STANDS_S: Final = 0.5
 _FOLD_S: Final = 600.0
+_logger = structlog.get_logger(__name__)
 _TRY: Final = {
     "name": "Casewarden",
     "try": {
@@ -151,6 +154,9 @@ class House:
                     *(_follows(built) for built in self._services.values())
                 )
         except (TimeoutError, errors.Unavailable, *CONNECTION_ERRORS):
+            return False
+        except Exception as error:  # noqa: BLE001 - whatever it is, what is served is not whole
+            _logger.warning("unhealthy", **telemetry.described(error))
             return False
         return all(answers)
 

@@ -56,6 +56,21 @@ def migrate(settings: Settings) -> None:
     command.run(settings)
 
 
+@casewarden.command()
+@click.option("--organisation", required=True, help="Name of the ministry's first team.")
+@click.option("--time-zone", required=True, help="Where it is, as Pacific/Auckland.")
+@click.option("--username", required=True, help="What the administrator logs in as.")
+@click.option("--given-name", required=True)
+@click.option("--family-name", required=True)
+@click.option("--email", required=True, help="Where the invitation goes.")
+@click.pass_obj
+def bootstrap(settings: Settings, /, **given: str) -> None:
+    """Register the first administrator of an empty installation, and invite them."""
+    from services.commands import bootstrap as command
+
+    command.run(settings, given)
+
+
 @casewarden.group(invoke_without_command=True)
 @click.option("--json", "as_json", is_flag=True, help="Print the accounts as JSON.")
 @click.pass_context

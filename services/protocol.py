@@ -11,7 +11,7 @@ from typing import Final
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from services.kernel.errors import BadRequest, Problem, Unavailable
+from services.kernel.errors import BadRequest, HeadTooLarge, Problem, Unavailable
 from services.kernel.http import problem_unasked
 
 #: bytes of request line and headers together; what one read brings beside them counts too
@@ -19,6 +19,9 @@ MAX_HEAD_BYTES: Final = 262_144
 #: within which a connection's first request, and every request that began, must have come whole.
 #: A body that an application reads is given up sooner, with an answer.
 MESSAGE_S: Final = 15.0
+#: how long one that is told why still sends into nothing: closed at once, with bytes unread, its
+#: answer would be lost on the way (RFC 9112, 9.6)
+_LINGER_S: Final = 1.0
 _MOST: Final = 4_096
 
 
@@ -33,13 +36,15 @@ class BoundedProtocol(HttpToolsProtocol):
 
     _in_head = True
     _head_bytes = 0
+    _told = False
     _too_late: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn has it
         """Let a connection in, or tell it that there are too many."""
         super().connection_made(transport)
         if len(self.connections) > most_connections():
-            self._close_with(Unavailable())
+            self._write(Unavailable())
+            self.transport.close()
             return
         self._await_message()
 
@@ -50,13 +55,13 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Take what arrived, unless a head has grown past the bound."""
-        if self.transport.is_closing():
+        if self._told or self.transport.is_closing():
             return
         if self._in_head:
             self._await_message()
             self._head_bytes += len(data)
             if self._head_bytes > MAX_HEAD_BYTES:
-                self.transport.close()
+                self._refuse(HeadTooLarge())
                 return
         super().data_received(data)
 
@@ -74,18 +79,25 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's words are not ours
         """Answer what is not HTTP; where an answer has begun, only close."""
-        # before the first request there is no cycle
-        if getattr(self.cycle, "response_started", False) and not self.cycle.response_complete:
-            self.transport.close()
-        else:
-            self._close_with(BadRequest())
+        self._refuse(BadRequest())
 
-    def _close_with(self, problem: Problem) -> None:
+    def _refuse(self, problem: Problem) -> None:
+        # before the first request there is no cycle
+        if not getattr(self.cycle, "response_complete", True):
+            if self.cycle.response_started:
+                self.transport.close()
+                return
+            self.cycle.disconnected = True  # no answer may follow this one
+        self._told = True
+        self._write(problem)
+        self.transport.write_eof()
+        self.loop.call_later(_LINGER_S, self.transport.close)
+
+    def _write(self, problem: Problem) -> None:
         headers, body = problem_unasked(problem)
         lines = [*self.server_state.default_headers, *headers, (b"connection", b"close")]
         head = b"".join(b"%b: %b\r\n" % line for line in lines)
         self.transport.write(STATUS_LINE[problem.status] + head + b"\r\n" + body)
-        self.transport.close()
 
     def _await_message(self) -> None:
         if self._too_late is None:

@@ -18,7 +18,8 @@ from urllib.parse import urlsplit
 
 import structlog
 
-from services.kernel.background import every
+from services.kernel.background import ended, every
+from services.kernel.events import leaf_hash
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,11 +37,6 @@ _logger = structlog.get_logger(__name__)
 
 class Differs(Exception):  # noqa: N818 - a state of the world
     """The log is not the one that was seen: an event changed, or some are gone."""
-
-
-def leaf(body: bytes) -> bytes:
-    """Return the leaf hash of an event's bytes."""
-    return hashlib.sha256(b"\0" + body).digest()
 
 
 def path_of(installation: Installation) -> Path:
@@ -95,8 +91,7 @@ class Witness:
     async def stop(self) -> None:
         """Stop watching; what was appended since the last look is seen at the next start."""
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+            await ended(self._task)
 
     async def look(self) -> int:
         """See what was appended since; return how many. Raises :class:`Differs`."""
@@ -106,7 +101,7 @@ class Witness:
             max(0, count - 1),
             _BATCH,
         )
-        leaves = [leaf(row["body"]) for row in rows]
+        leaves = [leaf_hash(row["body"]) for row in rows]
         if count:
             if not leaves or leaves[0] != await asyncio.to_thread(self._last, count):
                 raise Differs(f"position {count - 1} is not what it was")

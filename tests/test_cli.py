@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -11,6 +12,7 @@ from collections.abc import AsyncIterator, Iterator
 from datetime import date
 from pathlib import Path
 from urllib.error import HTTPError, URLError
+from urllib.parse import urlsplit, urlunsplit
 from urllib.request import urlopen
 
 import asyncpg
@@ -90,10 +92,38 @@ def test_a_database_that_cannot_be_reached_is_one_line(tmp_path: Path) -> None:
     assert "cannot be reached" in refused(run(environ, "serve"))
 
 
+def test_a_role_the_database_does_not_know_is_one_line(installation: Installation) -> None:
+    environ = environment(installation)
+    parts = urlsplit(installation.server.url)
+    stranger = parts._replace(netloc=f"nobody.here@{parts.netloc.rpartition('@')[2]}")
+    environ["CASEWARDEN_DATABASE_URL"] = urlunsplit(stranger)
+    assert "nobody.here" in refused(run(environ, "migrate"))
+
+
 def test_nothing_started_yet_is_one_line(tmp_path: Path) -> None:
     environ = {k: v for k, v in os.environ.items() if not k.startswith("CASEWARDEN_")}
     line = refused(run({**environ, "CASEWARDEN_DATA": str(tmp_path)}, "verify"))
     assert "nothing has been started" in line
+
+
+def test_an_empty_installation_gets_its_first_administrator_once(
+    installation: Installation,
+) -> None:
+    """AC-DO-16: the invitation is in the spool, and nowhere on the screen."""
+    environ = environment(installation)
+    given = ["--organisation", "Ministry", "--time-zone", "Pacific/Auckland", "--username", "aroha"]
+    given += ["--given-name", "Aroha", "--family-name", "Ngata", "--email"]
+    wrong = refused(run(environ, "bootstrap", *given, "nowhere"))
+    assert "--email" in wrong
+    done = run(environ, "bootstrap", *given, "aroha@ministry.example")
+    assert done.returncode == 0, done.stderr
+    assert "the invitation is delivered by spool" in done.stdout
+    (letter,) = (installation.data / "spool" / "new").iterdir()
+    (token,) = re.findall(r"^Invitation: (\S+)$", letter.read_text(), re.MULTILINE)
+    assert token not in done.stdout + done.stderr
+    assert "somebody already" in refused(
+        run(environ, "bootstrap", *given, "other@ministry.example")
+    )
 
 
 def test_accounts_are_refused_where_no_demonstration_was_started(
@@ -197,21 +227,55 @@ _CHANGES = {
 
 
 @pytest.mark.parametrize("change", _CHANGES)
-async def test_verify_names_the_first_position_that_is_wrong(
+async def test_the_first_position_that_is_wrong_is_found(
     installation: Installation, pools: Pools, connect: Connect, change: str
 ) -> None:
+    """SG-8: every table is derived again, and compared with what was seen before."""
     await filled(installation, pools)
-    assert run(environment(installation), "verify").returncode == 0
-    statement, position = _CHANGES[change]
     owner = await connect(None)
+    witnessed = b"".join((await verify(owner)).leaves)
+    statement, position = _CHANGES[change]
     await owner.execute("set session_replication_role = replica")
     await owner.execute(statement)
-    line = refused(run(environment(installation), "verify"))
-    assert f"position {position} is wrong: " in line
+    with pytest.raises(Wrong) as wrong:
+        await verify(owner, witnessed)
+    assert wrong.value.position == position
     if "event_type" in statement:
         await owner.execute(
             "update log.event_type set role = 'casewarden_cases' where name = 'cases.read'"
         )
+
+
+async def test_verify_names_what_is_wrong_and_remembers_what_it_saw(
+    installation: Installation, pools: Pools, connect: Connect
+) -> None:
+    """One line and status 1; a tail that is gone with its side rows shows against the witness."""
+    await filled(installation, pools, count=4)
+    assert run(environment(installation), "verify").returncode == 0
+    owner = await connect(None)
+    await owner.execute("set session_replication_role = replica")
+    for table in ("event", "event_id"):
+        await owner.execute(f"delete from log.{table} where position = 4")
+    line = refused(run(environment(installation), "verify"))
+    assert "position 4 is wrong: the event is missing" in line
+
+
+async def test_what_is_set_aside_is_in_no_read_model_and_verify_names_it(
+    installation: Installation, pools: Pools, connect: Connect
+) -> None:
+    """Whoever reads the log later is told, and it is done once."""
+    await filled(installation, pools, count=1)
+    environ = environment(installation)
+    done = run(environ, "set-aside", "1", "--reason", "INC-2026/14")
+    assert done.returncode == 0, done.stderr
+    assert "position 1 (cases.request_submitted) is set aside" in done.stdout
+    owner = await connect(None)
+    assert not await owner.fetchval("select exists (select from log.fact where position = 1)")
+    told = run(environ, "verify")
+    assert told.returncode == 0, told.stderr
+    assert told.stdout.splitlines()[1] == "set aside, and in no read model: 1"
+    again = refused(run(environ, "set-aside", "1", "--reason", "INC-2026/14"))
+    assert "position 1 is set aside already" in again
 
 
 async def test_any_changed_byte_is_found(

@@ -51,12 +51,35 @@ async def _answers(reader: asyncio.StreamReader) -> bytes:
 async def test_a_head_without_end_is_cut_off(port: int) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(b"GET / HTTP/1.1\r\nhost: x\r\nx-long: ")
-    with contextlib.suppress(ConnectionError):
-        for _ in range(64):
-            writer.write(b"a" * 16_384)
+    for _ in range(64):
+        writer.write(b"a" * 16_384)
+        await writer.drain()
+    status, headers, body = await _whole(reader)
+    assert (status, headers["connection"]) == (431, "close")
+    assert headers["content-type"] == "application/problem+json"
+    found = json.loads(body)
+    assert (found["code"], found["request_id"]) == ("head_too_large", headers["x-request-id"])
+    writer.close()
+
+
+async def test_who_sends_on_after_having_been_told_is_cut_off(
+    port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What they send is not parsed, nor is the connection theirs for long."""
+    monkeypatch.setattr(protocol, "_LINGER_S", 0.1)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"GET / HTTP/1.1\r\nx-long: " + b"a" * MAX_HEAD_BYTES + b"\r\n\r\n")
+    status, _, body = await _whole(reader)
+    assert (status, json.loads(body)["code"]) == (431, "head_too_large")
+
+    async def send_on() -> None:
+        while True:
+            writer.write(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
             await writer.drain()
-    with contextlib.suppress(ConnectionError):
-        assert await _answers(reader) == b""
+            await asyncio.sleep(0.01)
+
+    with pytest.raises(ConnectionError):
+        await asyncio.wait_for(send_on(), 5)
     writer.close()
 
 

@@ -6,9 +6,11 @@ import re
 from collections.abc import AsyncIterator
 from uuid import uuid4
 
+import asyncpg
 import httpx
 import pytest
 
+from services import app
 from services.app import House
 from services.authz.signing_keys import SigningKeys
 from services.commands.openapi import documents
@@ -84,6 +86,36 @@ async def test_health_is_looked_at_once_however_many_ask(
     await asyncio.sleep(0.6)
     assert (await client.get("/healthz")).status_code == 503
     assert looks == 2
+
+
+async def test_health_is_unavailable_whatever_is_wrong(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who asks takes 503 for an installation to send nobody to, and 500 for a fault of asking."""
+
+    async def follows(_built: object) -> bool:
+        raise asyncpg.QueryCanceledError
+
+    monkeypatch.setattr(app, "_follows", follows)
+    answer = await client.get("/healthz")
+    assert (answer.status_code, answer.json()) == (503, {"status": "unavailable"})
+
+
+async def test_a_service_is_not_reached_by_an_encoded_separator(client: httpx.AsyncClient) -> None:
+    """Whoever stands in front keeps `/authz/metrics` to itself by its path."""
+    assert (await client.get("/authz/metrics")).status_code == 200
+    for path in ("authz%2fmetrics", "authz%2Fv1/me", "authz/v1%2fme", "authz/%2e/metrics"):
+        assert (await client.get(f"http://casewarden/{path}")).status_code == 404, path
+
+
+async def test_a_name_twice_is_malformed_to_who_logs_in(client: httpx.AsyncClient) -> None:
+    """RFC 8259, 4: no service reads the one where a filter in front may have read the other."""
+    body = b'{"username":"nobody@example.org","password":"of nobody","username":"a@example.org"}'
+    sent = {"content-type": "application/json"}
+    answer = await client.post("/authz/v1/login", content=body, headers=sent)
+    assert (answer.status_code, answer.json()["code"]) == (422, "malformed")
+    for path in ("/cases/v1/requests", f"/audit/v1/alerts/{uuid4()}/resolve", "/authz/v1/people"):
+        assert (await client.post(path, content=body, headers=sent)).status_code == 401, path
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])

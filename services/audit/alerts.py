@@ -86,6 +86,10 @@ class Alerts:
     name = "audit.alerts"
     tables: Sequence[str] = ("audit.alert",)
 
+    def wants(self, type_: str, kind: str) -> bool:  # noqa: ARG002 - the same for every kind
+        """Say that it wants the facts of alerts."""
+        return type_ in _TYPES
+
     async def fold(self, connection: Connection, batch: Sequence[Recorded]) -> None:
         """Apply the facts of alerts in ``batch``, in order."""
         for recorded in batch:

@@ -8,7 +8,7 @@ as the log knows them now (:func:`install`), so that 401 comes before 422.
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, FastAPI, Query, Request
@@ -24,21 +24,10 @@ from services.audit.queries import EventQueries
 from services.audit.reviews import Reviews
 from services.audit.sessions import SessionQueries
 from services.authz.access import AccessTokens
+from services.kernel.bodies import check_json
 from services.kernel.errors import Malformed
-from services.kernel.http import as_problem, call_of, problem_response
-
-_PROBLEM: Final[dict[str, Any]] = {"content": {"application/problem+json": {}}}
-_PROBLEMS: Final[dict[int | str, dict[str, Any]]] = {
-    401: {"description": "No valid session", **_PROBLEM},
-    404: {"description": "Does not exist, or may not be seen", **_PROBLEM},
-    422: {"description": "Malformed, or a cursor of another question", **_PROBLEM},
-    429: {"description": "Refused too often of late", **_PROBLEM},
-    503: {"description": "Cannot be recorded, so is not answered", **_PROBLEM},
-}
-_RESOLVE_PROBLEMS: Final = _PROBLEMS | {
-    403: {"description": "May be seen, but not judged by the caller", **_PROBLEM},
-    409: {"description": "Already resolved", **_PROBLEM},
-}
+from services.kernel.http import call_of
+from services.kernel.problems import as_problem, problem_response
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +45,7 @@ class Answers:
 
 def routes(answers: Answers) -> APIRouter:
     """Return the paths over these answers."""
-    router = APIRouter(prefix="/v1", responses=_PROBLEMS)
+    router = APIRouter(prefix="/v1")
 
     async def asker_of(request: Request) -> Asker:
         claims = await answers.tokens.claims(request, answers.now())
@@ -109,11 +98,7 @@ def routes(answers: Answers) -> APIRouter:
         """Return an alert with the events behind it."""
         return await answers.reviews.alert(asker, alert_id)
 
-    @router.post(
-        "/alerts/{alert_id}/resolve",
-        responses=_RESOLVE_PROBLEMS,
-        openapi_extra=_body(models.Resolution),
-    )
+    @router.post("/alerts/{alert_id}/resolve", openapi_extra=_body(models.Resolution))
     async def resolve_alert(
         alert_id: UUID, request: Request, asker: Asker = asking
     ) -> models.Alert:
@@ -138,10 +123,11 @@ def install(app: FastAPI, answers: Answers) -> None:
 async def _resolution(request: Request) -> models.Resolution:
     """Read the body by hand: the framework would judge its form before who sent it."""
     try:
-        return models.Resolution.model_validate_json(await request.body())
+        body = await request.body()
+        check_json(body)
+        return models.Resolution.model_validate_json(body)
     except ValidationError as error:
-        fields = (f"{'.'.join(map(str, e['loc']))[:40]}: {e['type']}" for e in error.errors()[:5])
-        raise Malformed("; ".join(fields)) from None
+        raise RequestValidationError(error.errors()) from None
 
 
 def _body(model: type[models.Resolution]) -> dict[str, Any]:

@@ -20,12 +20,11 @@ from services.audit.views import EventIndex, Sessions
 from services.authz import engine
 from services.authz.access import AccessTokens
 from services.authz.directory import Directory
+from services.kernel.application import application
 from services.kernel.budgets import RefusalBudget
 from services.kernel.cursors import Cursors
-from services.kernel.documents import Ways, document
+from services.kernel.documents import Ways
 from services.kernel.events import EventType, Service
-from services.kernel.http import install_errors
-from services.kernel.metrics import metrics_route
 from services.kernel.origins import Places
 from services.kernel.projection import Projector
 from services.kernel.refusals import RefusalWindows
@@ -82,21 +81,20 @@ async def build(
         observations=True,
         projectors=2,
     )
-    detection = follower(
-        runtime.projector_pool, runtime.keys, installation.secret("detection"), vocabulary
-    )
+    async with runtime.wired():
+        return _wired(runtime, settings, vocabulary)
+
+
+def _wired(runtime: Runtime, settings: Settings, vocabulary: Sequence[EventType]) -> Audit:
+    secret = runtime.installation.secret("detection")
+    detection = follower(runtime.projector_pool, runtime.keys, secret, vocabulary)
     refusals = RefusalWindows(runtime.log, runtime.origins, runtime.effects)
     budget = RefusalBudget()
-    app = FastAPI(
-        title="Casewarden audit", version="1", docs_url=None, redoc_url=None, redirect_slashes=False
-    )
-    install_errors(app)
-    document(app, Ways())
+    app = application(Service.AUDIT, Ways())
     refusals.count_unauthenticated(app, UNAUTHENTICATED)
     answers = _answers(runtime, settings, budget)
     install(app, answers)
     app.include_router(routes(answers))
-    app.router.routes.append(metrics_route())
     return Audit(app, runtime, detection, Raising(runtime), refusals, budget)
 
 

@@ -43,6 +43,10 @@ class Detection:
         self._signals = signals
         self._memory: Memory | None = None
 
+    def wants(self, type_: str, kind: str) -> bool:  # noqa: ARG002 - the same for every kind
+        """Say that it wants what the rules watch, and the hours of organisations."""
+        return type_ in _WATCHED
+
     async def fold(self, connection: Connection, batch: Sequence[Recorded]) -> None:
         """Fold the logins and organisations of ``batch``; everything else costs a comparison."""
         watched = [r for r in batch if r.event.type in _WATCHED]

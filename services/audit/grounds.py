@@ -109,9 +109,8 @@ class Standing:
 
     @property
     def organisation_id(self) -> UUID | None:
-        """Return whom they act for where nothing more is known: their first assignment's."""
-        current = self.caller.assignments
-        return current[0].organisation_id if current else None
+        """Return whom they act for where nothing more is known."""
+        return self.caller.organisation_id
 
 
 @dataclass(frozen=True, slots=True)

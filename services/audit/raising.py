@@ -18,7 +18,7 @@ from services.audit.alerts import Alert, decode_alert
 from services.audit.detection import rules
 from services.audit.detection.signals import Finding
 from services.kernel import telemetry
-from services.kernel.background import every
+from services.kernel.background import ended, every
 from services.kernel.errors import Unavailable
 from services.kernel.events import Actor, Event, ObjectRef
 from services.kernel.log import Group, Refused
@@ -57,8 +57,7 @@ class Raising:
     async def stop(self) -> None:
         """Stop; what is pending is raised at the next start."""
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+            await ended(self._task)
 
     async def _turn(self) -> None:
         await self.raise_pending()

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from uuid import UUID
 
 from services.audit.grounds import Scope
-from services.audit.models import AlertQuery, EventQuery
+from services.audit.models import AlertQuery, EventQuery, SessionQuery
 
 
 class Selection:
@@ -47,6 +47,23 @@ def of_alerts(query: AlertQuery, scope: Scope) -> Selection:
     selection.given("rule = {0}", query.rule)
     selection.given("person_id = {0}", query.person)
     within(selection, scope, ("organisation_id",))
+    return selection
+
+
+def of_sessions(query: SessionQuery, scope: Scope) -> Selection:
+    """Return the conditions of a query for sessions, ``s`` being ``audit.login_session``.
+
+    Of a person asked for by an organisation's own auditor both are one condition, which no plan
+    can take apart: elsewhere they may have sessions or none, the work is the same.
+    """
+    selection = Selection()
+    if scope.organisations is None:
+        selection.given("s.person_id = {0}", query.person)
+    elif query.person is None:
+        within(selection, scope, ("s.organisation_id",))
+    else:
+        own = [f"{organisation}{query.person}" for organisation in sorted(scope.organisations)]
+        selection.add("s.organisation_id::text || s.person_id::text = any({0}::text[])", own)
     return selection
 
 

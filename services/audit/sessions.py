@@ -14,7 +14,7 @@ from services.audit import models
 from services.audit.asking import Asking, Found, Subject
 from services.audit.grounds import Asker, Scope
 from services.audit.pages import walk
-from services.audit.selection import Selection, within
+from services.audit.selection import of_sessions
 from services.kernel.cursors import Cursors
 from services.kernel.effects import Effects
 from services.kernel.events import ObjectRef, decode
@@ -52,9 +52,7 @@ class SessionQueries:
         steps = walk(self._cursors, asker, "sessions", query)
 
         async def find(scope: Scope) -> Found[models.SessionPage]:
-            selection = Selection()
-            selection.given("s.person_id = {0}", query.person)
-            within(selection, scope, ("s.organisation_id",))
+            selection = of_sessions(query, scope)
             rows, cursor = await steps.page(self._pool, _ROWS, "s.position", selection)
             reply = models.SessionPage(items=await self._render(rows), next_cursor=cursor)
             return Found(reply, {"sessions": [str(row["id"]) for row in rows]})

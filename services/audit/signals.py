@@ -13,11 +13,10 @@ from uuid import UUID
 
 import msgspec
 
-from services.audit.detection import address_failures
 from services.audit.detection.calendar import Hours, Kind
 from services.audit.detection.signals import Signal
 from services.kernel.events import CorruptEvent, Event, Recorded
-from services.kernel.origins import Places
+from services.kernel.origins import Places, network_of
 
 _DIGEST_BYTES: Final = 16
 
@@ -30,7 +29,7 @@ class Signals:
         self._secret = secret
 
     def of(self, recorded: Recorded, hours: Mapping[UUID, Hours | None]) -> Signal:
-        """Return the signal of a login or its end, of a failure, or of an act upon an account."""
+        """Return the signal of an event that a rule looks at."""
         event = recorded.event
         place, organisation = self._places.of(event), organisation_of(recorded)
         return Signal(
@@ -40,7 +39,7 @@ class Signals:
             occurred_at=event.recorded_at,
             person_id=_person(recorded),
             account=_account(event),
-            address=self._digest("address", address_failures.source(place.ip or "")),
+            address=self._digest("address", network_of(place.ip or "")),
             device=self._digest("device", place.user_agent or ""),
             organisation=hours.get(organisation) if organisation else None,
             organisation_id=organisation,

@@ -17,20 +17,49 @@ from services.kernel.projection import Connection
 
 # What an index entry and a text column can hold, whatever somebody put in an id.
 _LONGEST: Final = 200
-_ABOUT: Final = ("student_id", "position")
-_COLUMNS: Final = (
-    "position",
-    "recorded_at",
-    "actor_id",
-    "client_id",
-    "actor_organisation_id",
-    "organisation_id",
-    "session_id",
-    "type",
-    "action",
-    "outcome",
-    "object_type",
-    "object_id",
+_OF_SESSIONS: Final = frozenset({authz.SESSION_STARTED, authz.SESSION_ENDED})
+#: from so many rows on a COPY costs less than arrays; it asks for the columns each time anew
+_MANY: Final = 100
+
+
+class _Table:
+    """A table that rows are only added to, with the types of its columns."""
+
+    def __init__(self, name: str, **columns: str) -> None:
+        self._name = name
+        self._columns = tuple(columns)
+        arrays = ", ".join(f"${n}::{type_}[]" for n, type_ in enumerate(columns.values(), 1))
+        self._insert = (
+            f"insert into audit.{name} ({', '.join(columns)}) select * from unnest({arrays})"
+        )
+
+    async def add(self, connection: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
+        if len(rows) >= _MANY:
+            await connection.copy_records_to_table(
+                self._name, schema_name="audit", columns=self._columns, records=rows
+            )
+        elif rows:
+            await connection.execute(self._insert, *zip(*rows, strict=True))
+
+
+_EVENT: Final = _Table(
+    "event",
+    position="bigint",
+    recorded_at="timestamptz",
+    actor_id="uuid",
+    client_id="text",
+    actor_organisation_id="uuid",
+    organisation_id="uuid",
+    session_id="uuid",
+    type="text",
+    action="text",
+    outcome="text",
+    object_type="text",
+    object_id="text",
+)
+_STUDENT: Final = _Table("event_student", student_id="uuid", position="bigint")
+_SCOPED: Final = _Table(
+    "organisation_student", organisation_id="uuid", student_id="uuid", position="bigint"
 )
 
 
@@ -40,22 +69,17 @@ class EventIndex:
     name = "audit.events"
     tables: Sequence[str] = ("audit.event", "audit.event_student", "audit.organisation_student")
 
+    def wants(self, type_: str, kind: str) -> bool:  # noqa: ARG002 - the answer is the same for every event
+        """Say yes: every event is found."""
+        return True
+
     async def fold(self, connection: Connection, batch: Sequence[Recorded]) -> None:
         """Add a row for each event, and for each learner it is about one, and one a scope."""
         about = [(student, r) for r in batch for student in students_of(r)]
-        await _copy(connection, "event", _COLUMNS, [_row(r.position, r.event) for r in batch])
-        await _copy(connection, "event_student", _ABOUT, [(s, r.position) for s, r in about])
+        await _EVENT.add(connection, [_row(r.position, r.event) for r in batch])
+        await _STUDENT.add(connection, [(s, r.position) for s, r in about])
         scoped = [(o, s, r.position) for s, r in about for o in _told(r.event)]
-        await _copy(connection, "organisation_student", ("organisation_id", *_ABOUT), scoped)
-
-
-async def _copy(
-    connection: Connection, table: str, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]
-) -> None:
-    if rows:
-        await connection.copy_records_to_table(
-            table, schema_name="audit", columns=columns, records=rows
-        )
+        await _SCOPED.add(connection, scoped)
 
 
 def _told(event: Event) -> set[UUID]:
@@ -113,6 +137,10 @@ class Sessions:
 
     name = "audit.sessions"
     tables: Sequence[str] = ("audit.login_session",)
+
+    def wants(self, type_: str, kind: str) -> bool:  # noqa: ARG002 - the same for every kind
+        """Say that it wants the beginning and the end of sessions."""
+        return type_ in _OF_SESSIONS
 
     async def fold(self, connection: Connection, batch: Sequence[Recorded]) -> None:
         """Add what began and close what ended, in order."""

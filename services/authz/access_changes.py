@@ -113,7 +113,7 @@ def by(decision_id: UUID | None) -> Judge:
 
     async def judge(hearing: Hearing, change: Change) -> Ruling:
         lead = LEAD.get(change.organisation.kind)
-        leaderless = lead is change.role and not await hearing.facts.holders(
+        leaderless = lead is change.role and not await hearing.facts.filled(
             change.organisation.id, lead
         )
         alone = allowed(hearing, change, change.change, "assignment", leaderless=leaderless)

@@ -13,6 +13,7 @@ from uuid import UUID
 import asyncpg
 
 from services.kernel.events import Event, Recorded, Registry, decode
+from services.kernel.intake import decode_envelope
 from services.kernel.projection import Connection, Projector
 
 NAME: Final = "authz.activity"
@@ -52,6 +53,10 @@ class Activity:
     name = NAME
     tables: Sequence[str] = ("authz.activity",)
 
+    def wants(self, type_: str, kind: str) -> bool:  # noqa: ARG002 - the answer is the same for every event
+        """Say yes: every event has an actor, or has none."""
+        return True
+
     async def fold(self, connection: Connection, batch: Sequence[Recorded]) -> None:
         """Add a row for each event that a person is the actor of, in one statement."""
         acted = [(r.event.actor.person_id, r.position) for r in batch if r.event.actor.person_id]
@@ -62,7 +67,9 @@ class Activity:
 
 def follower(pool: asyncpg.Pool) -> Projector:
     """Return the projector that keeps ``authz.activity`` up to date; whoever has it starts it."""
-    return Projector(pool, "authz", Envelopes(), [Activity()], observations=True)
+    return Projector(
+        pool, "authz", Envelopes(), [Activity()], observations=True, decode_=decode_envelope
+    )
 
 
 async def newest(

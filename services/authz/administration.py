@@ -4,7 +4,7 @@ The projection ``authz.administration``, beside the directory. It holds referenc
 nothing and appends nothing.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from typing import Final
 from uuid import UUID
@@ -14,6 +14,7 @@ import msgspec
 from services.authz import events as e
 from services.kernel.events import Event, Recorded
 from services.kernel.projection import Connection
+from services.kernel.writes import Write, write
 
 GRANT: Final = "grant"
 REVOKE: Final = "revoke"
@@ -43,58 +44,66 @@ class Administration:
         "authz.credential_reset",
     )
 
+    def wants(self, type_: str, kind: str) -> bool:  # noqa: ARG002 - the same for every kind
+        """Say that it wants what administration does."""
+        return type_ in _FOLDS
+
     async def fold(self, connection: Connection, batch: Sequence[Recorded]) -> None:
         """Apply ``batch``."""
-        for recorded in batch:
-            event = recorded.event
-            match event.type:
-                case e.PERSON_REGISTERED:
-                    await _home(connection, event)
-                case e.ACCESS_DECISION_RECORDED:
-                    await _decided(connection, event)
-                case e.ASSIGNMENT_GRANTED | e.ASSIGNMENT_REVOKED:
-                    await _served(connection, event)
-                case e.CREDENTIALS_RESET:
-                    await _reset(connection, event)
-                case _:
-                    pass
+        await write(connection, (w for r in batch for w in _FOLDS[r.event.type](r.event)))
 
 
-async def _home(connection: Connection, event: Event) -> None:
+def _home(event: Event) -> Iterator[Write]:
     if event.organisation_id is not None:
-        await connection.execute(
+        person_id = UUID(event.data["person_id"])
+        yield Write(
             "insert into authz.person_home values ($1, $2)",
-            UUID(event.data["person_id"]),
-            event.organisation_id,
+            (person_id, event.organisation_id),
+            (person_id,),
         )
 
 
-async def _decided(connection: Connection, event: Event) -> None:
+def _decided(event: Event) -> Iterator[Write]:
     data = msgspec.convert(event.data, e.AccessDecisionRecorded)
-    await connection.execute(
+    yield Write(
         "insert into authz.access_decision values ($1, $2, $3, $4, $5, $6, $7, $8)",
-        data.decision_id,
-        data.person_id,
-        data.role.value,
-        data.organisation_id,
-        data.change,
-        data.expires_at,
-        event.actor.person_id,
-        event.grounds[0].assignment_id,
+        (
+            data.decision_id,
+            data.person_id,
+            data.role.value,
+            data.organisation_id,
+            data.change,
+            data.expires_at,
+            event.actor.person_id,
+            event.grounds[0].assignment_id,
+        ),
+        (data.decision_id,),
     )
 
 
-async def _served(connection: Connection, event: Event) -> None:
+def _served(event: Event) -> Iterator[Write]:
     decision_id = event.data.get("decision_id")
     if decision_id is not None:
-        await connection.execute(
-            "update authz.access_decision set served = true where id = $1", UUID(decision_id)
+        served = UUID(decision_id)
+        yield Write(
+            "update authz.access_decision set served = true where id = $1", (served,), (served,)
         )
 
 
-async def _reset(connection: Connection, event: Event) -> None:
+def _reset(event: Event) -> Iterator[Write]:
     data = msgspec.convert(event.data, e.CredentialsReset)
     if data.act_id is not None:
-        await connection.execute(
-            "insert into authz.credential_reset values ($1, $2)", data.act_id, data.person_id
+        yield Write(
+            "insert into authz.credential_reset values ($1, $2)",
+            (data.act_id, data.person_id),
+            (data.act_id,),
         )
+
+
+_FOLDS: Final[dict[str, Callable[[Event], Iterator[Write]]]] = {
+    e.PERSON_REGISTERED: _home,
+    e.ACCESS_DECISION_RECORDED: _decided,
+    e.ASSIGNMENT_GRANTED: _served,
+    e.ASSIGNMENT_REVOKED: _served,
+    e.CREDENTIALS_RESET: _reset,
+}

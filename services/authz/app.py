@@ -32,7 +32,7 @@ from services.authz.directory import Directory
 from services.authz.enrolment import Enrolment
 from services.authz.invitations import Invitations
 from services.authz.login import Login
-from services.authz.login_views import LoginView
+from services.authz.login_fold import LoginView
 from services.authz.me import Me
 from services.authz.own_activity import OwnActivity
 from services.authz.own_password import PasswordChanges
@@ -47,11 +47,10 @@ from services.authz.tokens import Tokens
 from services.authz.usernames import Usernames
 from services.authz.verification import Verification
 from services.authz.visits import Gate
+from services.kernel.application import application
 from services.kernel.background import ended, every, patiently
-from services.kernel.documents import Ways, document
+from services.kernel.documents import Ways
 from services.kernel.events import Registry, Service
-from services.kernel.http import install_errors
-from services.kernel.metrics import metrics_route
 from services.kernel.projection import Projector
 from services.kernel.refusals import RefusalWindows
 from services.kernel.runtime import Installation, Runtime, open_runtime
@@ -105,11 +104,7 @@ class Authz:
         self._tasks: list[asyncio.Task[None]] = []
 
     def _application(self, floor_s: float) -> FastAPI:
-        app = FastAPI(
-            title="Casewarden authz", docs_url=None, redoc_url=None, redirect_slashes=False
-        )
-        install_errors(app)
-        document(app, _WAYS)
+        app = application(Service.AUTHZ, _WAYS)
         self.windows.count_unauthenticated(app, e.UNAUTHENTICATED)
         app.add_exception_handler(OAuthProblem, render_oauth)
         accounts = Accounts(self.runtime, self.passwords, self.limits.idle)
@@ -160,7 +155,6 @@ class Authz:
         app.include_router(organisation_router(self.gate, administration, channel))
         app.include_router(people_router(self.gate, administration, channel))
         app.include_router(containment_router(self.gate, administration, channel))
-        app.router.routes.append(metrics_route())
         return app
 
     @property
@@ -216,4 +210,5 @@ async def build(installation: Installation, settings: Settings, effort: Effort =
         lambda _keys: [Directory("authz"), LoginView(), Administration(), Deliveries()],
         projectors=2,
     )
-    return Authz(runtime, settings, channel, effort)
+    async with runtime.wired():
+        return Authz(runtime, settings, channel, effort)

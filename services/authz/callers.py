@@ -26,11 +26,7 @@ class Called(NamedTuple):
     @property
     def actor(self) -> Actor:
         """The person, for the organisation of their first assignment in force."""
-        current = self.caller.assignments
-        return Actor(
-            person_id=self.caller.person.id,
-            organisation_id=current[0].organisation_id if current else None,
-        )
+        return Actor(person_id=self.caller.person.id, organisation_id=self.caller.organisation_id)
 
 
 async def called(runtime: Runtime, visit: Visit) -> Called:

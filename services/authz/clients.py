@@ -141,7 +141,7 @@ class Clients:
             actor=Actor(client_id=client.client_id),
             outcome=Outcome.ALLOWED if allowed else Outcome.DENIED,
             object_=ObjectRef("client", client.client_id),
-            data={"scopes": scopes} if allowed else {"reason": "invalid_scope"},
+            data={"scopes": scopes} if allowed else {"code": InvalidScope.code},
         )
         group = Group([event], client.at, (e.client_key(client.client_id),), once=once)
         if not allowed:

@@ -116,7 +116,7 @@ class Courier:
                 )
                 return "Your Casewarden invitation", text
             case MessageKind.ADDRESS_CHANGED:
-                until = _shown(message.issued_at + SETTLES)
+                until = _shown(self._runtime.effects.now() + SETTLES)
                 text = _ADDRESS_CHANGED.format(until=until, reference=message.id)
                 return "Your Casewarden address was changed", text
             case _ as never:

@@ -78,15 +78,16 @@ class Hearing:
         return organisation if self.standing.may("read", "organisation", towards).allowed else None
 
     async def knows(self, person_id: UUID) -> Person | None:
-        """Return a person the caller knows of: themselves, or staff, at any time, of theirs.
+        """Return a person the caller knows of: themselves, or who works where they see the staff.
 
-        Also who was registered for an organisation whose staff the caller sees. Everybody else is
-        as unknown as somebody who does not exist, and is as long in being refused.
+        Also who works nowhere and was registered for such an organisation: whoever has gone on to
+        another one is that one's. Everybody else is as unknown as somebody who does not exist, and
+        is as long in being refused.
         """
         person = await self.nearest(person_id)
-        places = {a.organisation_id for a in person.assignments}
-        home = self.facts.home(person.id)
-        towards = self.standing.towards(places | ({home} if home else set()))
+        now, home = self.facts.now, self.facts.home(person.id)
+        places = {a.organisation_id for a in person.assignments if not a.has_ended(now)}
+        towards = self.standing.towards(places or ({home} if home else set()))
         known = person.id == self.visit.person_id or any(
             self.standing.may("read", object_, towards).allowed for object_ in ("staff", "person")
         )
@@ -155,8 +156,7 @@ class Hearing:
         that those who watch over that organisation see it (SG-8).
         """
         self.once.clear()
-        held = self.facts.caller.assignments
-        refused = Decision(allowed=False, organisation_id=held[0].organisation_id if held else None)
+        refused = Decision(allowed=False, organisation_id=self.facts.caller.organisation_id)
         event = await self.event(e.REFUSED, refused, data={"code": problem.code})
         return self.draft([event], problem)
 

@@ -7,7 +7,7 @@ never verifies a token and never decides.
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 from uuid import UUID
 
 import asyncpg
@@ -17,6 +17,7 @@ from services.authz import events as e
 from services.kernel.events import Event, Recorded
 from services.kernel.projection import Connection
 from services.kernel.sealing import Compartment, KeyRef, Sealed
+from services.kernel.writes import Write, write
 
 
 class Assignment(msgspec.Struct, frozen=True):
@@ -31,8 +32,11 @@ class Assignment(msgspec.Struct, frozen=True):
 
     def in_force(self, now: datetime) -> bool:
         """Say whether the assignment counts at ``now``; revoked ones never do, on any clock."""
-        started = self.starts_at <= now and not self.revoked
-        return started and (self.ends_at is None or now < self.ends_at)
+        return self.starts_at <= now and not self.has_ended(now)
+
+    def has_ended(self, now: datetime) -> bool:
+        """Say whether the assignment is over for good; revoked ones are, on any clock."""
+        return self.revoked or (self.ends_at is not None and self.ends_at <= now)
 
 
 class Person(msgspec.Struct, frozen=True):
@@ -143,7 +147,7 @@ class Directory:
                 "service_client",
             )
         )
-        self._folds: dict[str, Callable[[Connection, Recorded], Any]] = {
+        self._folds: dict[str, Callable[[Event], Write]] = {
             e.ORGANISATION_REGISTERED: self._organisation,
             e.CATCHMENT_CHANGED: self._catchment,
             e.SESSION_STARTED: self._session_started,
@@ -154,15 +158,21 @@ class Directory:
             e.CLIENT_REVOKED: self._client_revoked,
         }
 
+    def wants(self, type_: str, kind: str) -> bool:
+        """Say that it wants every fact of a person: each is a version of theirs."""
+        return kind == "person" or type_ in self._folds
+
     async def fold(self, connection: Connection, batch: Sequence[Recorded]) -> None:
         """Apply ``batch``."""
         people: dict[UUID, list[Event]] = {}
+        writes = []
         for recorded in batch:
             event = recorded.event
             if event.stream is not None and event.stream.startswith("person:"):
                 people.setdefault(UUID(event.stream.removeprefix("person:")), []).append(event)
             elif event.type in self._folds:
-                await self._folds[event.type](connection, recorded)
+                writes.append(self._folds[event.type](event))
+        await write(connection, writes)
         if people:
             await self._people(connection, people)
 
@@ -175,101 +185,108 @@ class Directory:
             for event in events:
                 states[person_id] = evolve_person(states.get(person_id), event)
         known = [p for p in states.values() if p is not None]
-        await connection.executemany(
-            f"insert into {self._schema}.person (id, state) values ($1, $2)"
-            " on conflict (id) do update set state = excluded.state",
-            [(p.id, _encode(p)) for p in known],
-        )
         await connection.execute(
-            f"delete from {self._schema}.assignment where person_id = any($1)", list(people)
+            f"insert into {self._schema}.person (id, state)"
+            " select * from unnest($1::uuid[], $2::bytea[])"
+            " on conflict (id) do update set state = excluded.state",
+            [p.id for p in known],
+            [_encode(p) for p in known],
         )
-        await connection.copy_records_to_table(
-            "assignment",
-            schema_name=self._schema,
-            records=[
-                (a.id, p.id, a.role.value, a.organisation_id, a.starts_at, a.ends_at, a.revoked)
-                for p in known
-                for a in p.assignments
-            ],
-        )
+        await self._assignments(connection, known)
 
-    async def _organisation(self, connection: Connection, recorded: Recorded) -> None:
-        data = msgspec.convert(recorded.event.data, e.OrganisationRegistered)
+    async def _assignments(self, connection: Connection, people: Sequence[Person]) -> None:
+        await connection.execute(
+            f"delete from {self._schema}.assignment where person_id = any($1)",
+            [p.id for p in people],
+        )
+        held = [(p.id, a) for p in people for a in p.assignments]
+        if held:
+            await connection.execute(
+                f"insert into {self._schema}.assignment select * from unnest($1::uuid[],"
+                " $2::uuid[], $3::text[], $4::uuid[], $5::timestamptz[], $6::timestamptz[],"
+                " $7::boolean[])",
+                [a.id for _, a in held],
+                [person_id for person_id, _ in held],
+                [a.role.value for _, a in held],
+                [a.organisation_id for _, a in held],
+                [a.starts_at for _, a in held],
+                [a.ends_at for _, a in held],
+                [a.revoked for _, a in held],
+            )
+
+    def _organisation(self, event: Event) -> Write:
+        data = msgspec.convert(event.data, e.OrganisationRegistered)
         state = Organisation(
             id=data.organisation_id,
             **{f: getattr(data, f) for f in Organisation.__struct_fields__[1:-1]},
-            version=recorded.event.version or 0,
+            version=event.version or 0,
         )
-        await connection.execute(
+        return Write(
             f"insert into {self._schema}.organisation (id, kind, state) values ($1, $2, $3)"
             " on conflict (id) do update set kind = excluded.kind, state = excluded.state",
-            state.id,
-            state.kind.value,
-            _encode(state),
+            (state.id, state.kind.value, _encode(state)),
+            (state.id,),
         )
 
-    async def _catchment(self, connection: Connection, recorded: Recorded) -> None:
-        data = msgspec.convert(recorded.event.data, e.CatchmentChanged)
-        await connection.execute(
+    def _catchment(self, event: Event) -> Write:
+        data = msgspec.convert(event.data, e.CatchmentChanged)
+        return Write(
             f"insert into {self._schema}.catchment values ($1, $2, $3, $4)"
             " on conflict (school_id, provider_id, starts_at) do update"
             " set ends_at = excluded.ends_at",
-            data.school_id,
-            data.provider_id,
-            data.starts_at,
-            data.ends_at,
+            (data.school_id, data.provider_id, data.starts_at, data.ends_at),
+            ((data.school_id, data.provider_id),),
         )
 
-    async def _session_started(self, connection: Connection, recorded: Recorded) -> None:
-        data = msgspec.convert(recorded.event.data, e.SessionStarted)
-        await connection.execute(
+    def _session_started(self, event: Event) -> Write:
+        data = msgspec.convert(event.data, e.SessionStarted)
+        return Write(
             f"insert into {self._schema}.session values ($1, $2, $3, null)"
             " on conflict (id) do nothing",
-            data.session_id,
-            data.person_id,
-            data.expires_at,
+            (data.session_id, data.person_id, data.expires_at),
+            (data.session_id,),
         )
 
-    async def _session_ended(self, connection: Connection, recorded: Recorded) -> None:
-        data = msgspec.convert(recorded.event.data, e.SessionEnded)
-        await connection.execute(
+    def _session_ended(self, event: Event) -> Write:
+        data = msgspec.convert(event.data, e.SessionEnded)
+        return Write(
             f"update {self._schema}.session set ended_at = $2 where id = $1",
-            data.session_id,
-            recorded.event.recorded_at,
+            (data.session_id, event.recorded_at),
+            (data.session_id,),
         )
 
-    async def _key_added(self, connection: Connection, recorded: Recorded) -> None:
-        data = msgspec.convert(recorded.event.data, e.SigningKeyAdded)
-        await connection.execute(
+    def _key_added(self, event: Event) -> Write:
+        data = msgspec.convert(event.data, e.SigningKeyAdded)
+        return Write(
             f"insert into {self._schema}.signing_key values ($1, decode($2, 'base64'), null)"
             " on conflict (kid) do nothing",
-            data.kid,
-            data.public_key,
+            (data.kid, data.public_key),
+            (data.kid,),
         )
 
-    async def _key_retired(self, connection: Connection, recorded: Recorded) -> None:
-        data = msgspec.convert(recorded.event.data, e.SigningKeyRetired)
-        await connection.execute(
+    def _key_retired(self, event: Event) -> Write:
+        data = msgspec.convert(event.data, e.SigningKeyRetired)
+        return Write(
             f"update {self._schema}.signing_key set retired_at = $2 where kid = $1",
-            data.kid,
-            recorded.event.recorded_at,
+            (data.kid, event.recorded_at),
+            (data.kid,),
         )
 
-    async def _client_registered(self, connection: Connection, recorded: Recorded) -> None:
-        data = msgspec.convert(recorded.event.data, e.ClientRegistered)
-        await connection.execute(
+    def _client_registered(self, event: Event) -> Write:
+        data = msgspec.convert(event.data, e.ClientRegistered)
+        return Write(
             f"insert into {self._schema}.service_client values ($1, $2, null)"
             " on conflict (client_id) do update set scopes = excluded.scopes, revoked_at = null",
-            data.client_id,
-            list(data.scopes),
+            (data.client_id, list(data.scopes)),
+            (data.client_id,),
         )
 
-    async def _client_revoked(self, connection: Connection, recorded: Recorded) -> None:
-        data = msgspec.convert(recorded.event.data, e.ClientRevoked)
-        await connection.execute(
+    def _client_revoked(self, event: Event) -> Write:
+        data = msgspec.convert(event.data, e.ClientRevoked)
+        return Write(
             f"update {self._schema}.service_client set revoked_at = $2 where client_id = $1",
-            data.client_id,
-            recorded.event.recorded_at,
+            (data.client_id, event.recorded_at),
+            (data.client_id,),
         )
 
 
@@ -286,6 +303,11 @@ class Caller(msgspec.Struct, frozen=True):
     def guards(self) -> tuple[str, str]:
         """The guard keys of every fact about the caller."""
         return (e.person_key(self.person.id), e.session_key(self.session_id))
+
+    @property
+    def organisation_id(self) -> UUID | None:
+        """Whom they act for where nothing more is known: their first assignment's."""
+        return self.assignments[0].organisation_id if self.assignments else None
 
 
 #: select list and joins that load a caller beside whatever else a query loads

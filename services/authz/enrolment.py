@@ -20,7 +20,7 @@ from services.authz.credentials import CredentialSealer
 from services.authz.directory import Person
 from services.authz.login_views import Account, live_sessions
 from services.authz.passwords import Passwords, own_details
-from services.authz.recording import Recorder, data_of, person_object
+from services.authz.recording import Recorder, data_of, person_object, person_stream
 from services.authz.session_ends import Limits, endings
 from services.authz.tokens import digest
 from services.kernel.errors import Problem
@@ -186,7 +186,7 @@ class Enrolment:
                 action="update",
                 actor=Actor(person_id=person.id),
                 event_id=event_id,
-                stream=(f"person:{person.id}", person.version + offset),
+                stream=(person_stream(person.id), person.version + offset),
                 object_=person_object(person.id),
                 touches=(e.person_key(person.id), e.login_key(person.id)),
                 data=data_of(payload),

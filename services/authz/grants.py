@@ -24,9 +24,8 @@ from services.authz.access_changes import (
 from services.authz.administration import GRANT
 from services.authz.desk import Asked, Desk, Hearing
 from services.authz.directory import Assignment
-from services.authz.people import person_stream
-from services.authz.recording import data_of, person_object
-from services.authz.staff_views import AssignmentView, over, version_of, view_of
+from services.authz.recording import data_of, person_object, person_stream
+from services.authz.staff_views import AssignmentView, version_of, view_of
 from services.authz.visits import Visit
 from services.kernel.errors import Conflict, NotFound, Problem
 from services.kernel.handling import Draft
@@ -133,7 +132,7 @@ def clash(held: Assignment, wanted: Assignment, now: datetime) -> bool:
     same = (held.role, held.organisation_id) == (wanted.role, wanted.organisation_id)
     begins = held.ends_at is None or wanted.starts_at < held.ends_at
     ends = wanted.ends_at is None or held.starts_at < wanted.ends_at
-    return same and not over(held, now) and begins and ends
+    return same and not held.has_ended(now) and begins and ends
 
 
 def _assignment(assignment_id: UUID, asked: Proposal) -> Assignment:

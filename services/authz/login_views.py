@@ -1,10 +1,10 @@
-"""Accounts, sessions and clients as logging in needs them: the projection ``authz.login``.
+"""Accounts, sessions and clients as logging in needs them: asked of the projection ``authz.login``.
 
-Row types, fold and queries of one read model. Everything that lets somebody in stays sealed here;
-each query reads the projection's position in the same statement as the facts.
+Row types and queries of one read model; its fold is :mod:`services.authz.login_fold`. Everything
+that lets somebody in stays sealed here; each query reads the projection's position in the same
+statement as the facts.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from typing import Final
 from uuid import UUID
@@ -14,7 +14,6 @@ import msgspec
 
 from services.authz import events as e
 from services.authz.directory import Person, decode_person
-from services.kernel.events import Recorded
 from services.kernel.projection import Connection
 from services.kernel.sealing import Compartment, KeyRef, Sealed
 
@@ -61,213 +60,6 @@ class Client(msgspec.Struct, frozen=True):
     scopes: tuple[str, ...]
     secret: Sealed
     public_key: str | None
-
-
-#: how many of a person's last passwords are remembered
-REMEMBERED_PASSWORDS: Final = 5
-
-
-class LoginView:
-    """The projection ``authz.login``."""
-
-    name = "authz.login"
-    tables: Sequence[str] = (
-        "authz.account",
-        "authz.login_session",
-        "authz.refresh_token",
-        "authz.client",
-    )
-
-    def __init__(self) -> None:
-        self._folds: dict[str, Callable[[Connection, Recorded], Awaitable[None]]] = {
-            e.PERSON_REGISTERED: _registered,
-            e.PROFILE_CORRECTED: _corrected,
-            e.PERSON_SUSPENDED: _suspended,
-            e.PERSON_REINSTATED: _suspended,
-            e.INVITATION_ISSUED: _invited,
-            e.CREDENTIAL_SET: _password,
-            e.TOTP_ENROLLED: _totp,
-            e.RECOVERY_CODES_ISSUED: _recovery,
-            e.CREDENTIALS_RESET: _reset,
-            e.SESSION_STARTED: _started,
-            e.SESSION_REFRESHED: _refreshed,
-            e.SESSION_ENDED: _ended,
-            e.CLIENT_REGISTERED: _client,
-            e.CLIENT_REVOKED: _client_revoked,
-        }
-
-    async def fold(self, connection: Connection, batch: Sequence[Recorded]) -> None:
-        """Apply ``batch``."""
-        for recorded in batch:
-            fold = self._folds.get(recorded.event.type)
-            if fold is not None:
-                await fold(connection, recorded)
-
-
-async def _registered(connection: Connection, recorded: Recorded) -> None:
-    data = msgspec.convert(recorded.event.data, e.PersonRegistered)
-    await connection.execute(
-        "insert into authz.account (person_id, username_digest, username, username_event)"
-        " values ($1, $2, $3, $4)",
-        data.person_id,
-        data.username_digest,
-        data.username,
-        recorded.event.id,
-    )
-
-
-async def _corrected(connection: Connection, recorded: Recorded) -> None:
-    """Take back what may be at a mistyped address: it would let a stranger in."""
-    data = msgspec.convert(recorded.event.data, e.ProfileCorrected)
-    if data.address_changed:
-        await connection.execute(
-            "update authz.account set invitation_digest = null, invitation_expires_at = null"
-            " where person_id = $1 and former = '{}'",
-            data.person_id,
-        )
-
-
-async def _suspended(connection: Connection, recorded: Recorded) -> None:
-    await connection.execute(
-        "update authz.account set suspended = $2 where person_id = $1",
-        UUID(recorded.event.data["person_id"]),
-        recorded.event.type == e.PERSON_SUSPENDED,
-    )
-
-
-async def _invited(connection: Connection, recorded: Recorded) -> None:
-    data = msgspec.convert(recorded.event.data, e.InvitationIssued)
-    await connection.execute(
-        "update authz.account set invitation_digest = $2, invitation_expires_at = $3"
-        " where person_id = $1",
-        data.person_id,
-        data.token_digest,
-        data.expires_at,
-    )
-
-
-async def _password(connection: Connection, recorded: Recorded) -> None:
-    data = msgspec.convert(recorded.event.data, e.CredentialSet)
-    await connection.execute(
-        "update authz.account set password = $2, password_event = $3,"
-        " former = (array_prepend($2, former))[1:$4],"
-        " former_events = (array_prepend($3, former_events))[1:$4],"
-        " invitation_digest = null, invitation_expires_at = null where person_id = $1",
-        data.person_id,
-        data.password_hash,
-        recorded.event.id,
-        REMEMBERED_PASSWORDS,
-    )
-
-
-async def _totp(connection: Connection, recorded: Recorded) -> None:
-    data = msgspec.convert(recorded.event.data, e.TotpEnrolled)
-    await connection.execute(
-        "update authz.account set totp = $2, totp_event = $3, totp_step = $4 where person_id = $1",
-        data.person_id,
-        data.secret,
-        recorded.event.id,
-        data.step,
-    )
-
-
-async def _recovery(connection: Connection, recorded: Recorded) -> None:
-    data = msgspec.convert(recorded.event.data, e.RecoveryCodesIssued)
-    await connection.execute(
-        "update authz.account set recovery = $2, recovery_event = $3 where person_id = $1",
-        data.person_id,
-        data.hashes,
-        recorded.event.id,
-    )
-
-
-async def _reset(connection: Connection, recorded: Recorded) -> None:
-    await connection.execute(
-        "update authz.account set password = null, password_event = null, totp = null,"
-        " totp_event = null, recovery = null, recovery_event = null where person_id = $1",
-        UUID(recorded.event.data["person_id"]),
-    )
-
-
-async def _started(connection: Connection, recorded: Recorded) -> None:
-    event = recorded.event
-    data = msgspec.convert(event.data, e.SessionStarted)
-    await connection.execute(
-        "insert into authz.login_session (id, person_id, organisation_id, version, started_at,"
-        " refreshed_at, expires_at, started_position) values ($1, $2, $3, $4, $5, $5, $6, $7)",
-        data.session_id,
-        data.person_id,
-        data.organisation_id,
-        event.version,
-        event.recorded_at,
-        data.expires_at,
-        recorded.position,
-    )
-    await _remember(connection, data.refresh_digest, data.session_id, event.version or 0)
-    if data.totp_step is not None:
-        await connection.execute(
-            "update authz.account set totp_step = greatest(totp_step, $2) where person_id = $1",
-            data.person_id,
-            data.totp_step,
-        )
-
-
-async def _refreshed(connection: Connection, recorded: Recorded) -> None:
-    data = msgspec.convert(recorded.event.data, e.SessionRefreshed)
-    version = recorded.event.version or 0
-    await connection.execute(
-        "update authz.login_session set refreshed_at = $2, version = $3 where id = $1",
-        data.session_id,
-        recorded.event.recorded_at,
-        version,
-    )
-    await _remember(connection, data.refresh_digest, data.session_id, version)
-
-
-async def _remember(connection: Connection, digest: str, session_id: UUID, version: int) -> None:
-    await connection.execute(
-        "insert into authz.refresh_token values ($1, $2, $3)", digest, session_id, version
-    )
-
-
-async def _ended(connection: Connection, recorded: Recorded) -> None:
-    data = msgspec.convert(recorded.event.data, e.SessionEnded)
-    await connection.execute(
-        "update authz.login_session set ended_at = $2, version = $3, ended_position = $4"
-        " where id = $1",
-        data.session_id,
-        recorded.event.effective_at or recorded.event.recorded_at,
-        recorded.event.version,
-        recorded.position,
-    )
-    await connection.execute(
-        "delete from authz.refresh_token where session_id = $1", data.session_id
-    )
-
-
-async def _client(connection: Connection, recorded: Recorded) -> None:
-    data = msgspec.convert(recorded.event.data, e.ClientRegistered)
-    await connection.execute(
-        "insert into authz.client values ($1, $2, $3, $4, $5, $6, null) on conflict (client_id)"
-        " do update set event_id = excluded.event_id, version = excluded.version,"
-        " scopes = excluded.scopes, secret = excluded.secret, public_key = excluded.public_key,"
-        " revoked_at = null",
-        data.client_id,
-        recorded.event.id,
-        recorded.event.version,
-        list(data.scopes),
-        data.secret,
-        data.public_key,
-    )
-
-
-async def _client_revoked(connection: Connection, recorded: Recorded) -> None:
-    await connection.execute(
-        "update authz.client set revoked_at = $2, version = $3 where client_id = $1",
-        recorded.event.data["client_id"],
-        recorded.event.recorded_at,
-        recorded.event.version,
-    )
 
 
 _ACCOUNT: Final = (

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from services.authz import events as e
 from services.authz.callers import Called
 from services.authz.directory import Organisation, decode_organisation
-from services.authz.recording import data_of, person_object
+from services.authz.recording import data_of, person_object, person_stream
 from services.authz.self_desk import SelfDesk
 from services.authz.visits import Visit
 from services.kernel.errors import Forbidden, PreconditionFailed, PreconditionRequired
@@ -89,7 +89,7 @@ class Me:
             actor=caller.actor,
             session_id=visit.session_id,
             event_id=event_id,
-            stream=(f"person:{person.id}", person.version + 1),
+            stream=(person_stream(person.id), person.version + 1),
             grounds=grounds,
             policy_version=self._desk.policy.version,
             object_=person_object(person.id),

@@ -17,7 +17,7 @@ from services.authz.desk import Asked, Desk, Hearing
 from services.authz.people import standing_over
 from services.authz.recording import data_of
 from services.authz.relations import Decision
-from services.authz.resets import RESET, Resets
+from services.authz.resets import RESET, Resets, too_often
 from services.authz.visits import Visit
 from services.kernel.errors import Forbidden, NotFound
 from services.kernel.events import Event, ObjectRef
@@ -64,7 +64,7 @@ class OrganisationResets:
         Of all, who is not the caller's to reset (a leader's: who also works elsewhere) is left
         out. Raises :class:`NotFound` for an organisation the caller does not see, and when somebody
         named does not work there; :class:`Forbidden` unless the caller may reset there, and
-        everybody named.
+        everybody named; :class:`TooManyRequests` when one of those was reset too often of late.
         """
         asked = Asked(RESET, ObjectRef("organisation", str(command.organisation_id)))
         act_id = self._desk.runtime.effects.new_id()
@@ -90,6 +90,8 @@ class OrganisationResets:
             _, mine = await standing_over(hearing, person_id, RESET)
             if not mine.allowed:
                 return await hearing.refuse(Forbidden())
+            if (often := await too_often(hearing, person_id)) is not None:
+                return await hearing.refuse(often)
         event = await self._event(hearing, decision, command, act_id)
         return hearing.draft([event], act_id, {"act": act_id})
 

@@ -15,7 +15,7 @@ from services.authz import events as e
 from services.authz.desk import Asked, Desk, Hearing
 from services.authz.directory import Organisation
 from services.authz.events import OrganisationKind
-from services.authz.recording import data_of
+from services.authz.recording import data_of, organisation_stream
 from services.authz.snapshot import Catchment
 from services.authz.visits import Visit
 from services.kernel.errors import Conflict, Forbidden, Malformed, NotFound
@@ -56,11 +56,6 @@ class Page:
 
     items: list[Organisation]
     after: UUID | None
-
-
-def organisation_stream(organisation_id: UUID) -> str:
-    """Return the stream of an organisation and of its catchments."""
-    return f"organisation:{organisation_id}"
 
 
 class Organisations:

@@ -10,7 +10,7 @@ from services.authz.credentials import CredentialSealer
 from services.authz.enrolment import Enrolment
 from services.authz.login_views import live_sessions
 from services.authz.passwords import PasswordReused, Passwords, normalise, own_details
-from services.authz.recording import data_of, person_object
+from services.authz.recording import data_of, person_object, person_stream
 from services.authz.self_desk import SelfDesk
 from services.authz.session_ends import Limits, endings
 from services.authz.visits import Visit
@@ -75,7 +75,7 @@ class PasswordChanges:
             actor=caller.actor,
             session_id=visit.session_id,
             event_id=carried.event_id,
-            stream=(f"person:{person.id}", person.version + 1),
+            stream=(person_stream(person.id), person.version + 1),
             object_=person_object(person.id),
             touches=(e.person_key(person.id), e.login_key(person.id)),
             data=data_of(carried.payload),

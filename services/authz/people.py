@@ -12,21 +12,15 @@ import msgspec
 from services.authz import events as e
 from services.authz.desk import Asked, Desk, Hearing
 from services.authz.directory import Person
-from services.authz.recording import data_of, person_object
-from services.authz.relations import Decision, leads
+from services.authz.recording import data_of, person_object, person_stream
+from services.authz.relations import Decision, FactsOf, leads
 from services.authz.session_ends import endings
-from services.authz.staff_views import over
 from services.authz.visits import Visit
 from services.kernel.errors import Conflict, Forbidden, NotFound
 from services.kernel.events import Event
 from services.kernel.handling import Draft
 from services.kernel.idempotency import Attempt, Made
 from services.kernel.sealing import Compartment, KeyRef
-
-
-def person_stream(person_id: UUID) -> str:
-    """Return the stream of a person."""
-    return f"person:{person_id}"
 
 
 class People:
@@ -108,14 +102,22 @@ async def standing_over(
     person = await hearing.knows(person_id)
     if person is None:
         return None, Decision(allowed=False)
-    current = [a for a in person.assignments if not over(a, hearing.facts.now)]
+    facts = await facts_about(hearing, person, extra)
+    return person, hearing.standing.may(action, "person", facts)
+
+
+async def facts_about(hearing: Hearing, person: Person, extra: Collection[str] = ()) -> FactsOf:
+    """Return the facts of acting upon an account: whose alone the person is, whether they lead.
+
+    Who works nowhere is of the organisation they were registered for.
+    """
+    current = [a for a in person.assignments if not a.has_ended(hearing.facts.now)]
     places = {a.organisation_id for a in current}
-    if not places and (home := hearing.facts.home(person_id)):
+    if not places and (home := hearing.facts.home(person.id)):
         places = {home}
     kinds = await hearing.facts.kinds(places)
-    held = [*extra, *(["leads"] if leads(current, kinds) else [])]
-    facts = hearing.standing.about(person, places, kinds, held)
-    return person, hearing.standing.may(action, "person", facts)
+    leading = "leads" if leads(current, kinds) else "not_leading"
+    return hearing.standing.about(person, places, kinds, [*extra, leading])
 
 
 async def next_fact(

@@ -1,8 +1,9 @@
 """Profiles of one's staff, corrected at their request (AC-DO-13).
 
 A leader or workflow lead corrects who works at their organisation; everybody corrects themselves
-(here, or at ``/v1/me``). The event names who did it, for which organisation and by which clause, so
-it is in the corrected person's accesses and in the corrector's own activity.
+(here, or at ``/v1/me``). Where invitations go is changed by the rule of who is reset: of who is
+theirs alone and does not lead. The event names who did it, for which organisation and by which
+clause, so it is in the corrected person's accesses and in the corrector's own activity.
 """
 
 from collections.abc import Collection, Sequence
@@ -15,7 +16,7 @@ from services.authz import events as e
 from services.authz.desk import Asked, Desk, Hearing
 from services.authz.directory import Assignment, Person
 from services.authz.me import Change
-from services.authz.people import next_fact
+from services.authz.people import facts_about, next_fact
 from services.authz.recording import person_object
 from services.authz.registration import has_address
 from services.authz.relations import Decision
@@ -46,9 +47,10 @@ class Profiles:
         """Correct the names and contact details of a person; return them as now seen.
 
         Raises :class:`NotFound` for who is on no list of the caller's, :class:`Forbidden` for who
-        may be seen only, 428 and 412 unless ``If-Match`` is the newest tag of the person, and
-        :class:`Conflict` once the person's key is destroyed, and for giving somebody else one's own
-        address: who is reset gets their invitation there.
+        may be seen only, and for the address of who leads or also works elsewhere, 428 and 412
+        unless ``If-Match`` is the newest tag of the person, and :class:`Conflict` once the person's
+        key is destroyed, and for giving somebody else an address of one's own: who is reset gets
+        their invitation there.
         """
 
         async def decide(hearing: Hearing) -> Draft[PersonView]:
@@ -56,14 +58,16 @@ class Profiles:
             if person is None:
                 return await hearing.refuse(NotFound())
             view = await self._staff.view(hearing, person)
+            moved = person.id != visit.person_id and change.moves(view.profile)
             decision = _may_correct(hearing, person, places_of(hearing, person))
+            if moved and decision.allowed:
+                decision = await _may_move(hearing, person)
             if not decision.allowed:
                 return await hearing.refuse(Forbidden())
             try:
                 require_match(request, version_of(self._desk, visit, view))
             except (PreconditionRequired, PreconditionFailed) as problem:
                 return await hearing.refuse(problem)
-            moved = person.id != visit.person_id and change.moves(view.profile)
             if moved and await has_address(self._desk, hearing, change.email or ""):
                 return await hearing.refuse(Conflict())
             return await self._corrected(hearing, decision, person, view, change)
@@ -103,3 +107,8 @@ def _may_correct(hearing: Hearing, person: Person, places: Collection[UUID]) -> 
         return [*towards(assignment), *oneself]
 
     return hearing.standing.may("update", "profile", facts)
+
+
+async def _may_move(hearing: Hearing, person: Person) -> Decision:
+    """Decide on another address for somebody else: whoever holds it can become them."""
+    return hearing.standing.may("update", "address", await facts_about(hearing, person))

@@ -1,4 +1,4 @@
-"""Envelopes: what every event of authz says besides its own data.
+"""Envelopes: what every event of authz says besides its own data, and the streams of its facts.
 
 Builds events from a call and an actor; appends nothing. The ids of events whose data is sealed
 are drawn first, because what is sealed is bound to its event.
@@ -15,6 +15,21 @@ from services.kernel.effects import Effects
 from services.kernel.events import Actor, Event, Ground, ObjectRef, Outcome
 from services.kernel.http import Call
 from services.kernel.origins import Origins
+
+
+def person_stream(person_id: UUID) -> str:
+    """Return the stream of a person."""
+    return f"person:{person_id}"
+
+
+def organisation_stream(organisation_id: UUID) -> str:
+    """Return the stream of an organisation and of its catchments."""
+    return f"organisation:{organisation_id}"
+
+
+def session_stream(session_id: UUID) -> str:
+    """Return the stream of a session."""
+    return f"session:{session_id}"
 
 
 def data_of(payload: msgspec.Struct) -> Mapping[str, Any]:

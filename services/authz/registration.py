@@ -13,8 +13,7 @@ from services.authz import events as e
 from services.authz.desk import Asked, Desk, Hearing
 from services.authz.directory import Organisation
 from services.authz.invitations import Invitations
-from services.authz.people import person_stream
-from services.authz.recording import data_of, person_object
+from services.authz.recording import data_of, person_object, person_stream
 from services.authz.relations import LEAD, Decision
 from services.authz.usernames import Usernames, username_once
 from services.authz.visits import Visit
@@ -57,7 +56,7 @@ class Registration:
         """Register a person for an organisation (AC-DO-1, 3, 4, 5 and 16), and invite them.
 
         The invitation goes to the person's address and to nobody else: raises :class:`Conflict`
-        when that is the caller's own, and when the user name is taken.
+        when that is one of the caller's own, and when the user name is taken.
         """
         new_id = self._desk.runtime.effects.new_id()
 
@@ -130,14 +129,24 @@ class Registration:
 
 
 async def has_address(desk: Desk, hearing: Hearing, email: str) -> bool:
-    """Say whether ``email`` is the caller's own: no account has two persons behind it (SG-4)."""
-    sealed = hearing.facts.caller.person.sealed_profile()
-    await desk.runtime.keys.load([sealed.ref])
+    """Say whether ``email`` is the caller's own: no account has two persons behind it (SG-4).
+
+    Theirs are the newest address and the one that messages still go to, however they are spelt.
+    """
+    sealed = await hearing.facts.addresses(hearing.visit.person_id)
+    await desk.runtime.keys.load(one.ref for one in sealed)
     try:
-        own = msgspec.json.decode(desk.runtime.keys.open_sealed(sealed), type=e.Profile)
+        opened = [desk.runtime.keys.open_sealed(one) for one in sealed]
     except SealBroken:
         return False
-    return own.email.casefold() == email.casefold()
+    own = {mailbox(msgspec.json.decode(one, type=e.Profile).email) for one in opened}
+    return mailbox(email) in own
+
+
+def mailbox(email: str) -> str:
+    """Return what the spellings of one mailbox have in common: case and ``+tag`` set aside."""
+    local, _, domain = email.rpartition("@")
+    return f"{local.partition('+')[0]}@{domain}".casefold()
 
 
 async def _may_register(hearing: Hearing, organisation: Organisation) -> Decision:
@@ -145,7 +154,7 @@ async def _may_register(hearing: Hearing, organisation: Organisation) -> Decisio
     extra = []
     if organisation.kind is e.OrganisationKind.MINISTRY:
         extra.append("ministry_staff")
-    elif not await hearing.facts.holders(organisation.id, LEAD[organisation.kind]):
+    elif not await hearing.facts.filled(organisation.id, LEAD[organisation.kind]):
         extra.append("first_lead")
     facts = hearing.standing.over(organisation, extra)
     return hearing.standing.may("create", "person", facts)

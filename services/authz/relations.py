@@ -158,7 +158,7 @@ def leads(assignments: Iterable[Assignment], kinds: Kinds) -> bool:
 
 
 def role_facts(role: Role, kind: OrganisationKind, *, leaderless: bool) -> list[str]:
-    """Return what kind of role it is; ``leaderless``: nobody leads the organisation now."""
+    """Return what kind of role it is; ``leaderless``: nobody leads the organisation or is to."""
     facts = [f"{kind.value}_role"] if role in _OWN_ROLES[kind] else []
     if leaderless and LEAD.get(kind) is role:
         facts.append("first_lead")

@@ -7,6 +7,7 @@ serves who lost a device, too, and who let an invitation lapse.
 """
 
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Final
 from uuid import UUID
 
@@ -16,18 +17,20 @@ from services.authz import events as e
 from services.authz.desk import Asked, Desk, Hearing
 from services.authz.directory import Person
 from services.authz.invitations import Invitations
-from services.authz.people import ended_sessions, person_stream, standing_over
-from services.authz.recording import data_of, person_object
+from services.authz.people import ended_sessions, standing_over
+from services.authz.recording import data_of, person_object, person_stream
 from services.authz.relations import Decision
-from services.authz.staff_views import over
 from services.authz.visits import Visit
-from services.kernel.errors import Forbidden, NotFound
+from services.kernel.errors import Forbidden, NotFound, TooManyRequests
 from services.kernel.events import Event
 from services.kernel.handling import Draft
 from services.kernel.idempotency import Attempt, Made
 from services.kernel.sealing import Compartment, KeyRef
 
 RESET: Final = "reset"
+#: how often one person is reset, singled out, within :data:`_WITHIN`; each time they get a letter
+_MOST: Final = 3
+_WITHIN: Final = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +54,8 @@ class Resets:
         """Take a person's credentials back and invite them anew (SG-21).
 
         Raises :class:`NotFound` for people the caller does not know of, :class:`Forbidden` for who
-        is not theirs to reset: themselves included.
+        is not theirs to reset: themselves included; :class:`TooManyRequests` for who was reset
+        three times within an hour.
         """
 
         async def decide(hearing: Hearing) -> Draft[Reset]:
@@ -60,6 +64,8 @@ class Resets:
                 return await hearing.refuse(NotFound())
             if not decision.allowed:
                 return await hearing.refuse(Forbidden())
+            if (often := await too_often(hearing, person.id)) is not None:
+                return await hearing.refuse(often)
             data = await self._with_reason(person.id, reason)
             reset, events = await self.facts(hearing, decision, person, data)
             made = {"person": person.id, "invitation": reset.invitation_id}
@@ -101,7 +107,9 @@ class Resets:
             (e.CREDENTIALS_RESET, *change),
             (e.INVITATION_ISSUED, invitation_id, issued),
         )
-        places = {a.organisation_id for a in person.assignments if not over(a, hearing.facts.now)}
+        places = {
+            a.organisation_id for a in person.assignments if not a.has_ended(hearing.facts.now)
+        }
         place = places.pop() if len(places) == 1 else None
         events = [
             await hearing.event(
@@ -120,3 +128,15 @@ class Resets:
         hearing.guards.append(e.login_key(person.id))
         ended = await ended_sessions(self._desk, hearing, decision, person.id, RESET)
         return Reset(person.id, invitation_id), [*ended, *events]
+
+
+async def too_often(hearing: Hearing, person_id: UUID) -> TooManyRequests | None:
+    """Return why somebody is not reset once more just now: no mailbox is flooded with letters.
+
+    Counted in the log, so over every process and whoever asked.
+    """
+    times = await hearing.facts.resets(person_id, _MOST)
+    if len(times) < _MOST or hearing.facts.now >= times[-1] + _WITHIN:
+        return None
+    left = times[-1] + _WITHIN - hearing.facts.now
+    return TooManyRequests(retry_after_s=max(1, round(left.total_seconds())))

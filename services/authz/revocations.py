@@ -23,9 +23,9 @@ from services.authz.access_changes import (
 from services.authz.administration import REVOKE
 from services.authz.desk import Asked, Desk, Hearing
 from services.authz.directory import Assignment, Organisation, Person
-from services.authz.people import ended_sessions, person_stream
-from services.authz.recording import data_of, person_object
-from services.authz.staff_views import over, version_of, view_of
+from services.authz.people import ended_sessions
+from services.authz.recording import data_of, person_object, person_stream
+from services.authz.staff_views import version_of, view_of
 from services.authz.visits import Visit
 from services.kernel.errors import NotFound, Problem
 from services.kernel.etags import require_match
@@ -85,7 +85,7 @@ class Revocations:
     async def _logged_out(self, hearing: Hearing, about: Opened, held: Assignment) -> list[Event]:
         """Return the ends of the person's sessions, unless an assignment is left."""
         person, now = about.change.person, hearing.facts.now
-        if any(a.id != held.id and not over(a, now) for a in person.assignments):
+        if any(a.id != held.id and not a.has_ended(now) for a in person.assignments):
             return []
         return await ended_sessions(self._desk, hearing, about.decision, person.id, "revoked")
 
@@ -100,7 +100,7 @@ async def _found(
     person = await hearing.knows(person_id)
     held = assignment_in(person, assignment_id)
     place = await hearing.organisation(held.organisation_id if held else assignment_id)
-    if person is None or held is None or place is None or over(held, hearing.facts.now):
+    if person is None or held is None or place is None or held.has_ended(hearing.facts.now):
         return None
     seen = person.id == hearing.visit.person_id or staff_list(hearing, place.id).allowed
     return (person, held, place) if seen else None

@@ -13,7 +13,12 @@ import msgspec
 
 from services.authz import events as e
 from services.authz.credentials import Carried, CredentialSealer
-from services.authz.recording import data_of, person_object
+from services.authz.recording import (
+    data_of,
+    organisation_stream,
+    person_object,
+    person_stream,
+)
 from services.authz.tokens import digest
 from services.authz.usernames import Usernames
 from services.kernel.effects import Effects
@@ -63,7 +68,7 @@ def person_events(
         Event(
             id=one.event_id,
             type=one.type,
-            stream=f"person:{person_id}",
+            stream=person_stream(person_id),
             version=version,
             recorded_at=recorded_at,
             action="grant" if one.type == e.ASSIGNMENT_GRANTED else "create",
@@ -104,7 +109,7 @@ def organisation_event(
     return Event(
         id=effects.new_id(),
         type=e.ORGANISATION_REGISTERED,
-        stream=f"organisation:{payload.organisation_id}",
+        stream=organisation_stream(payload.organisation_id),
         version=version,
         recorded_at=recorded_at,
         action="create",
@@ -122,7 +127,7 @@ def catchment_event(
     return Event(
         id=effects.new_id(),
         type=e.CATCHMENT_CHANGED,
-        stream=f"organisation:{payload.provider_id}",
+        stream=organisation_stream(payload.provider_id),
         version=version,
         recorded_at=recorded_at,
         effective_at=payload.starts_at,

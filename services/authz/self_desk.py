@@ -82,7 +82,7 @@ class SelfDesk:
             session_id=visit.session_id,
             outcome=Outcome.DENIED,
             object_=person_object(caller.caller.person.id),
-            data={"reason": problem.code},
+            data={"code": problem.code},
         )
         return Draft(self.group(caller, [event]), problem)
 

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from services.authz import events as e
 from services.authz.login_views import Session
-from services.authz.recording import data_of, session_object
+from services.authz.recording import data_of, session_object, session_stream
 from services.kernel.effects import Effects
 from services.kernel.events import Actor, Event, Origin
 from services.kernel.settings import Settings
@@ -33,11 +33,6 @@ class Limits:
         if session.expires_at <= now:
             return "absolute"
         return "idle" if session.refreshed_at + self.idle <= now else None
-
-
-def session_stream(session_id: UUID) -> str:
-    """Return the stream of a session."""
-    return f"session:{session_id}"
 
 
 def ended_event(

@@ -17,8 +17,8 @@ from services.authz import events as e
 from services.authz.callers import called
 from services.authz.directory import decode_person
 from services.authz.login_views import AT, Session, session_columns, session_of
-from services.authz.recording import Recorder, data_of, session_object
-from services.authz.session_ends import Limits, ended_event, session_stream
+from services.authz.recording import Recorder, data_of, session_object, session_stream
+from services.authz.session_ends import Limits, ended_event
 from services.authz.tokens import Tokens, digest
 from services.authz.visits import Visit
 from services.kernel.database import CONNECTION_ERRORS

@@ -26,11 +26,14 @@ from services.authz.directory import (
     decode_organisation,
     decode_person,
 )
-from services.authz.events import OrganisationKind, Role
+from services.authz.events import CREDENTIALS_RESET, OrganisationKind, Role
 from services.authz.login_views import AT, Session, live_sessions
+from services.authz.recording import person_stream
 from services.authz.visits import Visit
 from services.kernel.errors import Unauthenticated
+from services.kernel.intake import decode_envelope
 from services.kernel.projection import Connection
+from services.kernel.sealing import Compartment, KeyRef, Sealed
 
 _CALLER: Final = (
     f"select {AT}, {CALLER_COLUMNS} from (select) one{caller_joins('authz', '$1', '$2')}"
@@ -172,16 +175,19 @@ class Snapshot:
         found = [Staffed(p, a) for id_, p in page for a in p.assignments if a.id == id_]
         return found, page[-1][0] if len(rows) > limit else None
 
-    async def holders(self, organisation_id: UUID, role: Role) -> int:
-        """Return how many hold a role at an organisation now; nobody whose post was revoked."""
-        count: int = await self._connection.fetchval(
-            "select count(*) from authz.assignment where organisation_id = $1 and role = $2"
-            " and starts_at <= $3 and (ends_at is null or ends_at > $3) and not revoked",
+    async def filled(self, organisation_id: UUID, role: Role) -> bool:
+        """Say whether a role at an organisation is somebody's, now or from a later day.
+
+        Nobody has a post that was revoked, on any clock.
+        """
+        found: bool = await self._connection.fetchval(
+            "select exists (select from authz.assignment where organisation_id = $1 and role = $2"
+            " and (ends_at is null or ends_at > $3) and not revoked)",
             organisation_id,
             role.value,
             self.now,
         )
-        return count
+        return found
 
     async def working_at(self, organisation_id: UUID) -> frozenset[UUID]:
         """Return who has an assignment in force at an organisation."""
@@ -199,6 +205,31 @@ class Snapshot:
             "select person_id from authz.credential_reset where act_id = $1", act_id
         )
         return frozenset(row["person_id"] for row in rows)
+
+    async def addresses(self, person_id: UUID) -> list[Sealed]:
+        """Return the sealed profiles with the addresses that are somebody's.
+
+        The newest, and the one that messages go to until it has settled.
+        """
+        rows = await self._connection.fetch(
+            "select v.profile, v.event_id from authz.address a, lateral (values"
+            " (a.profile, a.event_id), (a.settled, a.settled_event)) v (profile, event_id)"
+            " where a.person_id = $1",
+            person_id,
+        )
+        ref = KeyRef(person_id, Compartment.STAFF)
+        return [Sealed(ref, row["event_id"], "profile", row["profile"]) for row in rows]
+
+    async def resets(self, person_id: UUID, most: int) -> list[datetime]:
+        """Return when somebody's credentials were reset, newest first."""
+        rows = await self._connection.fetch(
+            "select l.position, l.body from log.fact f join log.event l using (position)"
+            " where f.stream = $1 and l.type = $2 order by f.version desc limit $3",
+            person_stream(person_id),
+            CREDENTIALS_RESET,
+            most,
+        )
+        return [decode_envelope(row["position"], row["body"]).event.recorded_at for row in rows]
 
     async def decision(self, decision_id: UUID) -> AccessDecision | None:
         """Return a leader's access decision."""

@@ -75,11 +75,6 @@ def version_of(desk: Desk, visit: Visit, view: msgspec.Struct) -> str:
     return etag(desk.etag_secret, visit.person_id, msgspec.json.encode(view, order="sorted"))
 
 
-def over(assignment: Assignment, now: datetime) -> bool:
-    """Say whether an assignment has ended for good."""
-    return assignment.revoked or (assignment.ends_at is not None and assignment.ends_at <= now)
-
-
 def shown_of(view: PersonView) -> dict[str, list[str]]:
     """Return the ids that showing ``view`` discloses, by part."""
     assignments = [str(a.assignment_id) for a in view.assignments]
@@ -90,7 +85,7 @@ def places_of(hearing: Hearing, person: Person) -> set[UUID]:
     """Return where somebody works or is to; if they never did, whom they were registered for."""
     now = hearing.facts.now
     if person.assignments:
-        return {a.organisation_id for a in person.assignments if not over(a, now)}
+        return {a.organisation_id for a in person.assignments if not a.has_ended(now)}
     home = hearing.facts.home(person.id)
     return {home} if home else set()
 
@@ -165,7 +160,7 @@ class Staff:
 
     async def view(self, hearing: Hearing, person: Person) -> PersonView:
         """Return ``person`` as far as the caller, who may be shown them, sees them."""
-        current = [a for a in person.assignments if not over(a, hearing.facts.now)]
+        current = [a for a in person.assignments if not a.has_ended(hearing.facts.now)]
         seen = [a for a in current if self._sees(hearing, person, a)]
         ends = [a.ends_at for a in current if a.ends_at is not None]
         hearing.valid_until = min([hearing.valid_until, *ends])

@@ -29,8 +29,8 @@ import asyncpg
 
 from services.kernel.effects import Effects
 from services.kernel.errors import TooManyRequests
+from services.kernel.origins import network_of
 from services.kernel.projection import Connection
-from services.kernel.refusals import network_of
 
 WINDOW: Final = timedelta(minutes=15)
 _KNOWN_FOR: Final = timedelta(days=90)

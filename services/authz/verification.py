@@ -15,9 +15,9 @@ from services.authz import second_factors
 from services.authz.accounts import Accounts
 from services.authz.attempts import Attempts, BadCredentials
 from services.authz.login_views import Account, Session
-from services.authz.recording import Recorder, data_of, session_object
+from services.authz.recording import Recorder, data_of, session_object, session_stream
 from services.authz.second_factors import Factor
-from services.authz.session_ends import Limits, session_stream
+from services.authz.session_ends import Limits
 from services.authz.tokens import LoginToken, Tokens, digest
 from services.kernel import telemetry
 from services.kernel.events import Actor

@@ -22,13 +22,12 @@ from services.cases.lists import Lists
 from services.cases.sight import Judge
 from services.cases.students import Students
 from services.cases.views import Records
+from services.kernel.application import application
 from services.kernel.background import ended, every
 from services.kernel.cursors import Cursors
-from services.kernel.documents import Ways, document
+from services.kernel.documents import Ways
 from services.kernel.events import Registry, Service
-from services.kernel.http import install_errors
 from services.kernel.idempotency import Idempotency
-from services.kernel.metrics import metrics_route
 from services.kernel.projection import Projector
 from services.kernel.refusals import RefusalWindows
 from services.kernel.runtime import Installation, Runtime, open_runtime
@@ -70,21 +69,12 @@ class Cases:
         return (self.runtime.projector,)
 
     def _application(self) -> FastAPI:
-        app = FastAPI(
-            title="Casewarden cases",
-            version="1",
-            docs_url=None,
-            redoc_url=None,
-            redirect_slashes=False,
-        )
-        install_errors(app)
-        document(app, _WAYS)
+        app = application(Service.CASES, _WAYS)
         self.front.install(app)
         self.windows.count_unauthenticated(app, e.UNAUTHENTICATED)
         app.add_middleware(WholeCase, front=self.front, handlers=app.exception_handlers)
         for module in (api_requests, api_cases, api_students):
             app.include_router(module.router(self.front))
-        app.router.routes.append(metrics_route())
         return app
 
     async def start(self) -> None:
@@ -113,4 +103,5 @@ async def build(installation: Installation, settings: Settings) -> Cases:  # noq
         lambda _keys: [Directory("cases"), Records()],
         generic_plans=True,
     )
-    return Cases(runtime)
+    async with runtime.wired():
+        return Cases(runtime)

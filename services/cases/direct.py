@@ -47,10 +47,10 @@ class WholeCase:
 
     async def _handled(self, request: Request, error: Exception) -> Response:
         for kind in type(error).__mro__:
-            if kind in self._handlers:
+            if kind is not Exception and kind in self._handlers:
                 response: Response = await self._handlers[kind](request, error)
                 return response
-        raise error
+        raise error  # unexpected: for the layers around this one to tell and to log
 
 
 def _whole_case(scope: Scope) -> UUID | None:

@@ -35,8 +35,9 @@ from services.kernel.errors import (
 )
 from services.kernel.etags import not_modified
 from services.kernel.handling import Draft
-from services.kernel.http import as_problem, call_of, problem_response
+from services.kernel.http import call_of
 from services.kernel.idempotency import Idempotency, Made
+from services.kernel.problems import as_problem, problem_response
 
 JSON = "application/json"
 Reply = tuple[bytes, str]

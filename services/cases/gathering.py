@@ -7,6 +7,7 @@ A lone ask waits for nobody.
 
 import asyncio
 from collections import deque
+from collections.abc import Sequence
 from typing import Final
 
 import asyncpg
@@ -41,27 +42,42 @@ class Gathering:
 
     async def _run(self) -> None:
         while self._waiting:
-            some = [self._waiting.popleft() for _ in range(min(_MOST, len(self._waiting)))]
-            asks = [ask for ask in some if not ask[1].done()]
-            if asks:
-                await self._answer(asks)
+            asks: list[_Ask] | None = None
+            try:
+                async with self._pool.acquire() as connection:
+                    # Told before the connection is given back, which takes a while of its own.
+                    while asks := self._taken():
+                        given = zip(*(arguments for arguments, _ in asks), strict=True)
+                        rows = await connection.fetch(self._statement, *map(list, given))
+                        _tell(asks, rows)
+            except Exception as error:  # noqa: BLE001 - whoever asked is told, whatever it is
+                _fail(self._taken() if asks is None else asks, error)
+            except asyncio.CancelledError:
+                _fail(asks or (), Unavailable())
+                raise
         # At once, not when the loop calls back: whoever asks in between would wait for nobody.
         self._running.discard(asyncio.current_task())
 
-    async def _answer(self, asks: list[_Ask]) -> None:
-        columns = [list(column) for column in zip(*(given for given, _ in asks), strict=True)]
-        problem: Exception = Unavailable()
-        rows: list[asyncpg.Record] = []
-        try:
-            rows = await self._pool.fetch(self._statement, *columns)
-        except Exception as error:  # noqa: BLE001 - whoever asked is told, whatever it is
-            problem = error
-        finally:
-            # Also when this task is cancelled nobody waits for ever.
-            for number, (_, answer) in enumerate(asks):
-                if answer.done():
-                    continue
-                if len(rows) == len(asks):
-                    answer.set_result(rows[number])
-                else:
-                    answer.set_exception(problem)
+    def _taken(self) -> list[_Ask]:
+        """Take the next asks that somebody still waits for; none when there are none."""
+        asks: list[_Ask] = []
+        while self._waiting and len(asks) < _MOST:
+            ask = self._waiting.popleft()
+            if not ask[1].done():
+                asks.append(ask)
+        return asks
+
+
+def _tell(asks: list[_Ask], rows: Sequence[asyncpg.Record]) -> None:
+    """Give each ask its row; none of them when there is not a row for each."""
+    if len(rows) != len(asks):
+        raise Unavailable
+    for (_, answer), row in zip(asks, rows, strict=True):
+        if not answer.done():
+            answer.set_result(row)
+
+
+def _fail(asks: Sequence[_Ask], problem: Exception) -> None:
+    for _, answer in asks:
+        if not answer.done():
+            answer.set_exception(problem)

@@ -23,6 +23,8 @@ from services.kernel.sealing import Compartment, KeyRef, SealBroken
 
 #: learners opened between two turns of the event loop: some ten milliseconds of work
 _PAGE: Final = 100
+#: beginnings of names whose tokens are remembered from page to page
+_ALIKE: Final = 20_000
 _SWEEP: Final = 5_000
 _PURPOSE: Final = "casewarden tokens of learners' names"
 _basic: Final = msgspec.json.Decoder(dict[str, Any])
@@ -47,6 +49,10 @@ class _Secret(NamedTuple):
 
     epoch: int
     key: bytes
+
+
+#: of each epoch, the tokens of beginnings of names
+_Tokens = dict[int, dict[str, int]]
 
 
 class NameIndex:
@@ -83,16 +89,21 @@ class NameIndex:
     async def catch_up(self) -> int:
         """Make the tokens of every learner who has none of this epoch; return of how many."""
         made = 0
-        while page := await self._make_page():
+        tokens: _Tokens = {}
+        while page := await self._make_page(tokens):
             made += page
         return made
 
-    async def _make_page(self) -> int:
+    async def _make_page(self, tokens: _Tokens) -> int:
         """Make those of one page; processes share the learners out by their rows' locks.
 
         Keys are brought into reach first: no fold waits at a locked row for the key store.
+        ``tokens`` are those of pages before, for many learners' names begin alike.
         """
         secret = self._secret()
+        alike = tokens.setdefault(secret.epoch, {})
+        if len(alike) > _ALIKE:
+            alike.clear()
         rows = await self._pool.fetch(_PENDING, secret.epoch, _PAGE)
         if not rows:
             return 0
@@ -103,16 +114,16 @@ class NameIndex:
             await connection.execute("set local synchronous_commit = off")
             rows = await connection.fetch(_LOCKED, ids, secret.epoch)
             students = [decode_student(row["state"]) for row in rows]
-            made = [(s.id, secret.epoch, self._tokens(secret, s)) for s in students]
+            made = [(s.id, secret.epoch, self._tokens(secret, s, alike)) for s in students]
             await connection.executemany(_MADE, made)
         return len(made)
 
-    def _tokens(self, secret: _Secret, student: Student) -> list[int]:
+    def _tokens(self, secret: _Secret, student: Student, alike: dict[str, int]) -> list[int]:
         try:
             text = self._keys.open_sealed(student.basic.of(student.id))
         except SealBroken:
             return []
-        return name_tokens(secret.key, names_of(_basic.decode(text)))
+        return name_tokens(secret.key, names_of(_basic.decode(text)), alike)
 
     async def forget_destroyed(self) -> int:
         """Remove the tokens of learners whose key is destroyed; return how many they were.

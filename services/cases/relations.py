@@ -5,7 +5,7 @@ of one assignment (``a``). It is compiled to a Python predicate, for one record 
 SQL condition, for lists. A property test holds the two equal over random worlds.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 from uuid import UUID
@@ -67,8 +67,6 @@ class Expression:
     python: str
     sql: str
     columns: tuple[str, ...]
-    #: whether it depends on the assignment, and not on the record alone
-    mine: bool = False
 
     def __and__(self, other: "Expression") -> "Expression":
         """Both hold."""
@@ -76,7 +74,6 @@ class Expression:
             f"{self.python} and {other.python}",
             f"{self.sql} and {other.sql}",
             (*self.columns, *other.columns),
-            self.mine or other.mine,
         )
 
 
@@ -86,12 +83,12 @@ def _sql(column: str) -> str:
 
 def _equals(column: str, mine: str) -> Expression:
     """Compare the record's ``column`` with the assignment's ``mine``; null equals nothing."""
-    return Expression(f"{column} == my_{mine}", f"{_sql(column)} = a.{mine}", (column,), mine=True)
+    return Expression(f"{column} == my_{mine}", f"{_sql(column)} = a.{mine}", (column,))
 
 
 def _contains(column: str, mine: str) -> Expression:
     sql = f"a.{mine} = any({_sql(column)})"
-    return Expression(f"my_{mine} in {column}", sql, (column,), mine=True)
+    return Expression(f"my_{mine} in {column}", sql, (column,))
 
 
 def _is(column: str, *values: str) -> Expression:
@@ -126,9 +123,9 @@ RELATIONS: Final[Mapping[str, Expression]] = {
     "closed": _is("status", "closed"),
 }
 
-#: the assignments that have something to do with a record, each with its facts as bits
-Standings = Callable[[Record, Student, Sequence[Assignment]], list[tuple[Assignment, int]]]
-#: the facts that hold between one assignment and the columns of a row
+#: the facts that hold between an assignment and a record of a student, as bits
+Standing = Callable[[Record, Student, Assignment], int]
+#: the same of the columns of a row
 Facts = Callable[[View, Assignment], int]
 #: columns that are ids: as numbers, since comparing UUID objects costs three times as much
 _IDS: Final = frozenset(
@@ -165,45 +162,52 @@ def seen_by(policy: Policy) -> str:
     return f"{EXISTS.sql} and ({' or '.join(branches)})"
 
 
-def compile_standings(policy: Policy) -> Standings:
-    """Return one function that computes every relation the policy names, as bits.
-
-    The record is looked at once, however many assignments the caller has, and what depends on it
-    alone is computed once.
-    """
+def compile_standing(policy: Policy) -> Standing:
+    """Return the function that computes every relation which the policy's rows of a role name."""
     return _compiled(policy, _COLUMNS)
 
 
 def compile_facts(policy: Policy) -> Facts:
-    """Return the same for one assignment and the columns of a row."""
-    standings = _compiled(policy, {column: f"r.{column}" for column in _COLUMNS})
+    """Return the same over the columns of a row."""
+    standing = _compiled(policy, {column: f"r.{column}" for column in _COLUMNS})
+    return lambda view, assignment: standing(view, None, assignment)
 
-    def facts(view: View, assignment: Assignment) -> int:
-        found = standings(view, None, (assignment,))
-        return found[0][1] if found else 0
+
+def _compiled(policy: Policy, columns: Mapping[str, str]) -> Callable[[Any, Any, Assignment], int]:
+    """Return the function over whatever ``r`` and ``s`` in which Python finds ``columns``.
+
+    What no row of a role names changes no decision in that role, and is not even looked at.
+    """
+    roles = {row.role for row in policy.rows}
+    by_role = {role: _of_role(policy, role, columns) for role in roles}
+    others = _of_role(policy, ANY_ROLE, columns)
+
+    def facts(r: object, s: object, assignment: Assignment) -> int:
+        return by_role.get(assignment.role, others)(r, s, assignment)
 
     return facts
 
 
-def _compiled(policy: Policy, columns: Mapping[str, str]) -> Callable[..., Any]:
-    """Return the function over whatever ``r`` and ``s`` in which Python finds ``columns``."""
-    used = {name: r for name, r in RELATIONS.items() if name in policy.facts}
-    spoken_of = dict.fromkeys(c for r in (EXISTS, *used.values()) for c in r.columns)
+def _of_role(
+    policy: Policy, role: str, columns: Mapping[str, str]
+) -> Callable[[Any, Any, Assignment], int]:
+    named = {n for row in policy.rows if row.role in (role, ANY_ROLE) for n in row.needs}
+    used = {name: relation for name, relation in RELATIONS.items() if name in named}
+    if not used:
+        return lambda _r, _s, _a: 0
+    spoken_of = dict.fromkeys(column for r in used.values() for column in r.columns)
     lines = [
-        "def standings(r, s, held):",
-        *(f" {column} = {_source(column, columns[column])}" for column in spoken_of),
-        f" if not ({EXISTS.python}): return []",
-        " known, found = 0, []",
-        *(f" if {r.python}: known |= {policy.facts[n]}" for n, r in used.items() if not r.mine),
-        " for a in held:",
-        "  my_id, my_organisation_id, bits = a.id.int, a.organisation_id.int, known",
-        *(f"  if {r.python}: bits |= {policy.facts[n]}" for n, r in used.items() if r.mine),
-        "  if bits: found.append((a, bits))",
-        " return found",
+        "def facts(r, s, a):",
+        *(f" {column} = {_source(column, columns[column])}" for column in EXISTS.columns),
+        f" if not ({EXISTS.python}): return 0",
+        *(f" {c} = {_source(c, columns[c])}" for c in spoken_of if c not in EXISTS.columns),
+        " my_id, my_organisation_id, bits = a.id.int, a.organisation_id.int, 0",
+        *(f" if {r.python}: bits |= {policy.facts[name]}" for name, r in used.items()),
+        " return bits",
     ]
-    scope: dict[str, Callable[..., Any]] = {}
+    scope: dict[str, Callable[[Any, Any, Assignment], int]] = {}
     exec("\n".join(lines), scope)  # noqa: S102 - source is the constant tables above
-    return scope["standings"]
+    return scope["facts"]
 
 
 def _source(column: str, source: str) -> str:

@@ -40,13 +40,22 @@ def _token(secret: bytes, text: str) -> int:
     return int.from_bytes(digest[:_TOKEN_BYTES], "big", signed=True)
 
 
-def name_tokens(secret: bytes, names: Iterable[str]) -> list[int]:
-    """Return the tokens to keep for a learner called ``names`` (a student number counts too)."""
+def name_tokens(
+    secret: bytes, names: Iterable[str], made: dict[str, int] | None = None
+) -> list[int]:
+    """Return the tokens to keep for a learner called ``names`` (a student number counts too).
+
+    ``made`` holds tokens under the same secret from learners before, and takes these in.
+    """
+    made = {} if made is None else made
     beginnings: set[str] = set()
     for word in {word for name in names for word in words_of(name)}:
         for length in range(_SHORTEST, min(len(word), _LONGEST) + 1):
             beginnings.add(word[:length])
-    return sorted({_token(secret, beginning) for beginning in beginnings})
+    for beginning in beginnings:
+        if beginning not in made:
+            made[beginning] = _token(secret, beginning)
+    return sorted({made[beginning] for beginning in beginnings})
 
 
 def query_tokens(secret: bytes, query: str) -> list[int]:

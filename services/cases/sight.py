@@ -12,9 +12,9 @@ from uuid import UUID
 from services.authz.directory import Assignment, Caller
 from services.authz.engine import Policy
 from services.authz.events import Role
+from services.cases import relations
 from services.cases.events import Label, RecordKind, Staff
 from services.cases.record import Item, PlanVersion, Record, Status, Student
-from services.cases.relations import Standings, compile_standings
 from services.kernel.events import Ground
 
 #: facts of things that a part may have; ``authored`` is left out, since it brings no part by itself
@@ -55,7 +55,7 @@ class Judge:
 
     def __init__(self, policy: Policy) -> None:
         self.policy = policy
-        self.standings: Standings = compile_standings(policy)
+        self.facts: relations.Standing = relations.compile_standing(policy)
         self._possible = policy.bits(n for n in _POSSIBLE if n in policy.facts)
         self.bit = {name: policy.facts.get(name, 0) for name in (*_POSSIBLE, "authored")}
         self._sees = policy.facts["sees_record"]
@@ -65,7 +65,10 @@ class Judge:
         """Decide what ``caller`` sees of ``record``."""
         standings: list[Standing] = []
         parts: dict[str, Basis] = {}
-        for assignment, facts in self.standings(record, student, caller.assignments):
+        for assignment in caller.assignments:
+            facts = self.facts(record, student, assignment)
+            if not facts:
+                continue
             granted = self._granted(assignment.role, record.kind, facts | self._possible)
             # Whose item it is, and that they see its record, hold of one and the same assignment.
             standings.append(Standing(assignment, facts | self._sees if granted else facts))

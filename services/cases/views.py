@@ -13,9 +13,10 @@ import msgspec
 from services.cases.events import RecordKind
 from services.cases.record import Record, Student, evolve, evolve_student, follow
 from services.cases.relations import view_of
-from services.kernel.events import Recorded
+from services.kernel.events import Event, Recorded
 from services.kernel.projection import Connection
 
+_STREAMS: Final = frozenset({"student", *RecordKind})
 _record = msgspec.json.Decoder(Record)
 _student = msgspec.json.Decoder(Student)
 _encode = msgspec.json.Encoder().encode
@@ -49,29 +50,31 @@ class Records:
     name = "cases.records"
     tables: Sequence[str] = ("cases.student", "cases.record")
 
+    def wants(self, type_: str, kind: str) -> bool:  # noqa: ARG002 - the same for every type
+        """Say that it wants every fact of learners and records."""
+        return kind in _STREAMS
+
     async def fold(self, connection: Connection, batch: Sequence[Recorded]) -> None:
         """Apply ``batch``."""
-        students: dict[UUID, list[Recorded]] = {}
-        records: dict[UUID, list[Recorded]] = {}
+        students: dict[str, list[Event]] = {}
+        records: dict[str, list[Event]] = {}
         for recorded in batch:
-            kind, _, rest = (recorded.event.stream or "").partition(":")
-            if kind == "student":
-                students.setdefault(UUID(rest), []).append(recorded)
-            elif kind in (RecordKind.REQUEST, RecordKind.CASE):
-                records.setdefault(UUID(rest), []).append(recorded)
+            kind, _, subject = (recorded.event.stream or "").partition(":")
+            of_kind = students if kind == "student" else records
+            of_kind.setdefault(subject, []).append(recorded.event)
         if students:
-            await self._students(connection, students)
+            await self._students(connection, {UUID(s): found for s, found in students.items()})
         if records:
-            await self._records(connection, records)
+            await self._records(connection, {UUID(r): found for r, found in records.items()})
 
-    async def _students(self, connection: Connection, changes: dict[UUID, list[Recorded]]) -> None:
+    async def _students(self, connection: Connection, changes: dict[UUID, list[Event]]) -> None:
         rows = await connection.fetch(
             "select id, state from cases.student where id = any($1)", list(changes)
         )
         states: dict[UUID, Student | None] = {r["id"]: decode_student(r["state"]) for r in rows}
         for student_id, events in changes.items():
-            for recorded in events:
-                states[student_id] = evolve_student(states.get(student_id), recorded.event)
+            for event in events:
+                states[student_id] = evolve_student(states.get(student_id), event)
         known = [student for student in states.values() if student is not None]
         # What they are found by is made afterwards: see services.cases.name_index.
         await connection.execute(
@@ -84,14 +87,14 @@ class Records:
             [_encode(student) for student in known],
         )
 
-    async def _records(self, connection: Connection, changes: dict[UUID, list[Recorded]]) -> None:
+    async def _records(self, connection: Connection, changes: dict[UUID, list[Event]]) -> None:
         rows = await connection.fetch(
             "select id, state from cases.record where id = any($1)", list(changes)
         )
         states: dict[UUID, Record | None] = {r["id"]: decode_record(r["state"]) for r in rows}
         for record_id, events in changes.items():
-            for recorded in events:
-                states[record_id] = evolve(states.get(record_id), recorded.event)
+            for event in events:
+                states[record_id] = evolve(states.get(record_id), event)
         await self._follow(connection, states)
         await connection.executemany(
             _UPSERT, [_row(record) for record in states.values() if record is not None]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
 import asyncpg
 
 from services.installation import UserError, embedded, running, vocabulary
+from services.kernel.migrate import reset_roles
 
 if TYPE_CHECKING:
     from services.kernel.runtime import Installation
@@ -17,19 +19,25 @@ if TYPE_CHECKING:
 
 def run(settings: Settings) -> None:
     """Migrate; start the embedded server for it when no other is named."""
-    from services.kernel.migrate import migrate
+    from services.kernel.migrate import UnsupportedServer, migrate
 
     with running(settings, embedded(settings), make=True) as installation:
         try:
             asyncio.run(migrate(installation.server, installation.secret("roles"), vocabulary()))
         except (OSError, asyncpg.PostgresConnectionError) as error:
             raise UserError(f"the database cannot be reached: {error}") from None
+        except asyncpg.InvalidAuthorizationSpecificationError as error:
+            raise UserError(f"the database lets this role in nowhere: {error}") from None
         except asyncpg.InsufficientPrivilegeError as error:
             raise UserError(f"the owner may not migrate: {error}") from None
+        except UnsupportedServer as error:
+            raise UserError(str(error)) from None
 
 
 async def needed(installation: Installation) -> bool:
     """Say whether anything is to migrate; cheap, so that a warm start is quick.
+
+    Takes back what the services' roles made their own defaults, where the owner may.
 
     Raises :class:`UserError` when the server cannot be reached.
     """
@@ -42,6 +50,8 @@ async def needed(installation: Installation) -> bool:
     except (OSError, asyncpg.PostgresError, TimeoutError) as error:
         raise UserError(f"the database cannot be reached: {error}") from None
     try:
+        with contextlib.suppress(asyncpg.InsufficientPrivilegeError):
+            await reset_roles(owner)
         return await _behind(owner)
     finally:
         await owner.close()

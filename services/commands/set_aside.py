@@ -15,8 +15,8 @@ import click
 
 from services.app import build_service
 from services.installation import UserError, connect_as_owner, embedded, running
-from services.kernel.aside import NotSetAside, set_aside
-from services.kernel.events import Recorded, Service
+from services.kernel.aside import Aside, NotSetAside, set_aside
+from services.kernel.events import Service
 from services.progress import shown
 
 if TYPE_CHECKING:
@@ -29,12 +29,12 @@ def run(settings: Settings, position: int, reason: str) -> None:
     """Set ``position`` aside and rebuild what had folded it; say what was done."""
     with running(settings, embedded(settings)) as installation, shown() as progress:
         aside = asyncio.run(_append(installation, position, reason))
-        click.echo(f"position {position} ({aside.event.type}) is set aside")
+        click.echo(f"position {position} ({aside.recorded.event.type}) is set aside")
         for service in Service:
             asyncio.run(_rebuild(settings, installation, service, aside, progress))
 
 
-async def _append(installation: Installation, position: int, reason: str) -> Recorded:
+async def _append(installation: Installation, position: int, reason: str) -> Aside:
     owner = await connect_as_owner(installation)
     try:
         return await set_aside(owner, installation.effects, position, reason)
@@ -52,13 +52,13 @@ async def _rebuild(
     settings: Settings,
     installation: Installation,
     service: Service,
-    aside: Recorded,
+    aside: Aside,
     progress: Progress,
 ) -> None:
     built = await build_service(service, installation, settings)
     try:
         for projector in built.projectors:
-            names = await projector.folded(aside)
+            names = [name for name in projector.folding(aside.recorded) if name in aside.past]
             if names:
                 with progress.stage(f"rebuilding {', '.join(names)}"):
                     await projector.rebuild(names)

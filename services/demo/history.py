@@ -6,10 +6,11 @@ says, with texts still open. Pure; sealing and appending come after (:mod:`servi
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
 
 from services.cases import events as e
 from services.cases.events import ItemKind, Label, PlanStatus, RecordKind, Staff
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import datetime
     from uuid import UUID
-
-    import msgspec
 
     from services.demo.chance import Chance
     from services.demo.posts import Posts
@@ -119,7 +118,7 @@ def _basic(student: Student) -> str:
 
 
 def _json(**fields: object) -> str:
-    return json.dumps(fields, ensure_ascii=False)
+    return msgspec.json.encode(fields).decode()
 
 
 class Narrator:

@@ -6,6 +6,7 @@ stream that it took is free again. Decided in docs/decisions/0013.
 """
 
 import re
+from dataclasses import dataclass
 from typing import Final
 
 import asyncpg
@@ -17,6 +18,7 @@ from services.kernel.events import (
     Event,
     ObjectRef,
     Recorded,
+    Service,
     aside_stream,
     encode,
     leaf_hash,
@@ -34,17 +36,26 @@ class PositionSetAside(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class Aside:
+    """What was set aside: what folds see of it from its header alone, and who is past it."""
+
+    recorded: Recorded
+    #: names of projections that were past its position when it was set aside
+    past: frozenset[str]
+
+
 class NotSetAside(Exception):  # noqa: N818 - an answer, not a fault
     """The position cannot be set aside; the message says why."""
 
 
 async def set_aside(
     owner: asyncpg.Connection, effects: Effects, position: int, reason: str
-) -> Recorded:
-    """Set ``position`` aside; return what folds see of the event from its header alone.
+) -> Aside:
+    """Set ``position`` aside. Raises :class:`NotSetAside`.
 
-    Raises :class:`NotSetAside`. A read model that has folded the event already still shows it: the
-    caller has those rebuilt (:meth:`services.kernel.projection.Projector.folded`).
+    A read model that has folded the event already still shows it: the caller has those rebuilt.
+    Which they are is certain, since no fold moves between looking and the fact being there.
     """
     if not _REASON.fullmatch(reason):
         raise NotSetAside("the reason is a reference of at most 64 letters, digits and . _ / -")
@@ -69,6 +80,7 @@ async def set_aside(
         ),
     )
     async with owner.transaction():
+        past = await _past(owner, position)
         answer = await owner.fetchrow(APPEND, [encode(event)], None, "{-1}", *(None,) * 7)
         if answer is None or answer["status"] != [0]:
             raise NotSetAside(f"position {position} is set aside already")
@@ -80,4 +92,18 @@ async def set_aside(
         stream=None if stream == "-" else stream,
         recorded_at=now,
     )
-    return Recorded(position, header, row["body"])
+    return Aside(Recorded(position, header, row["body"]), past)
+
+
+async def _past(owner: asyncpg.Connection, position: int) -> frozenset[str]:
+    """Return which projections are past ``position``; until this transaction ends none folds.
+
+    Locked in the order that folds lock in, and before the append lock: nobody waits in a circle.
+    """
+    past: list[str] = []
+    for service in Service:
+        rows = await owner.fetch(
+            f"select name, position from {service}.projection order by name for update"
+        )
+        past.extend(row["name"] for row in rows if row["position"] >= position)
+    return frozenset(past)

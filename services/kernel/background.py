@@ -12,7 +12,7 @@ import stamina
 import structlog
 
 from services.kernel import telemetry
-from services.kernel.database import CONNECTION_ERRORS
+from services.kernel.database import CONNECTION_ERRORS, is_connection_error
 from services.kernel.errors import Problem, Unavailable
 
 T = TypeVar("T")
@@ -56,9 +56,8 @@ async def patiently(
     """
 
     def passes(error: Exception) -> bool:
-        passing = isinstance(error, (Unavailable, *CONNECTION_ERRORS))
-        # A value that the protocol cannot carry is an InterfaceError too, and a ValueError.
-        return passing and not isinstance(error, ValueError) and not hopeless()
+        passing = isinstance(error, Unavailable) or is_connection_error(error)
+        return passing and not hopeless()
 
     attempts = stamina.retry_context(
         on=passes,

@@ -19,6 +19,17 @@ _WAIT_S: Final = 5.0
 _STATEMENT_S: Final = 10.0
 #: how long a server has to confirm that it cancelled a statement
 _CANCEL_S: Final = 0.5
+#: what statements rely on, said by each session: a role may change its own defaults, and sessions
+#: of the honest service would begin with those
+_SESSION: Final = {
+    "statement_timeout": "0",
+    "lock_timeout": "0",
+    "idle_in_transaction_session_timeout": "0",
+    "idle_session_timeout": "0",
+    "default_transaction_isolation": "read committed",
+    "search_path": "pg_catalog, pg_temp",
+    "synchronous_commit": "on",
+}
 CONNECTION_ERRORS: Final = (
     asyncpg.PostgresConnectionError,
     asyncpg.InterfaceError,
@@ -34,6 +45,15 @@ CONNECTION_ERRORS: Final = (
     OSError,
     asyncio.TimeoutError,
 )
+
+
+def is_connection_error(error: BaseException) -> bool:
+    """Say whether ``error`` is of the connection, and not of what was sent over it.
+
+    What asyncpg itself finds malformed (an address, a value) can be an ``InterfaceError`` too, and
+    is then a ``ValueError``: that does not pass.
+    """
+    return isinstance(error, CONNECTION_ERRORS) and not isinstance(error, ValueError)
 
 
 def role_name(service: Service) -> str:
@@ -117,7 +137,7 @@ async def open_pool(
     statement planned once a connection, whatever its arguments, and along indexes: a plan that is
     right for tables still small is not kept when they have grown.
     """
-    settings = {"application_name": f"casewarden {name}"}
+    settings = {**_SESSION, "application_name": f"casewarden {name}"}
     if generic_plans:
         settings["plan_cache_mode"] = "force_generic_plan"
         settings |= dict.fromkeys(("enable_seqscan", "enable_hashjoin", "enable_memoize"), "off")

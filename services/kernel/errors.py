@@ -104,6 +104,13 @@ class BadRequest(Problem):
     status, code, title = HTTPStatus.BAD_REQUEST, "bad_request", "Not an HTTP request"
 
 
+class HeadTooLarge(Problem):
+    """Request line and headers are larger than any request's may be."""
+
+    status = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
+    code, title = "head_too_large", "Request head too large"
+
+
 class RequestTimeout(Problem):
     """The body did not come in time."""
 

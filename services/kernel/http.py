@@ -1,40 +1,38 @@
-"""The edge: request ids, body limits, problem+json, metrics, and what a call carries with it.
+"""The edge: request ids, body limits, the deadline, metrics, and what a call carries with it.
 
-One pure ASGI middleware (:class:`Boundary`) stands around everything. It answers every error as
-RFC 9457 problem+json, never with a stack trace, never with what the caller sent, and never says
-more than the error's class does. It holds the one deadline of a request.
+One pure ASGI middleware (:class:`Boundary`) stands around everything. It answers every error that
+comes out as problem+json (:mod:`services.kernel.problems`), and holds a request's one deadline.
 """
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
-from http import HTTPStatus
 from time import perf_counter
-from typing import Any, Final
+from typing import Final
 from uuid import uuid4
 
-import msgspec
+import asyncpg
 import structlog
-from fastapi import FastAPI
-from fastapi.exceptions import RequestValidationError
 from prometheus_client import Counter, Histogram
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.kernel import errors, telemetry
-from services.kernel.database import CONNECTION_ERRORS
+from services.kernel.database import is_connection_error
 from services.kernel.errors import Problem
 from services.kernel.events import Service
+from services.kernel.problems import as_problem, marks, problem_response
 
 MAX_BODY_BYTES: Final = 1_048_576
 #: from having read a request to beginning its answer, everything tried again included
 DEADLINE_S: Final = 5.0
 _BODY_S: Final = 10.0
+#: how much of a user agent is kept
+_USER_AGENT: Final = 300
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
+#: what one reader of a path takes for a separator or a step, and another does not (RFC 3986, 2.2)
+_AMBIGUOUS: Final = re.compile(rb"%2f|%5c|\\|(?:^|/)(?:\.|%2e){1,2}(?:/|\Z)", re.IGNORECASE)
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9-]{1,64}\Z")
 _logger = structlog.get_logger(__name__)
 
@@ -55,22 +53,6 @@ PURPOSES: Final = frozenset(
     }
 )
 
-_BY_STATUS: Final[Mapping[int, type[Problem]]] = {
-    problem.status: problem
-    for problem in (
-        errors.Unauthenticated,
-        errors.Malformed,
-        errors.NotFound,
-        errors.Forbidden,
-        errors.Conflict,
-        errors.TooManyRequests,
-        errors.TooLarge,
-        errors.Unavailable,
-        errors.MethodNotAllowed,
-        errors.UnsupportedMediaType,
-    )
-}
-
 
 @dataclass(frozen=True, slots=True)
 class Call:
@@ -87,76 +69,30 @@ def call_of(request: Request) -> Call:
     purpose = request.headers.get("purpose")
     if purpose is not None and purpose not in PURPOSES:
         raise errors.Malformed("Purpose is not one of the published codes")
+    return replace(call_without_purpose(request), purpose=purpose)
+
+
+def call_without_purpose(request: Request) -> Call:
+    """Return the call, whatever purpose it names: for what is recorded of anybody's request."""
     client = request.client
     return Call(
         request_id=request.scope["casewarden.request_id"],
         ip=client.host if client else "",
-        user_agent=request.headers.get("user-agent", "")[:300],
-        purpose=purpose,
+        user_agent=request.headers.get("user-agent", "")[:_USER_AGENT],
     )
-
-
-def problem_response(problem: Problem, request_id: str) -> Response:
-    """Render ``problem`` as RFC 9457 problem+json."""
-    body = msgspec.json.encode(
-        {
-            "type": f"urn:casewarden:problem:{problem.code}",
-            "title": problem.title,
-            "status": int(problem.status),
-            "detail": problem.detail,
-            "code": problem.code,
-            "request_id": request_id,
-        }
-    )
-    headers = {}
-    if problem.status is HTTPStatus.REQUEST_TIMEOUT:
-        headers["connection"] = "close"
-    if problem.retry_after_s is not None:
-        headers["retry-after"] = str(problem.retry_after_s)
-    if problem.status is HTTPStatus.UNAUTHORIZED:
-        headers["www-authenticate"] = "Bearer"
-    return Response(body, int(problem.status), headers, media_type="application/problem+json")
 
 
 def problem_unasked(problem: Problem) -> tuple[list[tuple[bytes, bytes]], bytes]:
     """Return headers and body of ``problem`` for a connection on which no request was made out."""
     request_id = str(uuid4())
     response = problem_response(problem, request_id)
-    return [*response.raw_headers, *_marks(request_id)], bytes(response.body)
+    return [*response.raw_headers, *marks(request_id)], bytes(response.body)
 
 
-def _marks(request_id: str) -> tuple[tuple[bytes, bytes], ...]:
-    """Return the headers of every answer."""
-    return (
-        (b"x-request-id", request_id.encode()),
-        (b"cache-control", b"no-store"),
-        (b"x-content-type-options", b"nosniff"),
-    )
-
-
-def as_problem(error: Exception) -> Problem:
-    """Return what a caller may know about ``error``."""
-    if isinstance(error, Problem):
-        return error
-    if isinstance(error, RequestValidationError):
-        return errors.Malformed(_where(error))
-    if isinstance(error, HTTPException):
-        kind = _BY_STATUS.get(error.status_code)
-        if kind is None and 400 <= error.status_code < 500:  # noqa: PLR2004 - client errors
-            return errors.Malformed()
-        return (kind or Problem)()
-    if isinstance(error, CONNECTION_ERRORS):
-        return errors.Unavailable()
-    return Problem()
-
-
-def _where(error: RequestValidationError) -> str:
-    """Say which fields are wrong and how, without repeating what was sent."""
-    known = []
-    for item in error.errors()[:5]:
-        place = ".".join(str(part)[:40] for part in item["loc"] if part != "body")
-        known.append(f"{place or 'body'}: {item['type']}")
-    return "; ".join(known)
+def _unexpected(error: Exception, problem: Problem) -> bool:
+    """Say whether ``error`` is to be looked into: no answer of ours, and no lost connection."""
+    refused = isinstance(error, asyncpg.PostgresError) and not is_connection_error(error)
+    return refused or type(problem) is Problem
 
 
 class _Exchange:
@@ -218,7 +154,7 @@ class _Exchange:
         problem = as_problem(error)
         if isinstance(error, TimeoutError) and self._reading:
             problem = errors.RequestTimeout()
-        if type(problem) is Problem:
+        if _unexpected(error, problem):
             _logger.error(
                 "unexpected_error", request_id=self.request_id, **telemetry.described(error)
             )
@@ -231,7 +167,7 @@ class _Exchange:
     async def _marked(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            message["headers"] = [*message.get("headers", ()), *_marks(self.request_id)]
+            message["headers"] = [*message.get("headers", ()), *marks(self.request_id)]
             self._allow(None)
         await self._send(message)
 
@@ -262,7 +198,7 @@ class Boundary:
         if self._service is not None:
             scope["casewarden.service"] = self._service
         try:
-            if _CONTROL.search(scope["path"]):
+            if _CONTROL.search(scope["path"]) or _AMBIGUOUS.search(scope.get("raw_path") or b""):
                 raise errors.NotFound  # noqa: TRY301 - else `$` takes a line's end for the path's
             await exchange.run(self._app)
         except Exception as error:  # noqa: BLE001 - the outermost layer answers every error
@@ -299,14 +235,3 @@ def _request_id(scope: Scope) -> str:
             if _REQUEST_ID.match(text):
                 return str(text)
     return str(uuid4())
-
-
-def install_errors(app: FastAPI) -> None:
-    """Answer every error of ``app`` as problem+json."""
-
-    async def render(request: Request, error: Exception) -> Response:
-        return problem_response(as_problem(error), request.scope["casewarden.request_id"])
-
-    handler: Callable[[Request, Any], Awaitable[Response]] = render
-    for kind in (Problem, RequestValidationError, HTTPException, Exception):
-        app.add_exception_handler(kind, handler)

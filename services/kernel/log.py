@@ -1,4 +1,4 @@
-"""Appending to the log and reading it: group commit over the one function that writes.
+"""Appending to the log: group commit over the one function that writes.
 
 Place in the flow: ``decision -> domain -> append -> projection``. This module owns how groups of
 events reach ``log.append`` and how their answers come back. It decides nothing, retries no
@@ -13,7 +13,7 @@ have landed; whoever asked has been shown nothing.
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
@@ -22,17 +22,9 @@ import asyncpg
 import structlog
 
 from services.kernel import telemetry
-from services.kernel.database import CONNECTION_ERRORS
+from services.kernel.database import CONNECTION_ERRORS, is_connection_error
 from services.kernel.errors import TooLarge, Unavailable
-from services.kernel.events import (
-    Event,
-    OversizedBody,
-    Recorded,
-    Service,
-    decode,
-    encode,
-    guard_key,
-)
+from services.kernel.events import Event, OversizedBody, Service, encode, guard_key
 
 APPEND: Final = (
     "select status, at from log.append($1, $2::text::int[], $3::text::bigint[], $4,"
@@ -236,8 +228,7 @@ class Log:
         try:
             rows = await connection.fetch(APPEND, *_arguments(batch), timeout=_DEADLINE_S)
         except Exception as error:
-            # A value that the protocol cannot carry is an InterfaceError too, and a ValueError.
-            if isinstance(error, CONNECTION_ERRORS) and not isinstance(error, ValueError):
+            if is_connection_error(error):
                 for entry in batch:
                     entry.unsure = True
                 raise
@@ -343,59 +334,3 @@ def _array(numbers: Iterable[int]) -> str | None:
     """Return the array of ``numbers`` as PostgreSQL reads it, none as null."""
     text = ",".join(map(str, numbers))
     return f"{{{text}}}" if text else None
-
-
-async def read_all(
-    connection: asyncpg.Connection | asyncpg.pool.PoolConnectionProxy, after: int, limit: int
-) -> list[Recorded]:
-    """Return up to ``limit`` events after position ``after``, in order, but none set aside."""
-    rows = await connection.fetch(
-        "select position, body from log.event where position > $1"
-        # Asked of each by the key, so that no plan ever reads all of log.fact.
-        " and (select f.position from log.fact f"
-        " where f.stream = 'position:' || event.position::text and f.version = 1) is null"
-        " order by position limit $2",
-        after,
-        limit,
-    )
-    return [decode(row["position"], row["body"]) for row in rows]
-
-
-async def read_facts(
-    connection: asyncpg.Connection | asyncpg.pool.PoolConnectionProxy, after: int, limit: int
-) -> list[Recorded]:
-    """Return up to ``limit`` facts after position ``after``, in order, without scanning reads.
-
-    A position that was set aside has no row in ``log.fact``.
-    """
-    rows = await connection.fetch(
-        "select f.position, e.body from log.fact f join log.event e using (position)"
-        " where f.position > $1 order by f.position limit $2",
-        after,
-        limit,
-    )
-    return [decode(row["position"], row["body"]) for row in rows]
-
-
-async def read_one(pool: asyncpg.Pool, position: int) -> Recorded | None:
-    """Return the event at ``position``."""
-    body = await pool.fetchval("select body from log.event where position = $1", position)
-    return None if body is None else decode(position, body)
-
-
-@contextlib.asynccontextmanager
-async def listening(
-    pool: asyncpg.Pool, wake: asyncio.Event
-) -> AsyncIterator[asyncpg.pool.PoolConnectionProxy]:
-    """Set ``wake`` at each notification while the connection lives; never relied upon."""
-
-    def on_notify(*_: object) -> None:
-        wake.set()
-
-    async with pool.acquire() as connection:
-        await connection.add_listener("casewarden_log", on_notify)
-        try:
-            yield connection
-        finally:
-            with contextlib.suppress(Exception):
-                await connection.remove_listener("casewarden_log", on_notify)

@@ -23,6 +23,11 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 _LOCK = 7_233_001
+_OLDEST = 16
+
+
+class UnsupportedServer(RuntimeError):  # noqa: N818 - what it says is told as it is
+    """The server is of a version whose SQL is not ours."""
 
 
 def role_password(secret: bytes, service: Service) -> str:
@@ -31,13 +36,20 @@ def role_password(secret: bytes, service: Service) -> str:
 
 
 async def migrate(server: Server, secret: bytes, types: Iterable[EventType]) -> None:
-    """Create what is missing: databases, roles, schemas, event types, partitions."""
+    """Create what is missing: databases, roles, schemas, event types, partitions.
+
+    Raises :class:`UnsupportedServer`, and whatever the server says to who may not do this.
+    """
     await _create_database(server.url)
     await _create_database(server.keys_url)
     owner = await asyncpg.connect(server.url)
     try:
+        if owner.get_server_version().major < _OLDEST:
+            msg = f"needs PostgreSQL {_OLDEST} or later; this is {owner.get_server_version().major}"
+            raise UnsupportedServer(msg)
         await owner.execute("select pg_advisory_lock($1)", _LOCK)
         await _create_roles(owner, secret)
+        await reset_roles(owner)
         await _run_alembic(server.url)
         await _register(owner, types)
         await owner.execute("select log.make_partitions(2, 5000000)")
@@ -66,6 +78,21 @@ async def _create_roles(owner: asyncpg.Connection, secret: bytes) -> None:
             " when unique_violation then null; end $$"
         )
         await owner.execute(f"alter role {role} password '{role_password(secret, service)}'")
+
+
+async def reset_roles(owner: asyncpg.Connection) -> None:
+    """Take back every default that the services' roles were given, by themselves or by anybody.
+
+    A role may set its own, and each later session of that service would begin with them.
+    """
+    given = await owner.fetch(
+        "select r.rolname, coalesce(' in database ' || quote_ident(d.datname), '') as of_one"
+        " from pg_db_role_setting s join pg_roles r on r.oid = s.setrole"
+        " left join pg_database d on d.oid = s.setdatabase where r.rolname = any($1)",
+        [role_name(service) for service in Service],
+    )
+    for role, of_one in given:
+        await owner.execute(f"alter role {role}{of_one} reset all")
 
 
 async def _run_alembic(url: str) -> None:
@@ -119,5 +146,6 @@ async def _create_key_store(url: str) -> None:
             await owner.execute("select pg_advisory_xact_lock($1)", _LOCK)
             if await owner.fetchval("select to_regclass('keys.data_key')") is None:
                 await owner.execute((files("services.kernel.migrations") / "keys.sql").read_text())
+            await owner.execute((files("services.kernel.migrations") / "narrow.sql").read_text())
     finally:
         await owner.close()

@@ -8,6 +8,7 @@ open what is sealed here is row security in the key store.
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
+from ipaddress import IPv6Address, ip_address
 from typing import Final
 from uuid import UUID
 
@@ -79,6 +80,23 @@ class Places:
             except (SealBroken, ValueError):
                 continue
         return UNKNOWN
+
+
+@lru_cache(maxsize=4096)
+def network_of(ip: str) -> str:
+    """Return what counts as one address, of one subscriber: an IPv4 one, or an IPv6 /64 network.
+
+    What is no address is none: the empty string.
+    """
+    try:
+        address = ip_address(ip)
+    except ValueError:
+        return ""
+    if not isinstance(address, IPv6Address):
+        return str(address)
+    if address.ipv4_mapped is not None:
+        return str(address.ipv4_mapped)
+    return str(IPv6Address(int(address) >> 64 << 64))
 
 
 @lru_cache(maxsize=1024)

@@ -14,20 +14,23 @@ the owner of the log set its position aside (docs/decisions/0013).
 import asyncio
 import contextlib
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final, Protocol
 
 import asyncpg
 import structlog
 
-from services.kernel import telemetry
 from services.kernel.background import ended
 from services.kernel.database import CONNECTION_ERRORS
 from services.kernel.errors import Problem, Unavailable
-from services.kernel.events import CorruptEvent, Recorded, Registry, UnknownEvent
-from services.kernel.log import listening, read_all, read_facts
+from services.kernel.events import CorruptEvent, Recorded, Registry, UnknownEvent, decode
+from services.kernel.intake import NO_STREAM, Decode, Intake, decode_envelope
+from services.kernel.lag import Lag
+from services.kernel.reading import listening, rows_of_all, rows_of_facts
 
 _BATCH: Final = 500
+#: while more than a batch is to come: a record that several events change is written once
+_CATCHING_UP: Final = 1_000
 _POLL_S: Final = 0.25
 _PAUSE_S: Final = 0.005
 #: how long it stands still before it looks again
@@ -55,6 +58,13 @@ class Projection(Protocol):
     #: tables it owns, which a rebuild empties (``schema.table``)
     tables: Sequence[str]
 
+    def wants(self, type_: str, kind: str) -> bool:
+        """Say whether it folds events of ``type_`` in streams of ``kind``, ``-`` for no stream.
+
+        A kind is what the name of a stream begins with, up to the colon. What it does not want it
+        is not given. The answer is always the same.
+        """
+
     async def fold(self, connection: Connection, batch: Sequence[Recorded]) -> None:
         """Apply ``batch``, in order, through ``connection``. The same batch gives the same rows."""
 
@@ -77,6 +87,15 @@ async def _fold(projection: Projection, connection: Connection, batch: Sequence[
         raise Unfoldable(f"{where}: {type(error).__name__}") from error
 
 
+def _age(batch: Sequence[asyncpg.Record], now: datetime) -> timedelta:
+    """Return how old the last event of ``batch`` is, wanted or not; zero when nobody can tell."""
+    try:
+        last = decode_envelope(batch[-1]["position"], batch[-1]["body"])
+    except CorruptEvent:
+        return timedelta()
+    return now - last.event.recorded_at
+
+
 class Projector:
     """Keeps the projections of one service up to date."""
 
@@ -88,10 +107,14 @@ class Projector:
         projections: Sequence[Projection],
         *,
         observations: bool = False,
+        decode_: Decode = decode,
     ) -> None:
         self._pool = pool
         self._schema = schema
         self._registry = registry
+        self._intake = Intake(registry, [p.wants for p in projections], decode_)
+        self._lag = Lag([p.name for p in projections])
+        self._behind = False
         self._projections = projections
         self._observations = observations
         self._turn = asyncio.Lock()
@@ -162,17 +185,24 @@ class Projector:
 
     async def _fold_or_single_out(self) -> tuple[int, int]:
         """Fold the next batch; when it cannot be, all before the event that cannot, and raise."""
+        limit = _CATCHING_UP if self._behind else _BATCH
         try:
-            return await self._fold_batch(_BATCH)
+            return await self._fold_batch(limit)
         except Exception as error:
             if _passes(error):
                 raise
-            for _ in range(_BATCH):
-                await self._fold_batch(1)
-            return await self._fold_batch(_BATCH)
+        # what cannot be folded is among the next ``limit``, each time
+        while limit > 1:
+            limit = (limit + 1) // 2
+            try:
+                await self._fold_batch(limit)
+            except Exception as error:
+                if _passes(error):
+                    raise
+        return await self._fold_batch(1)
 
     async def _fold_batch(self, limit: int) -> tuple[int, int]:
-        names = [p.name for p in self._projections]
+        names = self.names
         async with self._pool.acquire() as connection, connection.transaction():
             await connection.execute("set local synchronous_commit = off")
             rows = await connection.fetch(
@@ -185,79 +215,58 @@ class Projector:
             head, now = await connection.fetchval(
                 "select (coalesce(max(position), -1), clock_timestamp()) from log.event"
             )
-            read = read_all if self._observations else read_facts
+            read = rows_of_all if self._observations else rows_of_facts
             batch = await read(connection, after, limit)
             if head < max(positions.values()):
                 msg = "the log is shorter than its projection"
                 raise UnknownEvent(msg)
+            position = batch[-1]["position"] if batch else after
             if batch:
-                await self._apply(connection, batch, positions)
-            done = len(batch) < limit
-            seen = head if done else batch[-1].position
-            position = batch[-1].position if batch else after
-            lag = timedelta() if done else now - batch[-1].event.recorded_at
-            self._measure(names, position, 0 if done else head - position, lag)
-            telemetry.LOG_POSITION.set(head)
-        return len(batch), seen
+                taken = self._intake.take((row["position"], row["body"]) for row in batch)
+                await self._apply(connection, taken, positions, position)
+        behind = len(batch) == limit
+        self._behind = behind
+        self._lag.folded(position, head, _age(batch, now) if behind else timedelta())
+        return len(batch), position if behind else head
 
     async def _apply(
-        self, connection: Connection, batch: Sequence[Recorded], positions: dict[str, int]
+        self,
+        connection: Connection,
+        taken: Sequence[Sequence[Recorded]],
+        positions: dict[str, int],
+        position: int,
     ) -> None:
-        known = [self._upcast(recorded) for recorded in batch]
-        for projection in self._projections:
-            mine = [r for r in known if r is not None and r.position > positions[projection.name]]
+        for projection, wanted in zip(self._projections, taken, strict=True):
+            mine = [r for r in wanted if r.position > positions[projection.name]]
             if mine:
                 await _fold(projection, connection, mine)
         await connection.execute(
             f"update {self._schema}.projection set position = greatest(position, $2)"
             " where name = any($1)",
             list(positions),
-            batch[-1].position,
+            position,
         )
 
-    async def folded(self, recorded: Recorded) -> list[str]:
-        """Return the names of its projections that have folded an event, once that is certain."""
-        concerned = self._registry.concerns(recorded.event.type)
-        if not concerned or not (self._observations or recorded.event.stream):
+    def folding(self, recorded: Recorded) -> list[str]:
+        """Return the names of its projections that fold such an event."""
+        type_, stream = recorded.event.type, recorded.event.stream
+        if not self._registry.concerns(type_) or not (self._observations or stream):
             return []
-        async with self._pool.acquire() as connection, connection.transaction():
-            # Waits for a fold under way, which may have read the event before it was set aside.
-            rows = await connection.fetch(
-                f"select name, position from {self._schema}.projection where name = any($1)"
-                " order by name for update",
-                self.names,
-            )
-        return [row["name"] for row in rows if row["position"] >= recorded.position]
-
-    def _upcast(self, recorded: Recorded) -> Recorded | None:
-        """Return the event in today's schema; ``None`` for what other services keep private."""
-        if not self._registry.concerns(recorded.event.type):
-            return None
-        try:
-            event = self._registry.upcast(recorded.event)
-        except UnknownEvent as unknown:
-            raise UnknownEvent(f"position {recorded.position}: {unknown}") from None
-        return Recorded(recorded.position, event, recorded.body)
-
-    def _measure(self, names: Sequence[str], position: int, behind: int, lag: timedelta) -> None:
-        """Say how far it is; ``lag`` is the age of the last event folded when more are to come."""
-        seconds = max(0.0, lag.total_seconds())
-        for name in names:
-            telemetry.PROJECTION_POSITION.labels(name).set(position)
-            telemetry.PROJECTION_LAG_EVENTS.labels(name).set(behind)
-            telemetry.PROJECTION_LAG_SECONDS.labels(name).set(seconds)
-            telemetry.PROJECTION_STOPPED.labels(name).set(0)
+        kind = (stream or NO_STREAM).partition(":")[0]
+        return [p.name for p in self._projections if p.wants(type_, kind)]
 
     async def _follow(self) -> None:
         while True:
             try:
-                if await self.fold_once() < _BATCH:
+                await self.fold_once()
+                if not self._behind:
                     await self._pause(_POLL_S)
             except Exception as error:  # noqa: BLE001 - whatever a fold raises stops it
                 if not _passes(error):
                     self._halt(error)
                     await asyncio.sleep(_STOPPED_S)
                     continue
+                self._lag.away()
                 _logger.warning("projection_waiting", error=type(error).__name__)
                 await asyncio.sleep(_POLL_S)
 
@@ -274,8 +283,7 @@ class Projector:
         if reason != self.stopped:
             _logger.error("projection_stopped", reason=reason)
         self.stopped = reason
-        for projection in self._projections:
-            telemetry.PROJECTION_STOPPED.labels(projection.name).set(1)
+        self._lag.stopped()
 
     async def _listen(self) -> None:
         """Wake the follower by NOTIFY while a connection lives; the poll needs none of it."""

@@ -12,7 +12,6 @@ Non-guarantee: a process that is killed, or a log that is away, loses the counts
 import asyncio
 from dataclasses import dataclass, replace
 from datetime import datetime
-from ipaddress import IPv6Address, ip_address
 from typing import Final
 
 import structlog
@@ -20,31 +19,19 @@ from fastapi import FastAPI
 from starlette.requests import Request
 from starlette.responses import Response
 
-from services.kernel.background import every
+from services.kernel.background import ended, every
 from services.kernel.effects import Effects
-from services.kernel.errors import Problem, Unauthenticated
+from services.kernel.errors import Unauthenticated
 from services.kernel.events import Event, Origin, Outcome
-from services.kernel.http import Call, problem_response
+from services.kernel.http import Call, call_without_purpose
 from services.kernel.log import Group, Log
-from services.kernel.origins import Origins
+from services.kernel.origins import Origins, network_of
+from services.kernel.problems import as_problem, problem_response
 
 WINDOW_S: Final = 60
 MAX_ADDRESSES: Final = 256
 _PER_GROUP: Final = 64
 _logger = structlog.get_logger(__name__)
-
-
-def network_of(ip: str) -> str:
-    """Return what counts as one address: an IPv4 address, or an IPv6 /64 network."""
-    try:
-        address = ip_address(ip)
-    except ValueError:
-        return ""
-    if not isinstance(address, IPv6Address):
-        return str(address)
-    if address.ipv4_mapped is not None:
-        return str(address.ipv4_mapped)
-    return str(IPv6Address(int(address) >> 64 << 64))
 
 
 @dataclass(slots=True)
@@ -78,12 +65,9 @@ class RefusalWindows:
         """Count, as ``kind``, every :class:`Unauthenticated` that ``app`` answers."""
 
         async def render(request: Request, error: Exception) -> Response:
-            request_id = request.scope["casewarden.request_id"]
-            ip = request.client.host if request.client else ""
-            call = Call(request_id, ip, request.headers.get("user-agent", "")[:300])
-            self.count(kind, ip, call)
-            problem = error if isinstance(error, Problem) else Unauthenticated()
-            return problem_response(problem, request_id)
+            call = call_without_purpose(request)
+            self.count(kind, call.ip, call)
+            return problem_response(as_problem(error), call.request_id)
 
         app.add_exception_handler(Unauthenticated, render)
 
@@ -117,8 +101,7 @@ class RefusalWindows:
     async def stop(self) -> None:
         """Append what is counted, then stop; call it before the log stops."""
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+            await ended(self._task)
         try:
             await self.flush()
         except Exception as error:  # noqa: BLE001 - the service stops all the same

@@ -6,7 +6,7 @@ accepted. Nothing here knows a domain.
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -96,6 +96,15 @@ class Runtime:
         )
         self._tasks.append(asyncio.create_task(make))
 
+    @contextlib.asynccontextmanager
+    async def wired(self) -> AsyncIterator[None]:
+        """Close everything again when the block, which builds a service upon it, raises."""
+        try:
+            yield
+        except BaseException:
+            await self.stop()
+            raise
+
     async def stop(self) -> None:
         """Append what was accepted, stop following, close the pools."""
         await ended(*self._tasks)
@@ -157,23 +166,24 @@ async def open_runtime(
                 connect=not installation.offline,
             )
         )
+        effects = installation.effects
+        keys = KeyStore(key_pool, EpochKeys(installation.data / "keys", effects), effects)
+        log = Log(log_pool, service)
+        projector = Projector(
+            projector_pool, str(service), registry, projections(keys), observations=observations
+        )
+        runtime = Runtime(
+            service=service,
+            installation=installation,
+            pool=pool,
+            log_pool=log_pool,
+            projector_pool=projector_pool,
+            key_pool=key_pool,
+            keys=keys,
+            log=log,
+            projector=projector,
+            handling=Handling(log, projector, service),
+            origins=Origins(keys, effects),
+        )
         opened.pop_all()
-    effects = installation.effects
-    keys = KeyStore(key_pool, EpochKeys(installation.data / "keys", effects), effects)
-    log = Log(log_pool, service)
-    projector = Projector(
-        projector_pool, str(service), registry, projections(keys), observations=observations
-    )
-    return Runtime(
-        service=service,
-        installation=installation,
-        pool=pool,
-        log_pool=log_pool,
-        projector_pool=projector_pool,
-        key_pool=key_pool,
-        keys=keys,
-        log=log,
-        projector=projector,
-        handling=Handling(log, projector, service),
-        origins=Origins(keys, effects),
-    )
+        return runtime

@@ -4,6 +4,7 @@ Each field is one variable, ``CASEWARDEN_`` and its name in capitals; the README
 test compares the two.
 """
 
+import ipaddress
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -50,4 +51,22 @@ class Settings:
             except ValueError:
                 kind = getattr(spec.type, "__name__", spec.type)
                 raise BadSetting(f"{name} is not a valid {kind}") from None
-        return cls(**values)  # type: ignore[arg-type] # one converter per field, checked above
+        settings = cls(**values)  # type: ignore[arg-type] # one converter per field, checked above
+        _name_proxies(settings.trusted_proxies)
+        return settings
+
+
+def _name_proxies(trusted: str) -> None:
+    """Raise unless ``trusted`` names proxies by address or network, and not everybody.
+
+    Where everybody is a proxy, a request comes from wherever its sender says; a host's name is
+    compared with addresses, so it would never be one.
+    """
+    name = f"{PREFIX}TRUSTED_PROXIES"
+    for proxy in filter(None, map(str.strip, trusted.split(","))):
+        try:
+            everybody = proxy == "*" or ipaddress.ip_network(proxy).prefixlen == 0
+        except ValueError:
+            raise BadSetting(f"{name} is not a list of addresses and networks") from None
+        if everybody:
+            raise BadSetting(f"{name} names everybody: name the proxies in front, by address")

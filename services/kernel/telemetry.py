@@ -63,7 +63,8 @@ PROJECTION_LAG_EVENTS: Final = Gauge(
 )
 PROJECTION_LAG_SECONDS: Final = Gauge(
     "casewarden_projection_lag_seconds",
-    "Age of the oldest event not yet folded, 0 when there is none. projection: its name.",
+    "Age of the oldest event not yet folded, 0 when there is none; grows while the database is"
+    " away. projection: its name.",
     ("projection",),
 )
 PROJECTION_STOPPED: Final = Gauge(

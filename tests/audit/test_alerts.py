@@ -9,7 +9,9 @@ from prometheus_client import REGISTRY
 
 from services.audit import events as e
 from services.audit.raising import _PENDING
+from services.kernel.aside import set_aside
 from services.kernel.budgets import BURST
+from services.kernel.events import SET_ASIDE
 from services.kernel.runtime import Installation
 from tests.audit.given import AT_NIGHT, TUESDAY_MORNING, Answer, Caller, Staff, World, served
 from tests.conftest import Connect
@@ -113,14 +115,31 @@ async def test_fifth_reset_by_one_person_within_a_day_is_an_alert(world: World) 
     assert alert["details"] == {"resets": 5}
 
 
+async def test_a_position_set_aside_is_an_alert_at_once(world: World, connect: Connect) -> None:
+    """SG-8, SG-10: whoever owns the database does this in the sight of somebody else."""
+    analyst, before = await world.analyst(), raised("position_set_aside", "high")
+    seen = await world.saw(await world.staff("asp_case_manager", await world.organisation()))
+    owner, runtime = await connect(None), world.audit.runtime
+    position = await owner.fetchval("select position from log.event_id where id = $1", seen)
+    await set_aside(owner, runtime.effects, position, "INC-1")
+    (alert,) = await alerts_of(world, analyst, rule="position_set_aside")
+    assert (alert["severity"], alert["person_id"]) == ("high", None)
+    (evidence,) = (await analyst.ask(f"/v1/alerts/{alert['id']}")).json()["evidence"]
+    assert evidence["type"] == SET_ASIDE.name
+    assert evidence["object"] == {"type": "event", "id": str(seen)}
+    assert raised("position_set_aside", "high") == before + 1
+
+
 async def test_two_places_at_a_time_are_an_alert(world: World) -> None:
-    """SG-4: no shared accounts; two sessions that do not overlap are none."""
+    """SG-4: no shared accounts; sessions that do not overlap, or of one IPv6 /64, are none."""
     analyst, school = await world.analyst(), await world.organisation("school")
-    one, two = [await world.staff("school_office", school) for _ in range(2)]
+    one, two, three = [await world.staff("school_office", school) for _ in range(3)]
     first = await world.begin(one)
     await world.begin(one, ip="198.51.100.4", others=1)
     await world.end(two, await world.begin(two))
     await world.begin(two, ip="198.51.100.4")
+    await world.begin(three, ip="2001:db8:1:2::7")
+    await world.begin(three, ip="2001:db8:1:2::8", others=1)
     (alert,) = await alerts_of(world, analyst, rule="simultaneous_sessions")
     assert alert["person_id"] == str(one.id)
     evidence = (await analyst.ask(f"/v1/alerts/{alert['id']}")).json()["evidence"]
@@ -223,6 +242,19 @@ async def test_judgement_sent_again_under_its_key_is_answered_and_made_once(worl
     assert (await other.tell(path, verdict, key="k-1")).status_code == 409
     await world.revoke(analyst.person)
     assert (await analyst.tell(path, verdict, key="k-1")).status_code == 404
+
+
+async def test_judgement_that_says_two_things_is_malformed(world: World) -> None:
+    """RFC 8259, 4: of a name that comes twice, readers differ in which they take."""
+    analyst = await world.analyst()
+    await late(world)
+    (alert,) = await alerts_of(world, analyst)
+    path, body = f"/v1/alerts/{alert['id']}/resolve", b'{"verdict":"benign","verdict":"confirmed"}'
+    for kind in ("application/json", "text/plain"):
+        headers = {**analyst.headers, "content-type": kind}
+        answer = await world.client.post(path, content=body, headers=headers)
+        assert answer.status_code == 422
+    assert await facts(world, e.ALERT_RESOLVED) == 0
 
 
 async def test_conflicts_are_counted_against_the_budget_of_refusals(world: World) -> None:

@@ -21,10 +21,11 @@ from services.authz.recording import data_of
 from services.authz.usernames import username_once
 from services.kernel.events import Event, Recorded, Service
 from services.kernel.http import Boundary
-from services.kernel.log import Group, read_all
+from services.kernel.log import Group
 from services.kernel.runtime import Installation
 from services.kernel.settings import Settings
 from tests.authz.door import CHEAP
+from tests.kernel.given import read_all
 
 MINISTRY, MATAI, RIMU = "Ministry", "Matai School", "Rimu School"
 SESSION_LASTS = timedelta(hours=8)

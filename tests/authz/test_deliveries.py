@@ -242,6 +242,76 @@ async def test_nobody_gives_somebody_else_their_own_address(region: Region) -> N
     assert await _register(region, NEW) == HTTPStatus.CREATED
 
 
+async def test_ones_former_address_is_ones_own_while_messages_still_go_there(
+    region: Region, clock: Clock
+) -> None:
+    """SG-4: neither before it has settled, nor with a tag, nor the one that is to come."""
+    head = {"if-match": (await region.call("leader", "GET", "/v1/me")).headers["etag"]}
+    mine = {"email": "me@school.example"}
+    moved = await region.call("leader", "PATCH", "/v1/me", mine, headers=head)
+    assert moved.status_code == HTTPStatus.OK
+    for own in ("leader@school.example", "Leader+o@school.example", "me+1@school.example"):
+        assert await _register(region, own) == HTTPStatus.CONFLICT, own
+        assert await _move(region, "office", own) == HTTPStatus.CONFLICT, own
+    assert await _register(region, "leaders@school.example") == HTTPStatus.CREATED
+    await delivered(region)
+    await _later(region, clock, SETTLES)
+    assert await _register(region, "me@school.example", "second") == HTTPStatus.CONFLICT
+
+
+async def test_a_change_settles_from_when_the_former_address_was_told(
+    region: Region, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """AC-DO-13: a mail server that is away for days shortens nobody's time, changed twice too."""
+    stub = _through(region, monkeypatch, Stub(*[Undelivered("TimeoutError")] * 2))
+    await _move(region, "office", "first@evil.example")
+    await region.authz.courier.sweep()
+    await _later(region, clock, SETTLES)
+    await _reset(region, "office")
+    await region.authz.courier.sweep()
+    await _move(region, "office", NEW)
+    await _later(region, clock, SETTLES)
+    await region.authz.courier.sweep()
+    for wait in (SETTLES - timedelta(seconds=1), timedelta(seconds=1)):
+        await _later(region, clock, wait)
+        await _reset(region, "office")
+        await region.authz.courier.sweep()
+
+    kinds = [
+        (letter.to, letter.subject.removeprefix("Your Casewarden ")) for letter in stub.letters
+    ]
+    old = "office@school.example"
+    assert sorted(kinds[:-2]) == [
+        (old, "address was changed"),
+        (old, "address was changed"),
+        (old, "invitation"),
+    ]
+    assert kinds[-2:] == [(old, "invitation"), (NEW, "invitation")]
+
+
+async def test_a_change_whose_notice_was_given_up_never_settles(
+    region: Region, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """AC-DO-13: until another change is told; rebuilt, it is the same."""
+    refused = Undelivered("SMTPRecipientsRefused", final=True)
+    stub = _through(region, monkeypatch, Stub(refused))
+    await _move(region, "office", "first@evil.example")
+    await region.authz.courier.sweep()
+    await region.authz.runtime.projector.rebuild()
+    await _later(region, clock, 2 * SETTLES)
+    await _reset(region, "office")
+    await region.authz.courier.sweep()
+    await _move(region, "office", NEW)
+    await region.authz.courier.sweep()
+    await region.authz.runtime.projector.rebuild()
+    await _later(region, clock, SETTLES)
+    await _reset(region, "office")
+    await region.authz.courier.sweep()
+
+    old = "office@school.example"
+    assert [letter.to for letter in stub.letters] == [old, old, NEW]
+
+
 @pytest.mark.parametrize(
     "address",
     ["a@b.example,c@d.example", "a@b.example;c@d.example", "<a@b.example>", '"a b"@c.example'],

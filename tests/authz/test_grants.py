@@ -3,7 +3,7 @@
 import asyncio
 from datetime import timedelta
 from http import HTTPStatus
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 
@@ -153,6 +153,34 @@ async def test_of_two_first_leaders_at_once_one_lands(region: Region) -> None:
     assert sorted(a.status_code for a in answers) == [HTTPStatus.CREATED, HTTPStatus.FORBIDDEN]
 
 
+async def test_a_first_leader_from_a_later_day_is_the_first_already(
+    region: Region, clock: Clock
+) -> None:
+    """AC-DO-16: dated ahead there is one too, until that post is over."""
+    await region.organisation("Kauri School", OrganisationKind.SCHOOL)
+    begins, ends = (clock.now() + timedelta(days=days) for days in (7, 14))
+    dated = {"from": begins.isoformat(), "until": ends.isoformat()}
+    role, place = Role.SCHOOL_LEADER, "Kauri School"
+    first = await region.grant("admin", "contact", role, place, **dated)
+    assert first.status_code == HTTPStatus.CREATED, first.text
+    for when in (dated, {}, {"until": begins.isoformat()}):
+        second = await region.grant("admin", "office", role, place, **when)
+        assert second.status_code == HTTPStatus.FORBIDDEN, when
+    newcomer = {
+        "username": "late",
+        "given_name": "Late",
+        "family_name": "Comer",
+        "email": "late@school.example",
+        "organisation_id": str(region.organisations[place]),
+    }
+    registered = await region.call("admin", "POST", "/v1/people", newcomer)
+    assert registered.status_code == HTTPStatus.FORBIDDEN
+    clock.advance(timedelta(days=15))
+    await region.sign_in("admin")
+    later = await region.grant("admin", "office", role, place)
+    assert later.status_code == HTTPStatus.CREATED, later.text
+
+
 async def test_an_administrator_of_a_school_has_no_say_elsewhere(region: Region) -> None:
     """Back-office roles outside the Ministry see their own organisation only."""
     await region.person("local_admin", (Role.ADMINISTRATOR, MATAI))
@@ -212,10 +240,44 @@ async def test_unknown_people_and_people_elsewhere_answer_alike(region: Region) 
 
 
 async def test_a_former_member_of_staff_can_be_granted_again(region: Region) -> None:
-    """AC-DO-1: who once worked there is known there."""
-    assert (await region.revoke("leader", "contact")).status_code == HTTPStatus.NO_CONTENT
-    again = await region.grant("leader", "contact", Role.PRIMARY_CONTACT, MATAI)
+    """AC-DO-1: who was registered there and works nowhere is known there."""
+    await _left(region, "relief")
+    again = await region.grant("leader", "relief", Role.PRIMARY_CONTACT, MATAI)
     assert again.status_code == HTTPStatus.CREATED
+
+
+async def _left(region: Region, name: str) -> None:
+    """Have somebody registered for Matai School, given a role there, and revoked."""
+    await new_person(region, "leader", MATAI, name)
+    held = await region.grant("leader", name, Role.PRIMARY_CONTACT, MATAI)
+    region.assignments[name] = UUID(held.json()["id"])
+    assert (await region.revoke("leader", name)).status_code == HTTPStatus.NO_CONTENT
+
+
+@pytest.mark.parametrize(
+    ("role", "place"),
+    [(Role.SCHOOL_LEADER, "Kauri School"), (Role.REGIONAL_OFFICE, MINISTRY)],
+)
+async def test_who_has_gone_on_elsewhere_is_unknown_where_they_were(
+    region: Region, role: Role, place: str
+) -> None:
+    """AC-DO-1, SG-1: a former leader neither attaches, shows, corrects nor shuts them out."""
+    await region.organisation("Kauri School", OrganisationKind.SCHOOL)
+    await _left(region, "relief")
+    assert (await region.grant("admin", "relief", role, place)).status_code == HTTPStatus.CREATED
+    path, why = f"/v1/people/{region.people['relief']}", {"reason": "Because"}
+    match = {"if-match": "*"}
+
+    answers = [
+        await region.grant("leader", "relief", Role.PRIMARY_CONTACT, MATAI),
+        await region.decision("leader", "relief", Role.PRIMARY_CONTACT),
+        await region.call("leader", "GET", path),
+        await region.call("leader", "PATCH", path, {"email": "x@evil.example"}, headers=match),
+        await region.call("leader", "POST", f"{path}/suspend", why),
+        await region.call("leader", "POST", f"{path}/reset", why),
+    ]
+
+    assert [answer.status_code for answer in answers] == [HTTPStatus.NOT_FOUND] * 6
 
 
 async def test_a_revocation_ends_access_at_once_in_every_process(region: Region) -> None:
@@ -304,7 +366,7 @@ async def test_a_repeat_is_authorised_anew(region: Region) -> None:
     body = (Role.SCHOOL_LEADER, MATAI)
     assert (await region.grant("office", "contact", *body, headers=key)).status_code == 201
     shut = f"/v1/people/{region.people['office']}/suspend"
-    assert (await region.call("leader", "POST", shut, {"reason": "left"})).status_code == 200
+    assert (await region.call("admin", "POST", shut, {"reason": "left"})).status_code == 200
     again = await region.grant("office", "contact", *body, headers=key)
     assert again.status_code == HTTPStatus.UNAUTHORIZED
 

@@ -123,7 +123,7 @@ async def test_correction_without_or_with_an_old_if_match_changes_nothing(door: 
 
     assert (without.status_code, stale.status_code) == (428, 412)
     refused = await door.of_type(e.REFUSED)
-    assert [r.data["reason"] for r in refused] == ["if_match_required", "stale_version"]
+    assert [r.data["code"] for r in refused] == ["if_match_required", "stale_version"]
     assert {r.outcome for r in refused} == {Outcome.DENIED}
     assert (await door.get("/v1/me", token)).json()["phone"] == "1"
 

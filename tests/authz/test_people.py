@@ -9,6 +9,7 @@ import pytest
 
 from services.authz import events as e
 from services.authz.events import OrganisationKind, Role
+from services.authz.usernames import username_once
 from services.kernel.sealing import Compartment, KeyRef
 from tests.authz.spooled import by_hand, delivered, reference_of, token_of
 from tests.authz.staffed import KOTARE, MATAI, MINISTRY, RIMU, TUI, Region, region
@@ -108,6 +109,19 @@ async def test_an_invitation_goes_to_the_person_and_only_its_digest_is_kept(
     assert letter["to"] == "aroha@school.example"
     assert (shown["channel"], shown["id"]) == ("spool", str(reference_of(letter)))
     assert shown["expires_at"] > clock.now().isoformat()
+
+
+async def test_a_once_key_held_by_what_no_decision_sees_is_a_conflict(region: Region) -> None:
+    """Contract: not possible in this state, and never an error of ours."""
+    held = username_once(region.authz.usernames.digest("aroha"))
+    await region.append(region._session("office"), once=(held,))
+    refused = await region.call("leader", "POST", "/v1/people", body(region, MATAI))
+    assert refused.status_code == HTTPStatus.CONFLICT
+    assert refused.json()["code"] == "conflict"
+    assert await region.authz.runtime.pool.fetchval(
+        "select not exists (select from authz.account where username_digest = $1)",
+        region.authz.usernames.digest("aroha"),
+    )
 
 
 async def test_a_user_name_is_taken_once(region: Region) -> None:
@@ -244,14 +258,19 @@ SHUTTING_OUT = (
     ("manager", "lead", 403),
     ("admin", "investigator", 200),
     ("lead", "manager", 200),
-    ("isp", "isp_other", 200),
+    ("isp", "isp_other", 403),
+    ("leader", "deputy", 403),
+    ("deputy", "leader", 403),
+    ("admin", "isp_other", 200),
+    ("admin", "deputy", 200),
     ("leader", "office", 200),
     ("admin", "leader", 200),
 )
 
 
 async def test_leaders_leads_and_administrators_shut_out_their_own(region: Region) -> None:
-    """AC-DO-1, 4, 5 and 16; nobody themselves."""
+    """AC-DO-1, 4, 5 and 16; nobody themselves, and who leads from the Ministry only."""
+    await region.person("deputy", (Role.SCHOOL_LEADER, MATAI))
     for name in ("isp", "isp_other"):
         await region.person(name, (Role.ISP_WORKFLOW_LEAD, TUI))
     for who, of, expected in SHUTTING_OUT:

@@ -141,6 +141,22 @@ async def test_leader_of_one_of_two_schools_corrects_too_and_sees_their_own_part
     assert places == {str(region.organisations[RIMU])}
 
 
+async def test_address_is_corrected_of_who_is_theirs_alone_and_does_not_lead(
+    region: Region,
+) -> None:
+    """AC-DO-13, SG-4: who holds the mailbox can become the person; other details are corrected."""
+    await region.person("deputy", (Role.SCHOOL_LEADER, MATAI))
+    await region.person("relief", (Role.PRIMARY_CONTACT, MATAI), (Role.PRIMARY_CONTACT, RIMU))
+    await region.person("lead_other", (Role.ASP_WORKFLOW_LEAD, KOTARE))
+    address, phone = {"email": "new@school.example"}, {"phone": "+64 3 4"}
+
+    for who, of in (("leader", "deputy"), ("leader", "relief"), ("lead", "lead_other")):
+        assert (await _correct(region, who, of, address)).status_code == 403, of
+        assert (await _correct(region, who, of, phone)).status_code == 200, of
+    assert (await _correct(region, "leader", "contact", address)).status_code == 200
+    assert (await _correct(region, "deputy", "deputy", address)).status_code == 200
+
+
 @pytest.mark.parametrize("body", [{"email": "no"}, {"given_name": ""}, {"role": "administrator"}])
 @pytest.mark.asyncio(loop_scope="module")
 async def test_malformed_correction_is_422(shared_region: Region, body: object) -> None:

@@ -11,7 +11,7 @@ import pyotp
 from services.authz import events as e
 from services.authz.events import Role
 from tests.authz.spooled import by_hand, delivered, invited, reference_of, token_of
-from tests.authz.staffed import MATAI, MINISTRY, RIMU, TUI, Region, region
+from tests.authz.staffed import KOTARE, MATAI, MINISTRY, RIMU, TUI, Region, region
 from tests.conftest import Clock
 
 __all__ = ["by_hand", "region"]
@@ -61,7 +61,11 @@ RESETTING = (
     ("admin", "both", 200),
     ("admin", "isp", 200),
     ("lead", "manager", 200),
-    ("isp", "isp_other", 200),
+    ("isp", "isp_other", 403),
+    ("leader", "deputy", 403),
+    ("lead", "lead_other", 403),
+    ("admin", "isp_other", 200),
+    ("admin", "deputy", 200),
     ("leader", "office", 200),
 )
 
@@ -71,6 +75,8 @@ async def test_each_resets_whom_a_row_names_and_nobody_themselves(region: Region
     region.people["nobody"] = uuid4()
     await region.person("both", (Role.PRIMARY_CONTACT, MATAI), (Role.PRIMARY_CONTACT, RIMU))
     await region.person("school_admin", (Role.ADMINISTRATOR, MATAI))
+    await region.person("deputy", (Role.SCHOOL_LEADER, MATAI))
+    await region.person("lead_other", (Role.ASP_WORKFLOW_LEAD, KOTARE))
     for name in ("isp", "isp_other"):
         await region.person(name, (Role.ISP_WORKFLOW_LEAD, TUI))
     for who, of, expected in RESETTING:
@@ -152,6 +158,27 @@ async def test_only_the_newest_invitation_serves(region: Region) -> None:
     assert len(await delivered(region)) == 2
     assert (await _enrol(region, first)).status_code == HTTPStatus.UNAUTHORIZED
     assert (await _enrol(region, second)).status_code == HTTPStatus.OK
+
+
+async def test_one_person_is_reset_three_times_an_hour(region: Region, clock: Clock) -> None:
+    """SG-4: nobody's mailbox is flooded, singled out one by one or by name in a list."""
+    first = [await _reset(region, "leader", "office") for _ in range(3)]
+    clock.advance(timedelta(minutes=20))
+    await region.sign_in("leader")
+    fourth = await _reset(region, "leader", "office")
+    place, named = region.organisations[MATAI], [str(region.people["office"])]
+    listed = await region.call(
+        "leader", "POST", f"/v1/organisations/{place}/reset", {**WHY, "person_ids": named}
+    )
+    other = await _reset(region, "leader", "contact")
+    clock.advance(timedelta(minutes=40))
+    await region.sign_in("leader")
+    later = await _reset(region, "leader", "office")
+
+    assert [answer.status_code for answer in first] == [200, 200, 200]
+    assert (fourth.status_code, fourth.headers["retry-after"]) == (429, "2400")
+    assert (listed.status_code, other.status_code, later.status_code) == (429, 200, 200)
+    assert len(await region.log(e.CREDENTIALS_RESET)) == 5
 
 
 async def test_a_repeated_reset_says_the_same_and_resets_once(region: Region) -> None:

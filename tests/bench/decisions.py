@@ -137,7 +137,8 @@ def _questions(judge: Judge, policy: Policy, pair: Pair) -> Asked:
     """Return what a peer is asked for the same decision: by part, by item, by version."""
     held = [
         (assignment, tuple(name for name, bit in policy.facts.items() if bits & bit))
-        for assignment, bits in judge.standings(pair.record, pair.student, pair.caller.assignments)
+        for assignment in pair.caller.assignments
+        if (bits := judge.facts(pair.record, pair.student, assignment))
     ]
     asked: Asked = [
         (part, [Question(a.role, f"case.{part}", (*names, *_POSSIBLE)) for a, names in held])

@@ -207,7 +207,8 @@ async def _standing(owner: asyncpg.Connection, target: Target) -> dict[str, Any]
     record, student = decode_record(row["state"]), decode_student(row["student"])
     now = datetime.now(UTC)
     assignments = [a for a in decode_person(row["person"]).assignments if a.in_force(now)]
-    standing = Judge(policy).standings(record, student, assignments)
+    facts = Judge(policy).facts
+    standing = [(a, facts(record, student, a)) for a in assignments]
     best, bits = max(standing, key=lambda one: one[1].bit_count())
     names = " ".join(name for name, bit in policy.facts.items() if bits & bit)
     return {

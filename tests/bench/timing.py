@@ -23,6 +23,7 @@ from tests.cases.world import Region, Staff, World, make_region, open_world
 from tests.conftest import TYPES, Clock
 
 _CASES = 12
+_MANY = 60
 _WARM_UP = 200
 
 
@@ -43,21 +44,26 @@ async def _ask(world: World, who: Staff, path: str) -> float:
     return took
 
 
-async def _measure(region: Region, pairs: int, suffix: str) -> float:
-    """Return the AUC over ``pairs`` of one hidden and one missing case, in either order."""
-    world, who = region.world, region.other_leader
+async def _cases(region: Region) -> list[UUID]:
+    """Open cases of several sizes; the last one is outsized."""
     cases = [await region.case() for _ in range(_CASES)]
     for number, case in enumerate(cases):
-        for _ in range(number % 4):
+        for _ in range(_MANY if case == cases[-1] else number % 4):
             note = {"kind": "note", "text": "A visit." * 40}
-            await world.must(region.manager, "POST", f"/v1/cases/{case}/items", note)
+            await region.world.must(region.manager, "POST", f"/v1/cases/{case}/items", note)
+    return cases
+
+
+async def _measure(region: Region, cases: Sequence[UUID], pairs: int, suffix: str) -> float:
+    """Return the AUC over ``pairs`` of one hidden and one missing case, in either order."""
+    world, who = region.world, region.other_leader
     hidden: list[float] = []
     missing: list[float] = []
     for number in range(-_WARM_UP, pairs):
         world.forgive()
         case = random.choice(cases)
-        # as alike as ids can be: made at the same time, of no record
-        other = UUID(int=case.int ^ random.getrandbits(60))
+        # made at the same time, as alike as ids can be, or at any: of no record
+        other = UUID(int=case.int ^ random.getrandbits(random.choice((60, 120))))
         both = [(hidden, case), (missing, other)]
         for times, record in random.sample(both, 2):
             took = await _ask(world, who, f"/v1/cases/{record}{suffix}")
@@ -75,9 +81,14 @@ async def _run(postgres: EmbeddedPostgres, data: Path, pairs: int) -> None:
     clock = Clock()
     async with open_world(Installation(server, data, clock.effects()), clock) as world:
         region = await make_region(world)
-        print(f"record: AUC {await _measure(region, pairs, ''):.3f} over {pairs} pairs")
-        item = f"/items/{UUID(int=1)}"
-        print(f"item:   AUC {await _measure(region, pairs, item):.3f} over {pairs} pairs")
+        cases, item = await _cases(region), f"/items/{UUID(int=1)}"
+        for name, some, suffix in (
+            ("record", cases, ""),
+            ("outsized record", cases[-1:], ""),
+            ("item", cases, item),
+        ):
+            found = await _measure(region, some, pairs, suffix)
+            print(f"{name}: AUC {found:.3f} over {pairs} pairs")
 
 
 def main() -> None:

@@ -5,6 +5,7 @@ from typing import Final
 from uuid import uuid4
 
 import pytest
+import structlog
 
 from services.kernel.http import PURPOSES
 from tests.cases.world import REASON, Region
@@ -52,6 +53,19 @@ async def test_malformed_comes_before_missing_and_missing_before_forbidden(place
     assert (await world.send(place.leader, "PUT", plan, PLAN)).status_code == 404
     plan = f"/v1/cases/{case}/plan"
     assert (await world.send(place.leader, "PUT", plan, PLAN)).status_code == 403
+
+
+async def test_a_body_that_two_readers_could_take_for_two_is_malformed(place: Region) -> None:
+    """RFC 8259: another encoding, or a name twice, of which a filter in front may see the other."""
+    path, who = "/v1/students/search", place.office
+    sent = {"authorization": f"Bearer {who.token}", "content-type": "application/json"}
+    for body, status in (
+        (b'{"query":"mar"}', 200),
+        (b'{"query":"mar","query":"mar"}', 422),
+        ('{"query":"mar"}'.encode("utf-16"), 422),
+    ):
+        answer = await place.world.client.post(path, content=body, headers=sent)
+        assert answer.status_code == status, body
 
 
 async def test_permission_comes_before_preconditions_and_they_before_state(place: Region) -> None:
@@ -215,3 +229,21 @@ async def test_a_request_id_is_echoed_and_recorded(place: Region) -> None:
         assert (await world.newest()).origin.request_id == "Seen-42"
     odd = await world.send(place.lead, "GET", f"/v1/cases/{case}", x_request_id="a b")
     assert odd.headers["x-request-id"] != "a b"
+
+
+async def test_what_goes_wrong_unexpectedly_is_logged_and_tells_nothing(
+    place: Region, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A whole case passes the framework by; what is raised there is answered and logged alike."""
+    case, world = await place.case(), place.world
+
+    def broken(_seen: object) -> dict[str, object]:
+        raise RuntimeError("a learner's name")
+
+    monkeypatch.setattr(world.cases.front.desk.renderer, "parts", broken)
+    for query in ("", "?parts=overview"):
+        with structlog.testing.capture_logs() as logs:
+            answer = await world.get(place.lead, f"/v1/cases/{case}{query}")
+        assert (answer.status_code, answer.json()["code"]) == (500, "internal")
+        assert [entry["event"] for entry in logs] == ["unexpected_error"]
+        assert "learner" not in answer.text + str(logs)

@@ -1,6 +1,8 @@
 """Asks gathered into one statement: each gets its own answer, whatever becomes of the others."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import cast
 from uuid import UUID, uuid4
 
@@ -34,6 +36,12 @@ async def test_whoever_asks_as_the_last_statement_ends_is_answered() -> None:
     """Nobody relies on a task that has nothing left to do, however many have just ended."""
 
     class Prompt:
+        @asynccontextmanager
+        async def acquire(self) -> AsyncIterator["Prompt"]:
+            yield self
+            for _ in range(3):  # what asks meanwhile is answered by the next statement
+                await asyncio.sleep(0)
+
         async def fetch(self, _statement: str, *columns: list[UUID]) -> list[UUID]:
             return columns[0]
 
@@ -82,3 +90,13 @@ async def test_a_statement_that_answers_fewer_rows_answers_nobody(pools: Pools) 
         first, *(gathering.ask(uuid4(), None) for _ in range(4)), return_exceptions=True
     )
     assert all(isinstance(answer, Unavailable) for answer in answers)
+
+
+async def test_who_asks_while_no_connection_is_to_be_had_is_told(pools: Pools) -> None:
+    pool = await pools(Service.CASES, size=1)
+    gathering = Gathering(pool, _ECHO)
+    await pool.close()
+    answers = await asyncio.gather(
+        *(gathering.ask(uuid4(), None) for _ in range(40)), return_exceptions=True
+    )
+    assert all(isinstance(answer, asyncpg.InterfaceError) for answer in answers)

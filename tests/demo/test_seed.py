@@ -29,13 +29,13 @@ from services.kernel.epochs import EpochKeys
 from services.kernel.errors import Unavailable
 from services.kernel.events import Recorded, Service
 from services.kernel.keystore import KeyStore
-from services.kernel.log import Group, Log, read_all
+from services.kernel.log import Group, Log
 from services.kernel.runtime import Installation
 from services.kernel.sealing import Compartment, KeyRef
 from services.progress import Progress
 from services.verification import verify
 from tests.conftest import Connect, Pools
-from tests.kernel.given import fact
+from tests.kernel.given import fact, read_all
 
 TODAY = date(2026, 7, 1)
 SEED = 20

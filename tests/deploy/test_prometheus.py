@@ -26,6 +26,8 @@ EXPECTED = {
     "HighErrorRate",
     "LogUnavailable",
     "LoginsThrottled",
+    "MessageGivenUp",
+    "MessagesUndelivered",
     "ProjectionLagging",
     "ProjectionStopped",
     "RepeatedLoginFailures",

@@ -5,15 +5,18 @@ from itertools import count
 from typing import Any
 from uuid import UUID, uuid4
 
+import asyncpg
 import msgspec
 
 from services.authz import events as authz
 from services.cases import events as cases
-from services.kernel.events import Event, Service
+from services.kernel.events import Event, Recorded, Service, decode
+from services.kernel.reading import rows_of_all, rows_of_facts
 
 NOON = datetime(2026, 3, 3, 0, 0, tzinfo=UTC)
 _streams = count()
 
+Reader = asyncpg.Connection | asyncpg.pool.PoolConnectionProxy
 STREAMS = {Service.AUTHZ: "person", Service.CASES: "case"}
 FACTS = {Service.AUTHZ: authz.PERSON_REINSTATED, Service.CASES: cases.CASE_CLOSED}
 
@@ -42,3 +45,15 @@ def fact(
         data={"person_id": UUID(int=7)},
     )
     return msgspec.structs.replace(plain, **fields)
+
+
+async def read_all(connection: Reader, after: int, limit: int) -> list[Recorded]:
+    """Return up to ``limit`` events after position ``after``, in order, but none set aside."""
+    rows = await rows_of_all(connection, after, limit)
+    return [decode(row["position"], row["body"]) for row in rows]
+
+
+async def read_facts(connection: Reader, after: int, limit: int) -> list[Recorded]:
+    """Return up to ``limit`` facts after position ``after``, in order, without scanning reads."""
+    rows = await rows_of_facts(connection, after, limit)
+    return [decode(row["position"], row["body"]) for row in rows]

@@ -8,6 +8,7 @@ from uuid import uuid4
 import asyncpg
 import pytest
 
+from services.kernel.database import role_name
 from services.kernel.events import (
     SET_ASIDE,
     Event,
@@ -19,7 +20,7 @@ from services.kernel.events import (
     guard_key,
 )
 from services.kernel.log import APPEND, Group, _arguments, _Entry
-from tests.conftest import TYPES, Connect
+from tests.conftest import TYPES, Connect, TestServer
 from tests.kernel.given import fact, read
 
 DENIED: Final = asyncpg.InsufficientPrivilegeError
@@ -286,6 +287,9 @@ async def test_no_role_writes_a_partition(connect: Connect) -> None:
         "select from authz.person",
         "select from audit.event",
         "select from log.guard",
+        "select lo_create(0)",
+        "select lo_from_bytea(0, 'x')",
+        "select lo_unlink(1)",
     ],
 )
 async def test_a_role_cannot_reach_beyond_its_own_schema(connect: Connect, statement: str) -> None:
@@ -330,6 +334,23 @@ async def test_a_type_or_table_of_the_callers_own_is_never_used_instead_of_ours(
     assert row is not None
     assert list(row["status"]) == [0]
     await cases.execute("select log.make_partitions(1, 5000000)")
+
+
+@pytest.mark.parametrize("keys", [False, True])
+async def test_no_role_fills_a_database_with_what_is_not_a_services(
+    server: TestServer, connect: Connect, *, keys: bool
+) -> None:
+    """Copies of a database do not inherit who may make temporary tables there."""
+    owner = await connect(None, keys=keys)
+    database = f"{server.template}_keys" if keys else server.template
+    for service in Service:
+        role = role_name(service)
+        for allowed in (
+            f"has_database_privilege('{role}', '{database}', 'temporary')",
+            f"has_function_privilege('{role}', 'lo_create(oid)', 'execute')",
+            f"has_function_privilege('{role}', 'lowrite(int, bytea)', 'execute')",
+        ):
+            assert await owner.fetchval(f"select {allowed}") is False, allowed
 
 
 async def test_partitions_cannot_be_made_in_sizes_or_numbers_of_ones_own(connect: Connect) -> None:

@@ -36,6 +36,9 @@ class Everything:
     def __init__(self) -> None:
         self._directory = Directory("authz")
 
+    def wants(self, _type: str, _stream: str) -> bool:
+        return True
+
     async def fold(self, connection: Connection, batch: Sequence[Recorded]) -> None:
         await self._directory.fold(connection, batch)
         await connection.executemany(
@@ -116,11 +119,12 @@ async def test_a_fold_stands_before_what_it_cannot_read_and_goes_on_once_that_is
         projector.check()
 
     aside = await set_aside(owner, clock.effects(), at, REASON)
-    assert (aside.position, aside.event.id, aside.event.type) == (at, poison[0].id, poison[0].type)
+    named = aside.recorded
+    assert (named.position, named.event.id, named.event.type) == (at, poison[0].id, poison[0].type)
     async with asyncio.timeout(5):
         while projector.stopped or await folds(owner) != [0, last, last + 1]:
             await asyncio.sleep(0.01)
-    assert await projector.folded(aside) == [Everything.name], "it is past that position now"
+    assert Everything.name not in aside.past, "it never folded the event: nothing is to be rebuilt"
     live = [await folds(owner), await owner.fetch("select * from authz.person order by id")]
     await projector.rebuild()
     assert live == [await folds(owner), await owner.fetch("select * from authz.person order by id")]
@@ -155,6 +159,33 @@ async def test_what_had_folded_it_is_rebuilt(
     assert await owner.fetchval(people) == [UUID(int=1), UUID(int=2)]
     await command._rebuild(Settings(), installation, Service.AUTHZ, aside, Progress(None))
     assert await owner.fetchval(people) == [UUID(int=2)]
+
+
+async def test_who_is_past_a_position_is_settled_as_it_is_set_aside(
+    owner: asyncpg.Connection, connect: Connect, pools: Pools, registry: Registry, clock: Clock
+) -> None:
+    """A fold under way is waited for and counts as it ended; a later one never has the event."""
+    log = Log(await pools(Service.AUTHZ), Service.AUTHZ)
+    log.start()
+    at = await log.append(Group([person(1)]))
+    await log.stop()
+    folding = await connect(Service.AUTHZ)
+    fold = folding.transaction()
+    await fold.start()
+    moved = "update authz.projection set position = $1 where name = $2"
+    await folding.execute(moved, at, "authz.directory")
+    setting = asyncio.create_task(set_aside(owner, clock.effects(), at, REASON))
+    await asyncio.sleep(0.2)
+    assert not setting.done()
+    await fold.commit()
+    aside = await setting
+    assert aside.past == {"authz.directory"}
+    projector = Projector(await pools(Service.AUTHZ), "authz", registry, [Directory("authz")])
+    assert projector.folding(aside.recorded) == ["authz.directory"]
+    elsewhere = Projector(await pools(Service.CASES), "cases", registry, [Directory("cases")])
+    await elsewhere.reached(at + 1)
+    assert elsewhere.folding(aside.recorded) == ["cases.directory"]
+    assert await owner.fetchval("select count(*) from cases.person") == 0
 
 
 async def test_it_is_recorded_with_its_hash_and_happens_once(

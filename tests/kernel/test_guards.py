@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from services.kernel import log as log_module
 from services.kernel.events import Event, Service
-from services.kernel.log import Expired, Group, Log, Stale, _arguments, _Entry, read_all
+from services.kernel.log import Expired, Group, Log, Stale, _arguments, _Entry
 from tests.conftest import Connect, Pools
-from tests.kernel.given import fact, read
+from tests.kernel.given import fact, read, read_all
 
 OK, STALE, EXPIRED, CONFLICT, DUPLICATE = range(5)
 LONG_AGO, FAR_OFF = datetime(2001, 1, 1, tzinfo=UTC), datetime(2101, 1, 1, tzinfo=UTC)

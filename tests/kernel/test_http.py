@@ -12,7 +12,8 @@ from starlette.responses import PlainTextResponse, StreamingResponse
 
 from services.kernel import errors, http
 from services.kernel.events import Service
-from services.kernel.http import PURPOSES, Boundary, call_of, install_errors
+from services.kernel.http import PURPOSES, Boundary, call_of
+from services.kernel.problems import install_errors
 from services.kernel.texts import Body, Line
 
 SECRET = "the password is swordfish"

@@ -15,12 +15,12 @@ from services.kernel.database import Server, open_pool
 from services.kernel.effects import Effects
 from services.kernel.errors import TooLarge, Unavailable
 from services.kernel.events import Event, Recorded, Service
-from services.kernel.log import Duplicate, Group, Log, VersionConflict, read_all, read_facts
+from services.kernel.log import Duplicate, Group, Log, VersionConflict
 from services.kernel.migrate import migrate
 from services.kernel.postgres import EmbeddedPostgres
 from services.kernel.runtime import Installation
 from tests.conftest import TYPES, Connect, Pools, address, embedded_server
-from tests.kernel.given import fact, read
+from tests.kernel.given import fact, read, read_all, read_facts
 from tests.kernel.test_postgres import kill
 
 ROLES = (Service.AUTHZ, Service.CASES)

@@ -10,7 +10,7 @@ from services.kernel.epochs import EpochKeys
 from services.kernel.events import Event, Origin, Service
 from services.kernel.http import Call
 from services.kernel.keystore import KeyStore
-from services.kernel.origins import UNKNOWN, Origins, Place, Places
+from services.kernel.origins import UNKNOWN, Origins, Place, Places, network_of
 from services.kernel.runtime import Installation
 from tests.conftest import Clock, Connect, Pools
 
@@ -46,6 +46,22 @@ async def test_what_was_sealed_is_opened_on_either_side_of_a_months_turn(
     assert places.of(came) == HERE
     assert (sealed.request_id, sealed.session_id) == ("r-1", SESSION)
     assert "192.0.2.1" not in (sealed.sealed or "")
+
+
+@pytest.mark.parametrize(
+    ("address", "network"),
+    [
+        ("192.0.2.1", "192.0.2.1"),
+        ("::ffff:192.0.2.1", "192.0.2.1"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::"),
+        ("2001:db8:1:2::1", "2001:db8:1:2::"),
+        ("not an address", ""),
+        (":::", ""),
+    ],
+)
+def test_one_address_is_what_one_subscriber_has(address: str, network: str) -> None:
+    """SG-4, SG-9: throttling, counted refusals and detection count by it."""
+    assert network_of(address) == network
 
 
 async def test_origin_of_another_event_or_of_a_destroyed_key_is_unknown(

@@ -36,6 +36,9 @@ class Folded:
         self.fails: Exception | None = None
         self.slow: Callable[[], Awaitable[object]] | None = None
 
+    def wants(self, _type: str, _stream: str) -> bool:
+        return True
+
     async def fold(self, connection: Connection, batch: Sequence[Recorded]) -> None:
         if self.fails:
             raise self.fails
@@ -239,6 +242,65 @@ async def test_an_unknown_fact_stops_it_and_its_service_is_unavailable(
 
     newer = await make(folded)
     await newer.reached(last)
+    assert await folds(owner) == [0, 1]
+
+
+@pytest.mark.parametrize("at", [0, 1, 3, 6])
+async def test_all_before_what_cannot_be_folded_is_folded_wherever_it_stands_in_a_batch(
+    owner: asyncpg.Connection,
+    log: Log,
+    folded: Folded,
+    make: Make,
+    monkeypatch: pytest.MonkeyPatch,
+    at: int,
+) -> None:
+    monkeypatch.setattr(projection_module, "_BATCH", 7)
+    known = Registry([t for t in authz.TYPES if t.name != fact().type])
+    projector = await make(folded, known)
+    events = [fact(type=authz.PERSON_SUSPENDED) for _ in range(7)]
+    events[at] = fact()
+    last = await log.append(Group(events))
+    with pytest.raises(Unavailable):
+        await projector.reached(last)
+    assert projector.stopped
+    assert f"position {at}:" in projector.stopped
+    assert await folds(owner) == list(range(at))
+
+
+async def test_what_a_projection_does_not_want_moves_it_on_all_the_same(
+    owner: asyncpg.Connection, log: Log, folded: Folded, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(folded, "wants", lambda type_, _kind: type_ == authz.PERSON_SUSPENDED)
+    projector = await make(folded)
+    last = await log.append(Group([fact(), fact(type=authz.PERSON_SUSPENDED), fact()]))
+    await projector.reached(last)
+    assert await folds(owner) == [1]
+    at = await owner.fetchval("select position from authz.projection where name = $1", folded.name)
+    assert at == last
+
+
+async def test_its_lag_grows_while_the_database_is_away(
+    owner: asyncpg.Connection, log: Log, folded: Folded, make: Make
+) -> None:
+    """An alert on lag must not see the last good value for as long as nobody can look."""
+
+    def lag() -> float:
+        name = {"projection": folded.name}
+        return REGISTRY.get_sample_value("casewarden_projection_lag_seconds", name) or 0.0
+
+    projector = await make(folded)
+    await projector.reached(await log.append(Group([fact()])))
+    assert lag() == 0
+    folded.fails = ConnectionError()
+    last = await log.append(Group([fact()]))
+    projector.start()
+    await asyncio.sleep(0.7)
+    before = lag()
+    await asyncio.sleep(0.7)
+    assert lag() > before > 0.2
+    folded.fails = None
+    await projector.reached(last)
+    assert lag() == 0
     assert await folds(owner) == [0, 1]
 
 

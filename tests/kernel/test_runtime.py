@@ -12,16 +12,20 @@ from uuid import uuid4
 import asyncpg
 import pytest
 
+from services.app import build_service
+from services.authz import engine
 from services.authz import events as authz
 from services.authz.directory import Directory
+from services.commands.migrate import needed
 from services.kernel import database, telemetry
 from services.kernel.background import ended
 from services.kernel.database import open_pool
 from services.kernel.events import Registry, Service
-from services.kernel.http import as_problem
 from services.kernel.log import Group
+from services.kernel.problems import as_problem
 from services.kernel.runtime import Installation, Runtime, open_runtime
-from tests.conftest import Connect, address
+from services.kernel.settings import Settings
+from tests.conftest import Connect, Pools, address
 from tests.kernel.given import fact, read
 
 
@@ -75,6 +79,41 @@ async def test_who_waits_too_long_for_a_connection_is_told_503(
     for connection in held:
         await runtime.pool.release(connection)
     assert await runtime.pool.fetchval("select 1") == 1
+
+
+async def test_what_a_role_made_its_defaults_holds_in_no_session_and_ends_with_a_start(
+    installation: Installation, connect: Connect, pools: Pools
+) -> None:
+    """A role may change its own; neither its honest service nor durability depends on them."""
+    cases = await connect(Service.CASES)
+    database_name = await cases.fetchval("select quote_ident(current_database())")
+    own = f"alter role casewarden_cases in database {database_name} set"
+    try:
+        for changed in (
+            "alter role casewarden_cases set statement_timeout = '1ms'",
+            "alter role casewarden_cases set idle_in_transaction_session_timeout = '1ms'",
+            f"{own} default_transaction_isolation = serializable",
+            f"{own} search_path = cases",
+            f"{own} synchronous_commit = off",
+        ):
+            await cases.execute(changed)
+        pool = await pools(Service.CASES)
+        for name, relied_on in database._SESSION.items():
+            setting = await pool.fetchval("select setting from pg_settings where name = $1", name)
+            assert setting == relied_on, name
+        assert await pool.fetchval("select pg_sleep(0.02) is not null")
+    finally:
+        assert not await needed(installation)
+    later = await connect(Service.CASES)
+    assert await later.fetchval("show statement_timeout") == "0"
+    assert await later.fetchval("show default_transaction_isolation") == "read committed"
+
+
+def test_what_is_malformed_is_no_lost_connection() -> None:
+    """Told as 503 it would be tried again for ever, and nobody would look for the fault."""
+    malformed = asyncpg.exceptions.ClientConfigurationError("no such option")
+    assert as_problem(malformed).status == 500
+    assert as_problem(asyncpg.InterfaceError("connection is closed")).status == 503
 
 
 def test_an_error_is_described_without_what_it_says() -> None:
@@ -193,6 +232,29 @@ async def test_a_runtime_that_cannot_be_opened_whole_leaves_nothing_open(
             Registry(authz.TYPES),
             lambda _keys: [],
         )
+    await nobody_else(owner)
+
+
+@pytest.mark.parametrize("service", list(Service))
+async def test_a_service_that_cannot_be_wired_leaves_nothing_open(
+    installation: Installation,
+    connect: Connect,
+    monkeypatch: pytest.MonkeyPatch,
+    service: Service,
+) -> None:
+    owner = await connect(None)
+
+    def load() -> engine.Policy:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(engine, "load", load)
+    with pytest.raises(ZeroDivisionError):
+        await build_service(service, installation, Settings(data=installation.data))
+    await nobody_else(owner)
+
+
+async def nobody_else(owner: asyncpg.Connection) -> None:
+    """Return when nobody else is connected to the database."""
     async with asyncio.timeout(5):
         while await owner.fetchval(
             "select count(*) from pg_stat_activity"

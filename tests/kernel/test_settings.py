@@ -18,7 +18,7 @@ def test_the_default_serves_this_machine_only() -> None:
 
 def test_every_field_is_read_from_the_variable_of_its_name() -> None:
     given = {
-        spec.name: {int: "7", Path: "elsewhere", str: "text"}[spec.type]  # type: ignore[index]
+        spec.name: {int: "7", Path: "elsewhere", str: "192.0.2.1"}[spec.type]  # type: ignore[index]
         for spec in fields(Settings)
     }
     found = Settings.from_environment({PREFIX + k.upper(): v for k, v in given.items()})
@@ -33,6 +33,27 @@ def test_a_number_that_is_none_is_named_and_not_repeated(wrong: str) -> None:
         Settings.from_environment({"CASEWARDEN_PORT": wrong})
     assert str(refused.value) == "CASEWARDEN_PORT is not a valid int"
     assert refused.value.__cause__ is None
+
+
+@pytest.mark.parametrize("everybody", ["*", "192.0.2.1, *", "0.0.0.0/0", "::/0"])
+def test_not_everybody_is_a_proxy(everybody: str) -> None:
+    """AC-USE-1: where a request comes from is not for its sender to say."""
+    with pytest.raises(BadSetting, match="CASEWARDEN_TRUSTED_PROXIES names everybody"):
+        Settings.from_environment({"CASEWARDEN_TRUSTED_PROXIES": everybody})
+
+
+@pytest.mark.parametrize("wrong", ["proxy.example", "192.0.2.1/24", "192.0.2.1:443"])
+def test_a_proxy_that_would_never_be_recognised_is_refused(wrong: str) -> None:
+    """Without it every request would come from the proxy, and detection by address be blind."""
+    with pytest.raises(BadSetting, match="CASEWARDEN_TRUSTED_PROXIES is not a list") as refused:
+        Settings.from_environment({"CASEWARDEN_TRUSTED_PROXIES": wrong})
+    assert wrong not in str(refused.value)
+
+
+def test_proxies_are_addresses_and_networks() -> None:
+    named = "192.0.2.1, 10.0.0.0/8,2001:db8::/64,"
+    found = Settings.from_environment({"CASEWARDEN_TRUSTED_PROXIES": named})
+    assert found.trusted_proxies == named
 
 
 def test_other_variables_are_left_alone() -> None:

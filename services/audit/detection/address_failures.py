@@ -3,14 +3,11 @@
 Owns the rule (password spraying, within fifteen minutes), its bursts by address, and
 `failures_then_success` for an address. A throttled window says how many failures it stands
 for, not whose: it keeps a burst going and counts as failures; forty of them within the window
-are reported by themselves, at medium severity, since eight accounts could hide in there. An
-IPv6 address stands for its /64, which is what one subscriber has. In the flow: signals → here →
-findings, which never name the address: their evidence does.
+are reported by themselves, at medium severity, since eight accounts could hide in there. In
+the flow: signals → here → findings, which never name the address: their evidence does.
 """
 
 from datetime import datetime
-from functools import lru_cache
-from ipaddress import IPv6Address, IPv6Network
 from typing import Final
 
 import msgspec
@@ -49,7 +46,7 @@ class AddressBurst(Burst, omit_defaults=True):
 
 
 class State(msgspec.Struct):
-    """The bursts, by address. Addresses are personal data: keep the state as the log is kept."""
+    """The bursts, by address."""
 
     by_address: dict[str, AddressBurst] = msgspec.field(default_factory=dict)
     until_sweep: int = bursts.SWEEP_EVERY
@@ -65,32 +62,16 @@ def fold(state: State, signal: Signal) -> tuple[State, list[Finding]]:
     if signal.address is None:
         return state, []
     if login_succeeded(signal):
-        return state, _succeeded(state, source(signal.address), signal)
+        return state, _succeeded(state, signal.address, signal)
     throttled = signal.type == LOGIN_THROTTLED
     if throttled or (signal.type == LOGIN_FAILED and signal.outcome == FAILED):
-        return state, _failed(state, source(signal.address), signal)
+        return state, _failed(state, signal.address, signal)
     return state, []
 
 
 def touches(signal: Signal) -> str | None:
     """Return the address whose burst a signal may change."""
-    return None if signal.address is None else source(signal.address)
-
-
-def source(address: str) -> str:
-    """Return an IPv4 address itself, the /64 of an IPv6 one, and anything else as it is."""
-    return _subscriber(address) if ":" in address else address
-
-
-@lru_cache(maxsize=4096)
-def _subscriber(address: str) -> str:
-    try:
-        parsed = IPv6Address(address)
-    except ValueError:
-        return address
-    if parsed.ipv4_mapped is not None:
-        return str(parsed.ipv4_mapped)
-    return str(IPv6Network((int(parsed), 64), strict=False))
+    return signal.address
 
 
 def _sweep(state: State, signal: Signal) -> None:

@@ -16,6 +16,7 @@ from services.audit.detection import (
     address_failures,
     many_resets,
     out_of_hours,
+    position_set_aside,
     reset_then_used,
     simultaneous_sessions,
 )
@@ -68,6 +69,7 @@ RULES: Final = (
     _rule(reset_then_used, 1, "by_person"),
     _rule(many_resets, 1, "by_person"),
     _rule(simultaneous_sessions, 1, "by_person"),
+    _rule(position_set_aside, 1, "remembered"),
 )
 
 TYPES: Final = frozenset().union(*(rule.types for rule in RULES))

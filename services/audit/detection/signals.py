@@ -19,6 +19,7 @@ ASSIGNMENT_GRANTED: Final = "authz.assignment_granted"
 CREDENTIALS_RESET: Final = "authz.credentials_reset"
 LOGIN_FAILED: Final = "authz.login_failed"
 LOGIN_THROTTLED: Final = "authz.login_throttled"
+POSITION_SET_ASIDE: Final = "audit.position_set_aside"
 
 ALLOWED: Final = "allowed"
 FAILED: Final = "failed"
@@ -33,10 +34,10 @@ class Signal:
     """One event, reduced to what the rules look at.
 
     `occurred_at` is aware and in UTC. `person_id` is whose account it is, when that is known;
-    otherwise `account` is the keyed digest of what was typed. `address` is the IP address it
-    came from, `device` stands for the whole user agent. `organisation` is None when the hours of
-    the person's organisation are not known. `count` is above 1 only for a counted window, which
-    names an address and no account. `about` is whom an act of administration, or a session, is
+    otherwise `account` is the keyed digest of what was typed. `address` stands for where it
+    came from (of IPv6, the /64), `device` for the whole user agent. `organisation` is None when the
+    hours of the person's organisation are not known. `count` is above 1 only for a counted window,
+    which names an address and no account. `about` is whom an act of administration or a session is
     about; `session` the session begun or ended, `others` how many of that person lived beside it.
     """
 

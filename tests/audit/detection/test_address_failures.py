@@ -5,7 +5,6 @@ from datetime import timedelta
 import pytest
 
 from services.audit.detection import address_failures
-from services.audit.detection.address_failures import source
 from services.audit.detection.signals import Signal
 from tests.audit.detection.given import failure, findings, keys, of_rule, success, throttled
 
@@ -62,25 +61,6 @@ def test_account_that_failed_before_the_window_no_longer_counts() -> None:
 def test_addresses_are_counted_apart() -> None:
     signals = [failure(n * MINUTE, who=n, address=f"192.0.2.{n % 2}") for n in range(14)]
     assert findings(signals) == []
-
-
-def test_neighbours_in_one_ipv6_network_are_one_address() -> None:
-    signals = [failure(n * MINUTE, who=n, address=f"2001:db8::{n + 1:x}") for n in range(8)]
-    assert len(findings(signals)) == 1
-
-
-@pytest.mark.parametrize(
-    ("address", "expected"),
-    [
-        ("192.0.2.1", "192.0.2.1"),
-        ("::ffff:192.0.2.1", "192.0.2.1"),
-        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
-        ("not an address", "not an address"),
-        (":::", ":::"),
-    ],
-)
-def test_source_is_what_one_subscriber_has(address: str, expected: str) -> None:
-    assert source(address) == expected
 
 
 def test_spraying_that_goes_on_is_one_alert_and_a_later_one_another() -> None:

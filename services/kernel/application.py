@@ -1,0 +1,28 @@
+"""How the application of each service begins: its errors, bodies, document and metrics.
+
+Routes, and who counts what is refused, are each service's own.
+"""
+
+from fastapi import Depends, FastAPI
+
+from services.kernel.bodies import unambiguous
+from services.kernel.documents import Ways, document
+from services.kernel.events import Service
+from services.kernel.metrics import metrics_route
+from services.kernel.problems import install_errors
+
+
+def application(service: Service, ways: Ways) -> FastAPI:
+    """Return an application without routes but ``/metrics``, to be mounted below its prefix."""
+    app = FastAPI(
+        title=f"Casewarden {service}",
+        version="1",
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        dependencies=[Depends(unambiguous)],
+    )
+    install_errors(app)
+    document(app, ways)
+    app.router.routes.append(metrics_route())
+    return app

@@ -1,0 +1,106 @@
+"""Errors as callers are told them: RFC 9457 problem+json, with never more than their class says.
+
+Never a stack trace, never what was sent, never what a database or a validator said of it. Owns how
+a problem and the headers of every answer are written; which errors there are is
+:mod:`services.kernel.errors`.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from http import HTTPStatus
+from typing import Any, Final
+
+import asyncpg
+import msgspec
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from services.kernel import errors
+from services.kernel.database import is_connection_error
+from services.kernel.errors import Problem
+
+_BY_STATUS: Final[Mapping[int, type[Problem]]] = {
+    problem.status: problem
+    for problem in (
+        errors.Unauthenticated,
+        errors.Malformed,
+        errors.NotFound,
+        errors.Forbidden,
+        errors.Conflict,
+        errors.TooManyRequests,
+        errors.TooLarge,
+        errors.Unavailable,
+        errors.MethodNotAllowed,
+        errors.UnsupportedMediaType,
+    )
+}
+
+
+def problem_response(problem: Problem, request_id: str) -> Response:
+    """Render ``problem`` as RFC 9457 problem+json."""
+    body = msgspec.json.encode(
+        {
+            "type": f"urn:casewarden:problem:{problem.code}",
+            "title": problem.title,
+            "status": int(problem.status),
+            "detail": problem.detail,
+            "code": problem.code,
+            "request_id": request_id,
+        }
+    )
+    headers = {}
+    if problem.status is HTTPStatus.REQUEST_TIMEOUT:
+        headers["connection"] = "close"
+    if problem.retry_after_s is not None:
+        headers["retry-after"] = str(problem.retry_after_s)
+    if problem.status is HTTPStatus.UNAUTHORIZED:
+        headers["www-authenticate"] = "Bearer"
+    return Response(body, int(problem.status), headers, media_type="application/problem+json")
+
+
+def marks(request_id: str) -> tuple[tuple[bytes, bytes], ...]:
+    """Return the headers of every answer."""
+    return (
+        (b"x-request-id", request_id.encode()),
+        (b"cache-control", b"no-store"),
+        (b"x-content-type-options", b"nosniff"),
+    )
+
+
+def as_problem(error: Exception) -> Problem:
+    """Return what a caller may know about ``error``."""
+    if isinstance(error, Problem):
+        return error
+    if isinstance(error, RequestValidationError):
+        return errors.Malformed(_where(error))
+    if isinstance(error, HTTPException):
+        kind = _BY_STATUS.get(error.status_code)
+        if kind is None and 400 <= error.status_code < 500:  # noqa: PLR2004 - client errors
+            return errors.Malformed()
+        return (kind or Problem)()
+    if is_connection_error(error) or isinstance(error, asyncpg.PostgresError):
+        # what the database refuses cannot be recorded, whatever its reason is
+        return errors.Unavailable()
+    return Problem()
+
+
+def _where(error: RequestValidationError) -> str:
+    """Say which fields are wrong and how, without repeating what was sent."""
+    known = []
+    for item in error.errors()[:5]:
+        place = ".".join(str(part)[:40] for part in item["loc"] if part != "body")
+        known.append(f"{place or 'body'}: {item['type']}")
+    return "; ".join(known)
+
+
+def install_errors(app: FastAPI) -> None:
+    """Answer every error of ``app`` as problem+json."""
+
+    async def render(request: Request, error: Exception) -> Response:
+        return problem_response(as_problem(error), request.scope["casewarden.request_id"])
+
+    handler: Callable[[Request, Any], Awaitable[Response]] = render
+    for kind in (Problem, RequestValidationError, HTTPException, Exception):
+        app.add_exception_handler(kind, handler)

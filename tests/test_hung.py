@@ -27,7 +27,7 @@ from tests.authz.door import Door
 from tests.conftest import _FLEETING, TYPES, Clock, embedded_server
 
 #: a deadline, what a cancellation may take beyond it, and a busy machine
-WITHIN_S = DEADLINE_S + 2
+WITHIN_S = DEADLINE_S + 4
 #: what is answered from the log, a recorded refusal too
 SERVED = {200, 403, 404}
 
@@ -121,7 +121,7 @@ async def test_a_hung_database_is_503_for_all_in_one_deadline_and_nothing_needs_
         )
     *answers, (health, seconds) = asked
     assert health.status_code == 503
-    assert seconds < 2
+    assert seconds < 4
     for answer, seconds in answers:
         assert answer.status_code == 503
         assert answer.json()["code"] == "unavailable"

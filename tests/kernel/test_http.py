@@ -265,12 +265,12 @@ async def test_a_body_may_take_longer_than_its_answer(
     client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The deadline is for what we do, and begins when the request was read."""
-    monkeypatch.setattr(http, "DEADLINE_S", 0.2)
+    monkeypatch.setattr(http, "DEADLINE_S", 0.5)
 
     async def slowly() -> AsyncIterator[bytes]:
         for _ in range(8):
             yield b" "
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0.1)
 
     assert (await client.post("/raw", content=slowly())).json() == {"bytes": 8}
 

@@ -200,7 +200,7 @@ async def test_a_connection_that_never_answers_again_is_given_up_soon_and_never_
     with pytest.raises((TimeoutError, *database.CONNECTION_ERRORS)):
         async with asyncio.timeout(0.1), pool.acquire() as connection, connection.transaction():
             await connection.fetchval("select 1")
-    assert time.perf_counter() - began < 3
+    assert time.perf_counter() - began < 5
     async with asyncio.timeout(5):
         assert await pool.fetchval("select pg_backend_pid()") != before
     await pool.close()

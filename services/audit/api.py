@@ -11,10 +11,9 @@ from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, FastAPI, Query, Request
+from fastapi import APIRouter, Depends, Query, Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
-from starlette.responses import Response
 
 from services.audit import models
 from services.audit.asking import Asking
@@ -25,9 +24,7 @@ from services.audit.reviews import Reviews
 from services.audit.sessions import SessionQueries
 from services.authz.access import AccessTokens
 from services.kernel.bodies import check_json
-from services.kernel.errors import Malformed
 from services.kernel.http import call_of
-from services.kernel.problems import as_problem, problem_response
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +38,10 @@ class Answers:
     sessions: SessionQueries
     reviews: Reviews
     judging: Judging
+
+    async def signed_in(self, request: Request) -> None:
+        """Raise :class:`Unauthenticated` for whoever is not let in."""
+        await self.asking.signed_in(await self.tokens.claims(request, self.now()))
 
 
 def routes(answers: Answers) -> APIRouter:
@@ -107,17 +108,6 @@ def routes(answers: Answers) -> APIRouter:
         return await answers.judging.resolve(asker, alert_id, await _resolution(request), attempt)
 
     return router
-
-
-def install(app: FastAPI, answers: Answers) -> None:
-    """Answer what is malformed as malformed only to who is let in; to others it is a 401."""
-
-    async def render(request: Request, error: Exception) -> Response:
-        await answers.asking.signed_in(await answers.tokens.claims(request, answers.now()))
-        return problem_response(as_problem(error), request.scope["casewarden.request_id"])
-
-    for kind in (Malformed, RequestValidationError):
-        app.add_exception_handler(kind, render)
 
 
 async def _resolution(request: Request) -> models.Resolution:

@@ -7,7 +7,7 @@ from datetime import timedelta
 from fastapi import FastAPI
 
 from services.audit.alerts import Alerts
-from services.audit.api import Answers, install, routes
+from services.audit.api import Answers, routes
 from services.audit.asking import Asking
 from services.audit.detecting import follower, forget_other_rules
 from services.audit.events import UNAUTHENTICATED, WholeLog
@@ -26,6 +26,7 @@ from services.kernel.cursors import Cursors
 from services.kernel.documents import Ways
 from services.kernel.events import EventType, Service
 from services.kernel.origins import Places
+from services.kernel.problems import authenticate_first
 from services.kernel.projection import Projector
 from services.kernel.refusals import RefusalWindows
 from services.kernel.runtime import Installation, Runtime, open_runtime
@@ -93,7 +94,7 @@ def _wired(runtime: Runtime, settings: Settings, vocabulary: Sequence[EventType]
     app = application(Service.AUDIT, Ways())
     refusals.count_unauthenticated(app, UNAUTHENTICATED)
     answers = _answers(runtime, settings, budget)
-    install(app, answers)
+    authenticate_first(app, answers.signed_in)
     app.include_router(routes(answers))
     return Audit(app, runtime, detection, Raising(runtime), refusals, budget)
 

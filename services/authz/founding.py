@@ -8,12 +8,10 @@ sets a password and a second factor by an invitation like everybody's (SG-2); no
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-import msgspec
-
 from services.authz import events as e
+from services.authz.credentials import Carried
 from services.authz.invitations import Invitations
-from services.authz.recording import data_of, person_object, person_stream
-from services.authz.seeding import needed_keys, organisation_event
+from services.authz.seeding import as_person, needed_keys, organisation_event, registered
 from services.authz.usernames import Usernames, username_once
 from services.kernel.events import Event
 from services.kernel.log import Duplicate, Group
@@ -72,49 +70,28 @@ def _facts(
         name=founder.organisation,
         time_zone=founder.time_zone,
     )
-    registered_id, invitation_id = effects.new_id(), effects.new_id()
-    staff, credential = needed_keys(person_id)
-    profile = msgspec.json.encode(founder.profile).decode()
+    invitation_id = effects.new_id()
     invitation = Invitations(runtime.installation.secret("invitation")).of(invitation_id)
-    stages = (
-        (
-            e.PERSON_REGISTERED,
-            registered_id,
-            e.PersonRegistered(
-                person_id=person_id,
-                profile=keys.seal(staff, registered_id, "profile", profile),
-                username_digest=usernames.digest(founder.username),
-                username=keys.seal(credential, registered_id, "username", founder.username),
-            ),
+    granted = e.AssignmentGranted(
+        assignment_id=effects.new_id(),
+        person_id=person_id,
+        role=e.Role.ADMINISTRATOR,
+        organisation_id=organisation.organisation_id,
+        starts_at=now,
+    )
+    carried = (
+        registered(
+            keys,
+            effects,
+            usernames,
+            person_id=person_id,
+            username=founder.username,
+            profile=founder.profile,
         ),
-        (
-            e.ASSIGNMENT_GRANTED,
-            effects.new_id(),
-            e.AssignmentGranted(
-                assignment_id=effects.new_id(),
-                person_id=person_id,
-                role=e.Role.ADMINISTRATOR,
-                organisation_id=organisation.organisation_id,
-                starts_at=now,
-            ),
-        ),
-        (e.INVITATION_ISSUED, invitation_id, invitation.issued_to(person_id)),
+        Carried(e.ASSIGNMENT_GRANTED, effects.new_id(), granted),
+        Carried(e.INVITATION_ISSUED, invitation_id, invitation.issued_to(person_id)),
     )
     return [
         organisation_event(effects, organisation, now),
-        *(
-            Event(
-                id=id_,
-                type=type_,
-                stream=person_stream(person_id),
-                version=version,
-                recorded_at=now,
-                action="grant" if type_ == e.ASSIGNMENT_GRANTED else "create",
-                object=person_object(person_id),
-                organisation_id=organisation.organisation_id,
-                touches=(e.person_key(person_id),),
-                data=data_of(payload),
-            )
-            for version, (type_, id_, payload) in enumerate(stages, 1)
-        ),
+        *as_person(person_id, carried, now, organisation.organisation_id),
     ]

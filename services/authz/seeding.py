@@ -57,13 +57,23 @@ def person_events(
     """
     sealer = CredentialSealer(keys, effects, person_id)
     carried = [
-        _registered(
+        registered(
             keys, effects, usernames, person_id=person_id, username=username, profile=profile
         ),
         sealer.password(password_hash),
         sealer.totp(totp_secret),
         *(Carried(e.ASSIGNMENT_GRANTED, effects.new_id(), granted) for granted in assignments),
     ]
+    return as_person(person_id, carried, recorded_at)
+
+
+def as_person(
+    person_id: UUID,
+    carried: Iterable[Carried],
+    recorded_at: datetime,
+    organisation_id: UUID | None = None,
+) -> list[Event]:
+    """Return what is carried as the first facts of a person's stream, in this order."""
     return [
         Event(
             id=one.event_id,
@@ -73,6 +83,7 @@ def person_events(
             recorded_at=recorded_at,
             action="grant" if one.type == e.ASSIGNMENT_GRANTED else "create",
             object=person_object(person_id),
+            organisation_id=organisation_id,
             touches=(e.person_key(person_id),),
             data=data_of(one.payload),
         )
@@ -80,7 +91,7 @@ def person_events(
     ]
 
 
-def _registered(
+def registered(
     keys: KeyStore,
     effects: Effects,
     usernames: Usernames,
@@ -89,6 +100,7 @@ def _registered(
     username: str,
     profile: e.Profile,
 ) -> Carried:
+    """Return the fact that a person exists, sealed under :func:`needed_keys`."""
     event_id = effects.new_id()
     staff, credential = needed_keys(person_id)
     text = msgspec.json.encode(profile).decode()

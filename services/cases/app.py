@@ -28,6 +28,7 @@ from services.kernel.cursors import Cursors
 from services.kernel.documents import Ways
 from services.kernel.events import Registry, Service
 from services.kernel.idempotency import Idempotency
+from services.kernel.problems import authenticate_first
 from services.kernel.projection import Projector
 from services.kernel.refusals import RefusalWindows
 from services.kernel.runtime import Installation, Runtime, open_runtime
@@ -70,7 +71,7 @@ class Cases:
 
     def _application(self) -> FastAPI:
         app = application(Service.CASES, _WAYS)
-        self.front.install(app)
+        authenticate_first(app, self.front.signed_in)
         self.windows.count_unauthenticated(app, e.UNAUTHENTICATED)
         app.add_middleware(WholeCase, front=self.front, handlers=app.exception_handlers)
         for module in (api_requests, api_cases, api_students):

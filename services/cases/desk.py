@@ -204,11 +204,10 @@ class Desk:
 
 def _organisation(asking: Asking, grounds: Sequence[Ground]) -> UUID | None:
     """Return for which organisation the caller acts: that of the first ground, else their first."""
-    assignments = asking.caller.assignments
     if grounds:
-        wanted = grounds[0].assignment_id
-        return next((a.organisation_id for a in assignments if a.id == wanted), None)
-    return assignments[0].organisation_id if assignments else None
+        wanted, held = grounds[0].assignment_id, asking.caller.assignments
+        return next((a.organisation_id for a in held if a.id == wanted), None)
+    return asking.caller.organisation_id
 
 
 def staff_of(assignment: Assignment, person_id: UUID) -> Staff:

@@ -9,8 +9,6 @@ from http import HTTPStatus
 from typing import TypeVar
 from uuid import UUID
 
-from fastapi import FastAPI
-from fastapi.exceptions import RequestValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -27,7 +25,6 @@ from services.kernel.budgets import RefusalBudget
 from services.kernel.errors import (
     Conflict,
     Forbidden,
-    Malformed,
     NotFound,
     PreconditionFailed,
     PreconditionRequired,
@@ -37,7 +34,6 @@ from services.kernel.etags import not_modified
 from services.kernel.handling import Draft
 from services.kernel.http import call_of
 from services.kernel.idempotency import Idempotency, Made
-from services.kernel.problems import as_problem, problem_response
 
 JSON = "application/json"
 Reply = tuple[bytes, str]
@@ -85,16 +81,6 @@ class Front:
         now = self.desk.now()
         claims = await self._tokens.claims(request, now)
         await self.desk.loader.asking(claims, now)
-
-    def install(self, app: FastAPI) -> None:
-        """Answer what is malformed as malformed only to who is signed in: 401 comes first."""
-
-        async def render(request: Request, error: Exception) -> Response:
-            await self.signed_in(request)
-            return problem_response(as_problem(error), request.scope["casewarden.request_id"])
-
-        for kind in (Malformed, RequestValidationError):
-            app.add_exception_handler(kind, render)
 
     async def run(self, asked: Asked, decide: Callable[[], Awaitable[Draft[T]]]) -> T:
         """Run a decision; a refusal is counted against the caller's budget."""

@@ -104,3 +104,17 @@ def install_errors(app: FastAPI) -> None:
     handler: Callable[[Request, Any], Awaitable[Response]] = render
     for kind in (Problem, RequestValidationError, HTTPException, Exception):
         app.add_exception_handler(kind, handler)
+
+
+def authenticate_first(app: FastAPI, signed_in: Callable[[Request], Awaitable[object]]) -> None:
+    """Answer what is malformed as malformed only to who is signed in: 401 comes first.
+
+    ``signed_in`` raises for everybody else.
+    """
+
+    async def render(request: Request, error: Exception) -> Response:
+        await signed_in(request)
+        return problem_response(as_problem(error), request.scope["casewarden.request_id"])
+
+    for kind in (errors.Malformed, RequestValidationError):
+        app.add_exception_handler(kind, render)

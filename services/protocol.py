@@ -1,12 +1,15 @@
 """HTTP/1.1 with the bounds that uvicorn's httptools protocol lacks, in bytes, seconds and number.
 
 Without them one connection that sends a header value without end is parsed again and again while
-everybody else waits, one that never ends what it began stays for ever, and as many as come are let
-in. What is not HTTP is answered as every other error is: problem+json with a request id.
+everybody else waits, one that never ends what it began, or never reads its answer, stays for ever,
+and as many as come are let in. What is not HTTP is answered as every other error is: problem+json
+with a request id.
 """
 
 import asyncio
 import resource
+import socket
+import struct
 from typing import Final
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
@@ -19,10 +22,15 @@ MAX_HEAD_BYTES: Final = 262_144
 #: within which a connection's first request, and every request that began, must have come whole.
 #: A body that an application reads is given up sooner, with an answer.
 MESSAGE_S: Final = 15.0
+#: within which an answer that waits to be read must have been: from when more waits than the kernel
+#: and the transport's buffer hold, or from when the connection is closed
+ANSWER_S: Final = 30.0
 #: how long one that is told why still sends into nothing: closed at once, with bytes unread, its
 #: answer would be lost on the way (RFC 9112, 9.6)
 _LINGER_S: Final = 1.0
 _MOST: Final = 4_096
+#: SO_LINGER on, for no time: closing sends a reset and forgets what was not sent
+_NO_LINGER: Final = struct.pack("ii", 1, 0)
 
 
 def most_connections() -> int:
@@ -38,20 +46,48 @@ class BoundedProtocol(HttpToolsProtocol):
     _head_bytes = 0
     _told = False
     _too_late: asyncio.TimerHandle | None = None
+    _unread: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn has it
         """Let a connection in, or tell it that there are too many."""
         super().connection_made(transport)
         if len(self.connections) > most_connections():
             self._write(Unavailable())
-            self.transport.close()
+            self._close()
             return
         self._await_message()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop waiting for it."""
         self._message_came()
+        self._was_read()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """Wait for the other side to read, and no longer than :data:`ANSWER_S`."""
+        super().pause_writing()
+        self._await_reader()
+
+    def resume_writing(self) -> None:
+        """Stop waiting: it reads."""
+        super().resume_writing()
+        if not self.transport.is_closing():
+            self._was_read()
+
+    def on_response_complete(self) -> None:
+        """Serve on; of a connection that is to close, wait until its answer was read."""
+        super().on_response_complete()
+        self._await_reader_of_last()
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Close what is idle, even if it has not read what it was answered."""
+        super().timeout_keep_alive_handler()
+        self._await_reader_of_last()
+
+    def shutdown(self) -> None:
+        """Close once what was asked is answered."""
+        super().shutdown()
+        self._await_reader_of_last()
 
     def data_received(self, data: bytes) -> None:
         """Take what arrived, unless a head has grown past the bound."""
@@ -85,13 +121,13 @@ class BoundedProtocol(HttpToolsProtocol):
         # before the first request there is no cycle
         if not getattr(self.cycle, "response_complete", True):
             if self.cycle.response_started:
-                self.transport.close()
+                self._close()
                 return
             self.cycle.disconnected = True  # no answer may follow this one
         self._told = True
         self._write(problem)
         self.transport.write_eof()
-        self.loop.call_later(_LINGER_S, self.transport.close)
+        self.loop.call_later(_LINGER_S, self._close)
 
     def _write(self, problem: Problem) -> None:
         headers, body = problem_unasked(problem)
@@ -101,9 +137,33 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _await_message(self) -> None:
         if self._too_late is None:
-            self._too_late = self.loop.call_later(MESSAGE_S, self.transport.close)
+            self._too_late = self.loop.call_later(MESSAGE_S, self._close)
 
     def _message_came(self) -> None:
         if self._too_late is not None:
             self._too_late.cancel()
             self._too_late = None
+
+    def _close(self) -> None:
+        self.transport.close()
+        self._await_reader_of_last()
+
+    def _await_reader_of_last(self) -> None:
+        """Wait for who reads from a closed transport: else it stays until all was read."""
+        if self.transport.is_closing() and self in self.connections:
+            self._await_reader()
+
+    def _await_reader(self) -> None:
+        if self._unread is None:
+            self._unread = self.loop.call_later(ANSWER_S, self._reset)
+
+    def _reset(self) -> None:
+        """Drop the connection; closed instead, the kernel would hold what nobody reads on."""
+        connected = self.transport.get_extra_info("socket")
+        connected.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
+        self.transport.abort()
+
+    def _was_read(self) -> None:
+        if self._unread is not None:
+            self._unread.cancel()
+            self._unread = None

@@ -95,6 +95,7 @@ _SHAPE: Final = """
         union all select concat('schema ', oid, ' ', xmin) from pg_namespace
         union all select concat('column ', max(xmin::text::bigint)) from pg_attribute
         union all select concat('type ', name, role, fact) from log.event_type
+        union all select concat('installation ', fingerprint, revision) from log.installation
         union all select concat('fold ', name) from authz.projection
         union all select concat('fold ', name) from cases.projection
         union all select concat('fold ', name) from audit.projection
@@ -116,7 +117,7 @@ _EMPTY: Final = """
             select oid from pg_class
             where relnamespace in (select oid from pg_namespace
                                    where nspname in ('log', 'authz', 'cases', 'audit'))
-              and relkind = 'r' and relname not in ('event_type', 'projection')
+              and relkind = 'r' and relname not in ('event_type', 'installation', 'projection')
         loop
             execute format('select exists (select from %s)', item) into filled;
             if filled then

@@ -87,6 +87,9 @@ def test_a_database_that_cannot_be_reached_is_one_line(tmp_path: Path) -> None:
         "CASEWARDEN_DATABASE_URL": "postgresql://nobody@127.0.0.1:1/casewarden",
         "CASEWARDEN_DATA": str(tmp_path),
     }
+    assert "casewarden migrate" in refused(run(environ, "serve"))
+    (tmp_path / "secrets").mkdir()
+    (tmp_path / "secrets" / "roles").write_bytes(b"r" * 32)
     assert "cannot be reached" in refused(run(environ, "verify"))
     assert "cannot be reached" in refused(run(environ, "demo", "--json"))
     assert "cannot be reached" in refused(run(environ, "serve"))
@@ -160,7 +163,9 @@ def test_accounts_of_a_demonstration_are_json_with_the_contract_s_keys(
 
 def test_a_day_needs_a_demonstration_that_is_running(marked: Installation) -> None:
     environ = {**environment(marked), "CASEWARDEN_PORT": str(free_port())}
-    assert "nothing serves" in refused(run(environ, "demo", "day"))
+    address = f"http://127.0.0.1:{environ['CASEWARDEN_PORT']}"
+    for command in ("day", "login"):
+        assert f"nothing serves on {address}" in refused(run(environ, "demo", command))
 
 
 async def filled(installation: Installation, pools: Pools, count: int = 12) -> None:
@@ -400,6 +405,52 @@ def test_rotating_keys_destroys_those_of_former_epochs(installation: Installatio
     assert done.returncode == 0, done.stderr
     assert "destroyed: student.1.key" in done.stdout
     assert not (keys / "student.1.key").exists()
+
+
+async def test_a_database_that_is_not_migrated_or_behind_is_one_line(
+    installation: Installation, connect: Connect
+) -> None:
+    """Neither a traceback nor a wait for tables that never come."""
+    environ, owner = environment(installation), await connect(None)
+    await owner.execute("update log.installation set revision = '0016'")
+    assert "run casewarden migrate" in refused(run(environ, "serve"))
+    assert run(environ, "migrate").returncode == 0
+    assert await owner.fetchval("select revision from log.installation") > "0016"
+    empty = f"{urlsplit(installation.server.url).path[1:]}_new"
+    await owner.execute(f'create database "{empty}"')
+    environ["CASEWARDEN_DATABASE_URL"] = urlunsplit(
+        urlsplit(installation.server.url)._replace(path=f"/{empty}")
+    )
+    try:
+        assert "run casewarden migrate" in refused(run(environ, "serve", "audit"))
+    finally:
+        await owner.execute(f'drop database "{empty}" with (force)')
+
+
+def test_a_directory_of_another_installation_is_refused_and_nothing_made_there(
+    installation: Installation, tmp_path: Path
+) -> None:
+    """SG-5: nothing is sealed under keys that nobody else has."""
+    environ, other = environment(installation), tmp_path / "other"
+    given = ["--organisation", "Ministry", "--time-zone", "Pacific/Auckland", "--username", "aroha"]
+    given += ["--given-name", "Aroha", "--family-name", "Ngata", "--email", "a@ministry.example"]
+    assert run(environ, "bootstrap", *given).returncode == 0
+    foreign = {**environ, "CASEWARDEN_DATA": str(other)}
+    for command in ("serve", "migrate"):
+        line = refused(run(foreign, command))
+        assert "CASEWARDEN_DATA" in line
+        assert not other.exists()
+    (other / "secrets").mkdir(parents=True)
+    (other / "secrets" / "roles").write_bytes(b"r" * 32)
+    assert "CASEWARDEN_DATA" in refused(run(foreign, "migrate"))
+    for command in ("serve", "rebuild"):
+        assert "Traceback" not in refused(run(foreign, command))
+    assert [path.name for path in other.rglob("*") if path.is_file()] == ["roles"]
+    keys = installation.data / "keys"
+    keys.rename(tmp_path / "keys")
+    assert "epoch keys" in refused(run(environ, "serve"))
+    assert "nothing is rotated" in refused(run(environ, "keys", "rotate"))
+    assert not keys.exists()
 
 
 def free_port() -> int:

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import socket
 from collections.abc import AsyncIterator
 
 import pytest
@@ -12,8 +13,17 @@ from starlette.types import Receive, Scope, Send
 from services import protocol
 from services.protocol import MAX_HEAD_BYTES, BoundedProtocol
 
+#: more than the kernel takes for somebody who reads nothing
+LARGE = b"x" * 8_388_608
+
 
 async def _hello(scope: Scope, receive: Receive, send: Send) -> None:
+    if scope["path"] == "/large":
+        length = str(len(LARGE)).encode()
+        headers = [(b"content-length", length)]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": LARGE})
+        return
     while scope["path"] != "/deaf" and (await receive()).get("more_body"):
         pass
     length = b"8" if scope["path"] == "/half" else b"2"
@@ -29,9 +39,22 @@ async def _hello(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 @pytest.fixture
-async def port() -> AsyncIterator[int]:
+def keep_alive() -> int:
+    """Return for how many seconds a connection on which nothing is asked stays; uvicorn's own."""
+    return 5
+
+
+@pytest.fixture
+async def port(keep_alive: int) -> AsyncIterator[int]:
     config = uvicorn.Config(
-        _hello, port=0, http=BoundedProtocol, lifespan="off", ws="none", log_config=None
+        _hello,
+        port=0,
+        http=BoundedProtocol,
+        lifespan="off",
+        ws="none",
+        log_config=None,
+        timeout_keep_alive=keep_alive,
+        timeout_graceful_shutdown=1,
     )
     server = uvicorn.Server(config)
     server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign,assignment] # pytest has them
@@ -214,3 +237,90 @@ async def test_no_more_connections_are_let_in_than_there_is_room_for(
             writer.close()
     writer.close()
     held[1][1].close()
+
+
+async def _deaf(port: int, request: bytes) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Ask for something large, and read no more of it than what asyncio reads ahead."""
+    asking = socket.socket()
+    asking.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
+    asking.setblocking(False)
+    await asyncio.get_running_loop().sock_connect(asking, ("127.0.0.1", port))
+    reader, writer = await asyncio.open_connection(sock=asking, limit=4_096)
+    writer.write(request)
+    return reader, writer
+
+
+async def _served(port: int) -> bool:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+    async with asyncio.timeout(5):
+        answered = (await reader.readline()).startswith(b"HTTP/1.1 200")
+    writer.close()
+    return answered
+
+
+_LARGE = b"GET /large HTTP/1.1\r\nhost: x\r\n\r\n"
+_LAST = b"GET /large HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
+
+
+@pytest.mark.parametrize("keep_alive", [1])
+@pytest.mark.parametrize(
+    ("asked", "more", "buffered"),
+    [
+        pytest.param(_LARGE, b"", False, id="keeps alive"),
+        pytest.param(_LARGE, b"", True, id="keeps alive, buffered"),
+        pytest.param(_LAST, b"", False, id="closes"),
+        pytest.param(_LAST, b"", True, id="closes, buffered"),
+        pytest.param(_LARGE, _LARGE, False, id="asks for more"),
+        pytest.param(_LARGE, b"GET", True, id="dribbles, buffered"),
+    ],
+)
+async def test_who_never_reads_an_answer_holds_no_place_for_long(
+    port: int,
+    monkeypatch: pytest.MonkeyPatch,
+    asked: bytes,
+    more: bytes,
+    *,
+    buffered: bool,
+) -> None:
+    """A flooder takes no bounded connection from others by asking and turning away.
+
+    What fits into the transport's buffer holds its connection open just the same.
+    """
+    made = BoundedProtocol.connection_made
+
+    def roomy(self: BoundedProtocol, transport: asyncio.Transport) -> None:
+        transport.set_write_buffer_limits(high=4 * len(LARGE))
+        made(self, transport)
+
+    if buffered:
+        monkeypatch.setattr(BoundedProtocol, "connection_made", roomy)
+    monkeypatch.setattr(protocol, "ANSWER_S", 0.5)
+    monkeypatch.setattr(protocol, "MESSAGE_S", 0.3)
+    deaf = [await _deaf(port, asked) for _ in range(4)]
+    assert await _served(port), "others are served meanwhile"
+    for _, writer in deaf:
+        writer.write(more)
+    monkeypatch.setattr(protocol, "most_connections", lambda: 4)
+    async with asyncio.timeout(20):
+        while not await _served(port):
+            await asyncio.sleep(0.05)
+    with pytest.raises(ConnectionResetError):  # closed, all that the kernel holds could be read
+        await asyncio.wait_for(deaf[0][0].read(), 5)
+    for _, writer in deaf:
+        writer.transport.abort()
+
+
+async def test_who_reads_slowly_gets_all_of_it_and_may_ask_again(
+    port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(protocol, "ANSWER_S", 2.0)
+    reader, writer = await _deaf(port, _LARGE)
+    await reader.readuntil(b"\r\n\r\n")
+    await asyncio.sleep(0.3)
+    assert await reader.readexactly(len(LARGE)) == LARGE
+    await asyncio.sleep(2.1)
+    writer.write(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+    async with asyncio.timeout(5):
+        await reader.readuntil(b"\r\n\r\nok")
+    writer.close()

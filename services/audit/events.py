@@ -7,16 +7,16 @@ payloads is about a learner; the note of a resolution is sealed under ``review``
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from enum import StrEnum
 from typing import Final
 from uuid import NAMESPACE_URL, UUID, uuid5
 
 import msgspec
 
+from services.kernel.codes import Code
 from services.kernel.events import SET_ASIDE, EventType, Kind, Registry, Service
 
 
-class Verdict(StrEnum):
+class Verdict(Code):
     """What an alert turned out to be."""
 
     TRUE_POSITIVE = "true_positive"

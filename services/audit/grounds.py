@@ -113,6 +113,11 @@ class Standing:
         return self.caller.organisation_id
 
 
+def organisations_of(event: Event) -> set[UUID]:
+    """Return the organisations whose own auditors see an event: whose actor's it is, and whose."""
+    return {o for o in (event.actor.organisation_id, event.organisation_id) if o is not None}
+
+
 @dataclass(frozen=True, slots=True)
 class Scope:
     """How far an asker sees; ``organisations`` is ``None`` for everywhere.
@@ -125,15 +130,14 @@ class Scope:
     organisations: frozenset[UUID] | None
     clause: str | None = None
 
-    def holds(self, *organisations: UUID | None) -> bool:
-        """Say whether something of any of these organisations is within the scope."""
-        if self.organisations is None:
-            return True
-        return not self.organisations.isdisjoint(o for o in organisations if o is not None)
+    @property
+    def own(self) -> list[UUID] | None:
+        """The organisations as a parameter of a query; ``None`` for everywhere."""
+        return None if self.organisations is None else sorted(self.organisations)
 
-    def covers(self, event: Event) -> bool:
-        """Say whether an event, by who acted or whose it is, is within the scope."""
-        return self.holds(event.actor.organisation_id, event.organisation_id)
+    def holds(self, organisation: UUID | None) -> bool:
+        """Say whether something of an organisation is within the scope."""
+        return self.organisations is None or organisation in self.organisations
 
     def learner_of(self, event: Event) -> UUID | None:
         """Return the learner an event names to who has this scope.

@@ -35,14 +35,11 @@ class Walk:
     ) -> tuple[list[asyncpg.Record], str | None]:
         """Return the page's rows and, where there are more, the cursor of the next page.
 
-        ``rows_of`` is a ``select`` without conditions whose rows have a ``position``, which is the
-        column ``position`` there.
+        ``rows_of`` and ``position`` are as :meth:`Selection.newest` takes them.
         """
         selection.given(f"{position} < {{0}}", self.before)
-        rows: list[asyncpg.Record] = await pool.fetch(
-            f"{rows_of} where {selection} order by {position} desc limit {self.limit + 1:d}",
-            *selection.parameters,
-        )
+        statement = selection.newest(rows_of, position, self.limit + 1)
+        rows: list[asyncpg.Record] = await pool.fetch(statement, *selection.parameters)
         if len(rows) <= self.limit:
             return rows, None
         page = rows[: self.limit]

@@ -6,6 +6,7 @@ them. Newest first, by position, so that a walk with cursors meets every event o
 are appended meanwhile.
 """
 
+import re
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 from uuid import UUID
@@ -16,22 +17,38 @@ from services.audit import models
 from services.audit.asking import Asking, Found, Subject
 from services.audit.grounds import Asker, Scope
 from services.audit.pages import walk
-from services.audit.selection import of_events
+from services.audit.selection import events_of, of_events
 from services.kernel.cursors import Cursors
 from services.kernel.events import Event, ObjectRef, Recorded, decode
 from services.kernel.origins import Places
 
 _ROWS: Final = (
     "select e.position, (select l.body from log.event l where l.position = e.position) as body"
-    " from audit.event e"
 )
-_KNOWN: Final = (
-    "select exists (select from audit.person where id = $1) and ($2::uuid[] is null"
-    " or exists (select from audit.assignment where person_id = $1 and organisation_id = any($2)))"
+_KIND: Final = re.compile(r"[a-z]+(_[a-z]+)?")
+_KNOWN: Final = "select exists (select from audit.person where id = $1)"
+_KNOWN_OWN: Final = (
+    "select exists (select from unnest($2::uuid[]) own(id) join audit.assignment a"
+    " on a.organisation_id::text || a.person_id::text = own.id::text || $1::uuid::text)"
 )
 _ONE: Final = (
     "select l.position, l.body from log.event_id i join log.event l using (position)"
     " where i.id = $1"
+)
+_MANY: Final = (
+    "select l.position, l.body from log.event_id i join log.event l using (position)"
+    " where i.id = any($1) order by l.position"
+)
+_MANY_OWN: Final = (
+    f"{_ROWS} from (select distinct o.position from audit.organisation_event o"
+    " where o.organisation_id = any($2) and o.position"
+    " = any(array(select i.position from log.event_id i where i.id = any($1)))) e"
+    " order by e.position"
+)
+#: what is not there is looked for among the own as well, and no body but an own one is read
+_ONE_OWN: Final = (
+    f"{_ROWS} from audit.organisation_event e where e.organisation_id = any($2) and e.position"
+    " = coalesce((select i.position from log.event_id i where i.id = $1), -1) limit 1"
 )
 
 
@@ -77,8 +94,7 @@ class EventQueries:
         page = self._page(asker, query, "activity")
 
         async def find(scope: Scope) -> Found[models.EventPage] | None:
-            known = await self._pool.fetchval(_KNOWN, person, _ids(scope))
-            return await page(scope) if known else None
+            return await page(scope) if await self._known(person, scope) else None
 
         subject = Subject(
             "audit_event",
@@ -92,15 +108,26 @@ class EventQueries:
         """Return one event."""
 
         async def find(scope: Scope) -> Found[models.Event] | None:
-            row = await self._pool.fetchrow(_ONE, event_id)
-            recorded = decode(row["position"], row["body"]) if row else None
-            if recorded is None or not scope.covers(recorded.event):
+            recorded = await self._one(event_id, scope)
+            if recorded is None:
                 return None
             (shown,) = await self.render([recorded], scope)
             return Found(shown, {"events": [str(event_id)]})
 
         subject = Subject("audit_event", "read", about=ObjectRef("audit_event", str(event_id)))
         return await self._asking.ask(asker, subject, find)
+
+    async def _known(self, person: UUID, scope: Scope) -> bool:
+        if scope.own is None:
+            return bool(await self._pool.fetchval(_KNOWN, person))
+        return bool(await self._pool.fetchval(_KNOWN_OWN, person, scope.own))
+
+    async def _one(self, event_id: UUID, scope: Scope) -> Recorded | None:
+        if scope.own is None:
+            row = await self._pool.fetchrow(_ONE, event_id)
+        else:
+            row = await self._pool.fetchrow(_ONE_OWN, event_id, scope.own)
+        return decode(row["position"], row["body"]) if row else None
 
     def _page(
         self, asker: Asker, query: models.EventQuery, route: str
@@ -109,7 +136,8 @@ class EventQueries:
 
         async def find(scope: Scope) -> Found[models.EventPage]:
             selection = of_events(query, scope)
-            rows, cursor = await steps.page(self._pool, _ROWS, "e.position", selection)
+            rows_of = f"{_ROWS} from {events_of(selection)} e"
+            rows, cursor = await steps.page(self._pool, rows_of, "e.position", selection)
             recorded = [decode(row["position"], row["body"]) for row in rows]
             reply = models.EventPage(items=await self.render(recorded, scope), next_cursor=cursor)
             return Found(reply, {"events": [str(r.event.id) for r in recorded]})
@@ -118,13 +146,11 @@ class EventQueries:
 
     async def by_ids(self, ids: Sequence[UUID], scope: Scope) -> list[Recorded]:
         """Return the events with these ids that the scope covers, in the order of the log."""
-        rows = await self._pool.fetch(
-            "select l.position, l.body from log.event_id i join log.event l using (position)"
-            " where i.id = any($1) order by l.position",
-            list(ids),
-        )
-        found = [decode(row["position"], row["body"]) for row in rows]
-        return [recorded for recorded in found if scope.covers(recorded.event)]
+        if scope.own is None:
+            rows = await self._pool.fetch(_MANY, list(ids))
+        else:
+            rows = await self._pool.fetch(_MANY_OWN, list(ids), scope.own)
+        return [decode(row["position"], row["body"]) for row in rows]
 
     async def render(self, recorded: Sequence[Recorded], scope: Scope) -> list[models.Event]:
         """Return events as the contract shows them, with where they came from."""
@@ -170,19 +196,26 @@ class EventQueries:
 
 
 def _about(query: models.EventQuery) -> ObjectRef | None:
-    """Return what a search asks about, when that is one thing."""
+    """Return what a search asks about, when that is one thing.
+
+    What is no id of ours is not recorded: whatever was typed instead, perhaps a name, would stand
+    in the log unsealed (SG-18).
+    """
     if query.object is not None:
-        kind, colon, id_ = query.object.partition(":")
-        return ObjectRef(kind, id_) if colon else ObjectRef("object", query.object)
+        kind, _, id_ = query.object.rpartition(":")
+        return _reference(kind or "object", id_)
     if query.actor is not None:
-        return ObjectRef("person", query.actor)
+        return _reference("person", query.actor)
     return ObjectRef("student", str(query.student)) if query.student else None
+
+
+def _reference(kind: str, id_: str) -> ObjectRef | None:
+    try:
+        return ObjectRef(kind, str(UUID(id_))) if _KIND.fullmatch(kind) else None
+    except ValueError:
+        return None
 
 
 def _fields(window: models.Window) -> dict[str, object]:
     given = window.model_dump(by_alias=True, exclude_none=True)
     return dict(given)
-
-
-def _ids(scope: Scope) -> list[UUID] | None:
-    return None if scope.organisations is None else sorted(scope.organisations)

@@ -20,7 +20,12 @@ from services.kernel.events import ObjectRef
 from services.kernel.keystore import KeyStore
 from services.kernel.sealing import SealBroken
 
-_ROWS: Final = "select position, state from audit.alert"
+_ROWS: Final = "select a.position, a.state from audit.alert a"
+_ONE: Final = "select state from audit.alert where id = $1"
+_ONE_OWN: Final = (
+    "select a.state from unnest($2::uuid[]) own(id) join audit.alert a"
+    " on a.organisation_id::text || a.id::text = own.id::text || $1::uuid::text"
+)
 
 
 class Reviews:
@@ -45,7 +50,9 @@ class Reviews:
         steps = walk(self._cursors, asker, "alerts", query)
 
         async def find(scope: Scope) -> Found[models.AlertPage]:
-            rows, cursor = await steps.page(self._pool, _ROWS, "position", of_alerts(query, scope))
+            rows, cursor = await steps.page(
+                self._pool, _ROWS, "a.position", of_alerts(query, scope)
+            )
             items = [await self.shown(decode_alert(row["state"])) for row in rows]
             reply = models.AlertPage(items=items, next_cursor=cursor)
             return Found(reply, {"alerts": [str(alert.id) for alert in items]})
@@ -78,9 +85,11 @@ class Reviews:
 
     async def load(self, alert_id: UUID, scope: Scope) -> Alert | None:
         """Return an alert of the scope's organisations; ``None`` for any other, or none."""
-        state = await self._pool.fetchval("select state from audit.alert where id = $1", alert_id)
-        alert = decode_alert(state) if state else None
-        return alert if alert and scope.holds(alert.raised.organisation_id) else None
+        if scope.own is None:
+            state = await self._pool.fetchval(_ONE, alert_id)
+        else:
+            state = await self._pool.fetchval(_ONE_OWN, alert_id, scope.own)
+        return decode_alert(state) if state else None
 
     async def shown(self, alert: Alert) -> models.Alert:
         """Return an alert as its reader sees it, the note of its judgement opened."""

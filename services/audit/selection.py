@@ -2,9 +2,12 @@
 
 Nothing a caller sent ever becomes SQL text: clauses are literals with ``{}`` where a parameter's
 placeholder goes.
+
+What an organisation's own auditor asks is answered from rows of that organisation: every way into
+a table that a condition here leaves open leads by the organisation, so that an id which is much
+used elsewhere and one that does not exist cost the same (domain, "Nobody else sees anything").
 """
 
-from collections.abc import Sequence
 from uuid import UUID
 
 from services.audit.grounds import Scope
@@ -12,11 +15,12 @@ from services.audit.models import AlertQuery, EventQuery, SessionQuery
 
 
 class Selection:
-    """The ``where`` of a query and its parameters."""
+    """The ``where`` of a query and its parameters; ``own.id`` is an organisation of the scope."""
 
-    def __init__(self) -> None:
+    def __init__(self, scope: Scope) -> None:
         self._clauses: list[str] = ["true"]
-        self.parameters: list[object] = []
+        self.everywhere = scope.own is None
+        self.parameters: list[object] = [] if scope.own is None else [scope.own]
 
     def add(self, clause: str, *values: object) -> None:
         """Require ``clause``; ``{0}`` in it stands for the first of ``values``, and so on."""
@@ -29,57 +33,72 @@ class Selection:
         if value is not None:
             self.add(clause, value)
 
-    def __str__(self) -> str:
-        return " and ".join(self._clauses)
+    def newest(self, rows_of: str, position: str, limit: int) -> str:
+        """Return the statement for the rows with the highest positions, each once.
 
-
-def within(selection: Selection, scope: Scope, columns: Sequence[str]) -> None:
-    """Keep what any of ``columns`` puts in one of the scope's organisations."""
-    if scope.organisations is not None:
-        either = " or ".join(f"{column} = any({{0}})" for column in columns)
-        selection.add(f"({either})", sorted(scope.organisations))
+        ``rows_of`` is a ``select`` without conditions whose rows have a ``position``, which is the
+        column ``position`` there. Of each organisation of the scope the newest are taken by
+        themselves, then the newest of these.
+        """
+        clauses = " and ".join(self._clauses)
+        rows = f"{rows_of} where {clauses} order by {position} desc limit {limit:d}"
+        if self.everywhere:
+            return rows
+        return (
+            "select distinct on (found.position) found.* from unnest($1::uuid[]) own(id)"
+            f" cross join lateral ({rows}) found order by found.position desc limit {limit:d}"
+        )
 
 
 def of_alerts(query: AlertQuery, scope: Scope) -> Selection:
-    """Return the conditions of a query for alerts."""
-    selection = Selection()
-    selection.given("status = {0}", query.status)
-    selection.given("rule = {0}", query.rule)
-    selection.given("person_id = {0}", query.person)
-    within(selection, scope, ("organisation_id",))
+    """Return the conditions of a query for alerts, ``a`` being ``audit.alert``."""
+    selection = Selection(scope)
+    selection.given("a.status = {0}", query.status)
+    selection.given("a.rule = {0}", query.rule)
+    _person(selection, "a", query.person)
     return selection
 
 
 def of_sessions(query: SessionQuery, scope: Scope) -> Selection:
-    """Return the conditions of a query for sessions, ``s`` being ``audit.login_session``.
-
-    Of a person asked for by an organisation's own auditor both are one condition, which no plan
-    can take apart: elsewhere they may have sessions or none, the work is the same.
-    """
-    selection = Selection()
-    if scope.organisations is None:
-        selection.given("s.person_id = {0}", query.person)
-    elif query.person is None:
-        within(selection, scope, ("s.organisation_id",))
-    else:
-        own = [f"{organisation}{query.person}" for organisation in sorted(scope.organisations)]
-        selection.add("s.organisation_id::text || s.person_id::text = any({0}::text[])", own)
+    """Return the conditions of a query for sessions, ``s`` being ``audit.login_session``."""
+    selection = Selection(scope)
+    _person(selection, "s", query.person)
     return selection
 
 
+def _person(selection: Selection, rows: str, person: UUID | None) -> None:
+    """Keep the scope's rows, and of a person asked for theirs.
+
+    For an organisation's own auditor both are one condition, which no plan can take apart.
+    """
+    if selection.everywhere:
+        selection.given(f"{rows}.person_id = {{0}}", person)
+    elif person is None:
+        selection.add(f"{rows}.organisation_id = own.id")
+    else:
+        both = f"{rows}.organisation_id::text || {rows}.person_id::text"
+        selection.add(f"{both} = own.id::text || {{0}}::text", str(person))
+
+
 def of_events(query: EventQuery, scope: Scope) -> Selection:
-    """Return the conditions of a query for events, ``e`` being ``audit.event``."""
-    selection = Selection()
+    """Return the conditions of a query for events, ``e`` being :func:`events_of` the scope."""
+    selection = Selection(scope)
+    if not selection.everywhere:
+        selection.add("e.organisation_id = own.id")
     _actor(selection, query.actor)
     _object(selection, query.object)
-    _student(selection, query.student, scope)
+    _student(selection, query.student)
     selection.given("e.type = {0}", query.type)
     selection.given("e.action = {0}", query.action)
     selection.given("e.outcome = {0}", query.outcome)
     selection.given("e.recorded_at >= {0}", query.since)
     selection.given("e.recorded_at < {0}", query.until)
-    within(selection, scope, ("e.actor_organisation_id", "e.organisation_id"))
     return selection
+
+
+def events_of(selection: Selection) -> str:
+    """Return the table that a selection of events is of."""
+    return "audit.event" if selection.everywhere else "audit.organisation_event"
 
 
 def _actor(selection: Selection, actor: str | None) -> None:
@@ -91,28 +110,30 @@ def _actor(selection: Selection, actor: str | None) -> None:
         selection.add("e.client_id = {0}", actor)
 
 
-def _student(selection: Selection, student: UUID | None, scope: Scope) -> None:
-    """Keep what is about a learner; a refusal only for who is told whom it was about.
-
-    What others did to the learner is not even looked at: it would show in the time it takes.
-    """
-    if student is None:
-        return
-    if scope.organisations is None:
+def _student(selection: Selection, student: UUID | None) -> None:
+    """Keep what is about a learner; a refusal only for who is told whom it was about."""
+    if selection.everywhere:
         about = "e.position in (select position from audit.event_student where student_id = {0})"
-        selection.add(about, student)
-        return
-    about = (
-        "e.position in (select position from audit.organisation_student"
-        " where organisation_id = any({0}) and student_id = {1})"
-    )
-    selection.add(about, sorted(scope.organisations), student)
+    else:
+        about = (
+            "e.position in (select s.position from audit.organisation_student s"
+            " where s.organisation_id = own.id and s.student_id = {0})"
+        )
+    selection.given(about, student)
 
 
 def _object(selection: Selection, object_: str | None) -> None:
     if object_ is None:
         return
     kind, colon, id_ = object_.partition(":")
-    selection.add("e.object_id = {0}", id_ if colon else object_)
+    selection.add("e.object_id = {0}", _as_written(id_ if colon else object_))
     if colon:
         selection.add("e.object_type = {0}", kind)
+
+
+def _as_written(id_: str) -> str:
+    """Return an id as events have it: a UUID in small letters, with hyphens."""
+    try:
+        return str(UUID(id_))
+    except ValueError:
+        return id_

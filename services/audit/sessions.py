@@ -21,9 +21,9 @@ from services.kernel.events import ObjectRef, decode
 from services.kernel.origins import Place, Places
 
 _ROWS: Final = (
-    "select s.*, l.body, (select e.recorded_at from audit.event e"
-    " where e.session_id = s.id order by e.position desc limit 1) as seen_at"
-    " from audit.login_session s join log.event l using (position)"
+    "select s.*, (select l.body from log.event l where l.position = s.position) as body,"
+    " (select e.recorded_at from audit.event e where e.session_id = s.id"
+    " order by e.position desc limit 1) as seen_at from audit.login_session s"
 )
 
 

@@ -1,7 +1,8 @@
 """The projections that questions are asked of: an index of every event, and the sessions.
 
 ``audit.events`` folds the whole log, observations too, into thin rows: what can be asked by, and
-the position, where the event itself is. Nothing sealed is copied and nothing is opened. A fold
+the position, where the event itself is; once for who sees every organisation, and once for each
+organisation whose own auditors see it. Nothing sealed is copied and nothing is opened. A fold
 that meets bytes it cannot understand stops; it never skips.
 """
 
@@ -11,6 +12,7 @@ from uuid import UUID
 
 import msgspec
 
+from services.audit.grounds import organisations_of
 from services.authz import events as authz
 from services.kernel.events import CorruptEvent, Event, Outcome, Recorded
 from services.kernel.projection import Connection
@@ -48,14 +50,25 @@ _EVENT: Final = _Table(
     recorded_at="timestamptz",
     actor_id="uuid",
     client_id="text",
-    actor_organisation_id="uuid",
-    organisation_id="uuid",
-    session_id="uuid",
     type="text",
     action="text",
     outcome="text",
     object_type="text",
     object_id="text",
+    session_id="uuid",
+)
+_OWN: Final = _Table(
+    "organisation_event",
+    position="bigint",
+    recorded_at="timestamptz",
+    actor_id="uuid",
+    client_id="text",
+    type="text",
+    action="text",
+    outcome="text",
+    object_type="text",
+    object_id="text",
+    organisation_id="uuid",
 )
 _STUDENT: Final = _Table("event_student", student_id="uuid", position="bigint")
 _SCOPED: Final = _Table(
@@ -67,7 +80,12 @@ class EventIndex:
     """The projection ``audit.events``."""
 
     name = "audit.events"
-    tables: Sequence[str] = ("audit.event", "audit.event_student", "audit.organisation_student")
+    tables: Sequence[str] = (
+        "audit.event",
+        "audit.event_student",
+        "audit.organisation_event",
+        "audit.organisation_student",
+    )
 
     def wants(self, type_: str, kind: str) -> bool:  # noqa: ARG002 - the answer is the same for every event
         """Say yes: every event is found."""
@@ -76,20 +94,14 @@ class EventIndex:
     async def fold(self, connection: Connection, batch: Sequence[Recorded]) -> None:
         """Add a row for each event, and for each learner it is about one, and one a scope."""
         about = [(student, r) for r in batch for student in students_of(r)]
-        await _EVENT.add(connection, [_row(r.position, r.event) for r in batch])
+        rows = [(r.event, _row(r.position, r.event)) for r in batch]
+        await _EVENT.add(connection, [(*row, e.origin.session_id) for e, row in rows])
         await _STUDENT.add(connection, [(s, r.position) for s, r in about])
-        scoped = [(o, s, r.position) for s, r in about for o in _told(r.event)]
+        await _OWN.add(connection, [(*row, o) for e, row in rows for o in organisations_of(e)])
+        # as :meth:`services.audit.grounds.Scope.learner_of` tells them: a refusal's is nobody
+        told = [(s, r) for s, r in about if r.event.outcome is not Outcome.DENIED]
+        scoped = [(o, s, r.position) for s, r in told for o in organisations_of(r.event)]
         await _SCOPED.add(connection, scoped)
-
-
-def _told(event: Event) -> set[UUID]:
-    """Return the organisations whose own auditors find an event by its learner: not a refusal's.
-
-    As :meth:`services.audit.grounds.Scope.learner_of` tells them.
-    """
-    if event.outcome is Outcome.DENIED:
-        return set()
-    return {o for o in (event.actor.organisation_id, event.organisation_id) if o is not None}
 
 
 def _row(position: int, event: Event) -> tuple[Any, ...]:
@@ -99,9 +111,6 @@ def _row(position: int, event: Event) -> tuple[Any, ...]:
         event.recorded_at,
         actor.person_id,
         _text(actor.client_id),
-        actor.organisation_id,
-        event.organisation_id,
-        event.origin.session_id,
         event.type,
         event.action,
         event.outcome,

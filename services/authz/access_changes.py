@@ -33,12 +33,13 @@ class Proposal:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What is to change: whose role, where, and whether it is given or taken."""
+    """What is to change: whose role, where, whether it is given or taken, and the one taken."""
 
     person: Person
     role: e.Role
     organisation: Organisation
     change: str
+    held: Assignment | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,15 +95,17 @@ def allowed(
     action: str,
     object_: str,
     *,
-    leaderless: bool = False,
+    first: bool = False,
     decided: bool = False,
 ) -> Decision:
-    """Ask the policy about ``change``; ``decided``: on a leader's decision that serves."""
-    near = hearing.standing.changing(
-        change.organisation, change.role, change.person, leaderless=leaderless
-    )
+    """Ask the policy about ``change``; ``decided``: on a leader's decision that serves.
+
+    The assignment it rests on is also one through which the caller knows of the person.
+    """
+    standing = hearing.standing
+    near = standing.changing(change.organisation, change.role, change.person, first=first)
     facts: FactsOf = (lambda a: [*near(a), "decided"]) if decided else near
-    return hearing.standing.may(action, object_, facts)
+    return standing.may(action, object_, standing.knowing(hearing.places(change.person), facts))
 
 
 def by(decision_id: UUID | None) -> Judge:
@@ -112,19 +115,14 @@ def by(decision_id: UUID | None) -> Judge:
     """
 
     async def judge(hearing: Hearing, change: Change) -> Ruling:
-        lead = LEAD.get(change.organisation.kind)
-        leaderless = lead is change.role and not await hearing.facts.filled(
-            change.organisation.id, lead
-        )
-        alone = allowed(hearing, change, change.change, "assignment", leaderless=leaderless)
+        first = await _of_the_first(hearing, change)
+        alone = allowed(hearing, change, change.change, "assignment", first=first)
         if alone.allowed or decision_id is None:
             return Ruling(alone)
         until = await _decided(hearing, change, decision_id)
         if until is None:
             return Ruling(alone)
-        with_it = allowed(
-            hearing, change, change.change, "assignment", leaderless=leaderless, decided=True
-        )
+        with_it = allowed(hearing, change, change.change, "assignment", first=first, decided=True)
         if not with_it.allowed:
             return Ruling(with_it)
         hearing.valid_until = min(hearing.valid_until, until)
@@ -132,6 +130,18 @@ def by(decision_id: UUID | None) -> Judge:
         return Ruling(with_it, decision_id)
 
     return judge
+
+
+async def _of_the_first(hearing: Hearing, change: Change) -> bool:
+    """Say whether it is about an organisation's first leader or lead (AC-DO-16).
+
+    Given while there is none; taken back while it is still the only grant of that post since.
+    """
+    if LEAD.get(change.organisation.kind) is not change.role:
+        return False
+    if change.held is not None:
+        return await hearing.facts.first_lead(change.organisation.id) == change.held.id
+    return not await hearing.facts.filled(change.organisation.id, change.role)
 
 
 async def _decided(hearing: Hearing, change: Change, decision_id: UUID) -> datetime | None:
@@ -165,10 +175,14 @@ def assignment_in(person: Person | None, assignment_id: UUID) -> Assignment | No
     return next((a for a in held if a.id == assignment_id), None)
 
 
-def staff_list(hearing: Hearing, organisation_id: UUID) -> Decision:
-    """Decide whether the caller sees the staff list that a change shows on (AC-SEE-7, 11)."""
-    towards = hearing.standing.towards((organisation_id,))
-    return hearing.standing.may("read", "staff", towards)
+def staff_list(hearing: Hearing, organisation_id: UUID, person: Person) -> Decision:
+    """Decide whether the caller sees the staff list that a change shows on (AC-SEE-7, 11).
+
+    In an assignment through which they know of ``person``.
+    """
+    standing = hearing.standing
+    towards = standing.towards((organisation_id,))
+    return standing.may("read", "staff", standing.knowing(hearing.places(person), towards))
 
 
 def touched(person_id: UUID, organisation_id: UUID, used: UUID | None) -> tuple[str, ...]:

@@ -68,8 +68,9 @@ class AccessDecisions:
             return await _recorded(hearing, about, command.recorded(decision_id))
 
         async def repeat(hearing: Hearing, made: Made) -> Draft[UUID]:
-            decision = staff_list(hearing, command.organisation_id)
-            if await hearing.knows(command.person_id) is None or not decision.allowed:
+            person = await hearing.nearest(command.person_id)
+            decision = staff_list(hearing, command.organisation_id, person)
+            if person.id != command.person_id or not decision.allowed:
                 return await hearing.refuse(NotFound())
             reply = made["decision"]
             return await hearing.disclose(decision, reply, {"decision": [str(reply)]})

@@ -1,4 +1,4 @@
-"""The read model of administration: leaders' decisions, who was registered for whom, mass resets.
+"""The read model of administration: decisions, first leaders, who was registered for whom, resets.
 
 The projection ``authz.administration``, beside the directory. It holds references only; it decides
 nothing and appends nothing.
@@ -12,6 +12,7 @@ from uuid import UUID
 import msgspec
 
 from services.authz import events as e
+from services.authz.relations import LEAD
 from services.kernel.events import Event, Recorded
 from services.kernel.projection import Connection
 from services.kernel.writes import Write, write
@@ -42,6 +43,7 @@ class Administration:
         "authz.access_decision",
         "authz.person_home",
         "authz.credential_reset",
+        "authz.first_lead",
     )
 
     def wants(self, type_: str, kind: str) -> bool:  # noqa: ARG002 - the same for every kind
@@ -90,6 +92,18 @@ def _served(event: Event) -> Iterator[Write]:
         )
 
 
+def _granted(event: Event) -> Iterator[Write]:
+    """Keep which grant of a lead's post is an administrator's, until somebody else's follows."""
+    yield from _served(event)
+    data = msgspec.convert(event.data, e.AssignmentGranted)
+    if data.role not in LEAD.values():
+        return
+    key = (data.organisation_id,)
+    yield Write("delete from authz.first_lead where organisation_id = $1", key, key)
+    if any(ground.role == e.Role.ADMINISTRATOR for ground in event.grounds):
+        yield Write("insert into authz.first_lead values ($1, $2)", (*key, data.assignment_id), key)
+
+
 def _reset(event: Event) -> Iterator[Write]:
     data = msgspec.convert(event.data, e.CredentialsReset)
     if data.act_id is not None:
@@ -103,7 +117,7 @@ def _reset(event: Event) -> Iterator[Write]:
 _FOLDS: Final[dict[str, Callable[[Event], Iterator[Write]]]] = {
     e.PERSON_REGISTERED: _home,
     e.ACCESS_DECISION_RECORDED: _decided,
-    e.ASSIGNMENT_GRANTED: _served,
+    e.ASSIGNMENT_GRANTED: _granted,
     e.ASSIGNMENT_REVOKED: _served,
     e.CREDENTIALS_RESET: _reset,
 }

@@ -8,7 +8,9 @@ the letter alone.
 
 import asyncio
 from datetime import datetime
+from itertools import repeat
 from typing import Final, assert_never
+from uuid import UUID
 
 import msgspec
 
@@ -17,6 +19,7 @@ from services.authz.channels import Channel, Letter, Undelivered
 from services.authz.deliveries import SETTLES, Message, claim, forget_leases, stream_of
 from services.authz.events import MessageKind
 from services.authz.invitations import INVITATION_LASTS, Invitations
+from services.authz.mailboxes import Mailboxes
 from services.authz.recording import data_of, person_object
 from services.kernel import telemetry
 from services.kernel.events import Event, Outcome
@@ -76,8 +79,10 @@ class Courier:
         async with self._turn:
             self._runtime.projector.check()
             now = self._runtime.effects.now
+            mailboxes = None
             while (message := await claim(self._runtime.pool, now())) is not None:
-                await self._record(message, await self._tried(message))
+                mailboxes = mailboxes or await Mailboxes.of_now(self._runtime)
+                await self._record(message, *await self._tried(message, mailboxes))
                 tried += 1
         return tried
 
@@ -85,17 +90,21 @@ class Courier:
         """Forget what no process holds any more."""
         await forget_leases(self._runtime.pool, self._runtime.effects.now())
 
-    async def _tried(self, message: Message) -> Undelivered | None:
-        """Deliver a message; return why that was not done."""
+    async def _tried(
+        self, message: Message, mailboxes: Mailboxes
+    ) -> tuple[Undelivered | None, frozenset[UUID]]:
+        """Deliver a message; return why that was not done, and whose mailbox it is besides."""
         if self._runtime.effects.now() >= message.issued_at + INVITATION_LASTS:
-            return Undelivered("expired", final=True)
+            return Undelivered("expired", final=True), frozenset()
         try:
-            await self._channel.deliver(await self._letter(message))
+            letter = await self._letter(message)
+            await self._channel.deliver(letter)
         except Undelivered as undelivered:
-            return undelivered
+            return undelivered, frozenset()
         except SealBroken:
-            return Undelivered("no_address", final=True)
-        return None
+            return Undelivered("no_address", final=True), frozenset()
+        others = mailboxes.add(message.person_id, letter.to)
+        return None, others if message.kind is MessageKind.INVITATION else frozenset()
 
     async def _letter(self, message: Message) -> Letter:
         await self._runtime.keys.load([message.profile.ref])
@@ -122,9 +131,12 @@ class Courier:
             case _ as never:
                 assert_never(never)
 
-    async def _record(self, message: Message, undelivered: Undelivered | None) -> None:
+    async def _record(
+        self, message: Message, undelivered: Undelivered | None, others: frozenset[UUID]
+    ) -> None:
+        events = [self._event(message, undelivered), *map(self._shared, repeat(message), others)]
         try:
-            position = await self._runtime.log.append(Group([self._event(message, undelivered)]))
+            position = await self._runtime.log.append(Group(events))
         except VersionConflict as other:
             # Another process had it too, after our lease was over: the letter went out twice.
             position = other.position
@@ -159,6 +171,18 @@ class Courier:
             object=person_object(message.person_id),
             organisation_id=message.organisation_id,
             data=data_of(payload),
+        )
+
+    def _shared(self, message: Message, other: UUID) -> Event:
+        """Return what security is alerted by; of no organisation, so nobody else is told."""
+        effects = self._runtime.effects
+        return Event(
+            id=effects.new_id(),
+            type=e.MAILBOX_SHARED,
+            recorded_at=effects.now(),
+            action="deliver",
+            object=person_object(other),
+            data=data_of(e.MailboxShared(person_id=message.person_id)),
         )
 
 

@@ -85,13 +85,20 @@ class Hearing:
         is as long in being refused.
         """
         person = await self.nearest(person_id)
-        now, home = self.facts.now, self.facts.home(person.id)
-        places = {a.organisation_id for a in person.assignments if not a.has_ended(now)}
-        towards = self.standing.towards(places or ({home} if home else set()))
+        places = self.places(person)
         known = person.id == self.visit.person_id or any(
-            self.standing.may("read", object_, towards).allowed for object_ in ("staff", "person")
+            self.standing.knows(a, places) for a in self.facts.caller.assignments
         )
         return person if known and person.id == person_id else None
+
+    def places(self, person: Person) -> set[UUID]:
+        """Return where somebody works or is to; who works nowhere, whom they were registered for.
+
+        Of somebody loaded here.
+        """
+        now, home = self.facts.now, self.facts.home(person.id)
+        current = {a.organisation_id for a in person.assignments if not a.has_ended(now)}
+        return current or ({home} if home else set())
 
     def actor(self, decision: Decision) -> Actor:
         """Return who acts: for the organisation of the assignment the decision rests on."""

@@ -14,6 +14,7 @@ import asyncpg
 import msgspec
 
 from services.authz import events as e
+from services.kernel import states
 from services.kernel.events import Event, Recorded
 from services.kernel.projection import Connection
 from services.kernel.sealing import Compartment, KeyRef, Sealed
@@ -69,19 +70,18 @@ class Organisation(msgspec.Struct, frozen=True):
     version: int = 0
 
 
-_person = msgspec.json.Decoder(Person)
-_organisation = msgspec.json.Decoder(Organisation)
-_encode = msgspec.json.Encoder().encode
+_person = states.decoder(Person)
+_organisation = states.decoder(Organisation)
 
 
 def decode_person(state: bytes) -> Person:
     """Return the person in a ``person.state``."""
-    return _person.decode(state)
+    return _person(state)
 
 
 def decode_organisation(state: bytes) -> Organisation:
     """Return the organisation in an ``organisation.state``."""
-    return _organisation.decode(state)
+    return _organisation(state)
 
 
 def evolve_person(person: Person | None, event: Event) -> Person | None:  # noqa: PLR0911 - one per fact
@@ -180,17 +180,17 @@ class Directory:
         rows = await connection.fetch(
             f"select id, state from {self._schema}.person where id = any($1)", list(people)
         )
-        states: dict[UUID, Person | None] = {r["id"]: decode_person(r["state"]) for r in rows}
+        folded: dict[UUID, Person | None] = {r["id"]: decode_person(r["state"]) for r in rows}
         for person_id, events in people.items():
             for event in events:
-                states[person_id] = evolve_person(states.get(person_id), event)
-        known = [p for p in states.values() if p is not None]
+                folded[person_id] = evolve_person(folded.get(person_id), event)
+        known = [p for p in folded.values() if p is not None]
         await connection.execute(
             f"insert into {self._schema}.person (id, state)"
             " select * from unnest($1::uuid[], $2::bytea[])"
             " on conflict (id) do update set state = excluded.state",
             [p.id for p in known],
-            [_encode(p) for p in known],
+            [states.encode(p) for p in known],
         )
         await self._assignments(connection, known)
 
@@ -224,7 +224,7 @@ class Directory:
         return Write(
             f"insert into {self._schema}.organisation (id, kind, state) values ($1, $2, $3)"
             " on conflict (id) do update set kind = excluded.kind, state = excluded.state",
-            (state.id, state.kind.value, _encode(state)),
+            (state.id, state.kind.value, states.encode(state)),
             (state.id,),
         )
 

@@ -5,16 +5,16 @@ that person, everything that lets somebody in under ``credential``.
 """
 
 from datetime import datetime
-from enum import StrEnum
 from typing import Final
 from uuid import NAMESPACE_URL, UUID, uuid5
 
 import msgspec
 
+from services.kernel.codes import Code
 from services.kernel.events import EventType, Kind, Service
 
 
-class Role(StrEnum):
+class Role(Code):
     """The roles of the contract."""
 
     SCHOOL_LEADER = "school_leader"
@@ -34,7 +34,7 @@ class Role(StrEnum):
     ADMINISTRATOR = "administrator"
 
 
-class OrganisationKind(StrEnum):
+class OrganisationKind(Code):
     """What an organisation is."""
 
     SCHOOL = "school"
@@ -275,7 +275,7 @@ class OrganisationReset(msgspec.Struct, frozen=True, kw_only=True):
     named: int | None = None
 
 
-class MessageKind(StrEnum):
+class MessageKind(Code):
     """What a message to a member of staff is about."""
 
     INVITATION = "invitation"
@@ -303,6 +303,12 @@ class MessageUndelivered(msgspec.Struct, frozen=True, kw_only=True):
     channel: str
     reason: str
     final: bool = False
+
+
+class MailboxShared(msgspec.Struct, frozen=True, kw_only=True):
+    """Somebody's invitation went to where another person's messages go, its object (SG-4)."""
+
+    person_id: UUID
 
 
 class ClientRegistered(msgspec.Struct, frozen=True, kw_only=True):
@@ -370,6 +376,8 @@ SIGNING_KEY_ADDED: Final = "authz.signing_key_added"
 SIGNING_KEY_RETIRED: Final = "authz.signing_key_retired"
 #: a service client was given an access token
 CLIENT_TOKEN_ISSUED: Final = "authz.client_token_issued"  # noqa: S105 - an event type
+#: an invitation went where somebody else's messages go too
+MAILBOX_SHARED: Final = "authz.mailbox_shared"
 #: somebody's password or second factor was wrong
 LOGIN_FAILED: Final = "authz.login_failed"
 #: logins from one address that were not even tried, as a counted window
@@ -423,6 +431,7 @@ TYPES: Final = (
     _fact(SIGNING_KEY_ADDED, "signing key added"),
     _fact(SIGNING_KEY_RETIRED, "signing key retired"),
     _observation(CLIENT_TOKEN_ISSUED, "service client token issued"),
+    _observation(MAILBOX_SHARED, "mailbox shared by two accounts"),
     _observation(LOGIN_FAILED, "login failed"),
     _observation(LOGIN_THROTTLED, "logins throttled"),
     _observation(UNAUTHENTICATED, "unauthenticated requests"),

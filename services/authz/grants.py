@@ -117,10 +117,10 @@ class Grants:
         self, hearing: Hearing, command: Grant, assignment_id: UUID
     ) -> Draft[Granted]:
         """Show the assignment that was granted, to who still sees the staff list it is on."""
-        person = await hearing.knows(command.person_id)
-        decision = staff_list(hearing, command.organisation_id)
+        person = await hearing.nearest(command.person_id)
+        decision = staff_list(hearing, command.organisation_id, person)
         held = assignment_in(person, assignment_id)
-        if person is None or held is None or not decision.allowed:
+        if person.id != command.person_id or held is None or not decision.allowed:
             return await hearing.refuse(NotFound())
         shown = {"assignment": [str(assignment_id)]}
         reply = self._reply(hearing, person.id, held)

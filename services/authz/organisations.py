@@ -73,7 +73,7 @@ class Organisations:
             own = {a.organisation_id for a in hearing.facts.caller.assignments}
             decision = everything
             if not decision.allowed:
-                decision = standing.may("read", "organisation", standing.towards(own))
+                decision = standing.every("read", "organisation", standing.towards(own))
             ids = None if everything.allowed else own if decision.allowed else ()
             found = await hearing.facts.organisations(ids, after, limit + 1)
             page = Page(found[:limit], found[limit - 1].id if len(found) > limit else None)

@@ -112,12 +112,11 @@ async def facts_about(hearing: Hearing, person: Person, extra: Collection[str] =
     Who works nowhere is of the organisation they were registered for.
     """
     current = [a for a in person.assignments if not a.has_ended(hearing.facts.now)]
-    places = {a.organisation_id for a in current}
-    if not places and (home := hearing.facts.home(person.id)):
-        places = {home}
+    places = hearing.places(person)
     kinds = await hearing.facts.kinds(places)
     leading = "leads" if leads(current, kinds) else "not_leading"
-    return hearing.standing.about(person, places, kinds, [*extra, leading])
+    about = hearing.standing.about(person, places, kinds, [*extra, leading])
+    return hearing.standing.knowing(places, about)
 
 
 async def next_fact(

@@ -54,7 +54,7 @@ class Profiles:
         """
 
         async def decide(hearing: Hearing) -> Draft[PersonView]:
-            person, _ = await self._staff.judged(hearing, person_id)
+            person, seen = await self._staff.judged(hearing, person_id)
             if person is None:
                 return await hearing.refuse(NotFound())
             view = await self._staff.view(hearing, person)
@@ -70,7 +70,7 @@ class Profiles:
                 return await hearing.refuse(problem)
             if moved and await has_address(self._desk, hearing, change.email or ""):
                 return await hearing.refuse(Conflict())
-            return await self._corrected(hearing, decision, person, view, change)
+            return await self._corrected(hearing, decision.showing(seen), person, view, change)
 
         asked = Asked("update", person_object(person_id))
         return await self._desk.hear(visit, asked, decide)

@@ -13,6 +13,7 @@ from services.authz import events as e
 from services.authz.desk import Asked, Desk, Hearing
 from services.authz.directory import Organisation
 from services.authz.invitations import Invitations
+from services.authz.mailboxes import mailbox
 from services.authz.recording import data_of, person_object, person_stream
 from services.authz.relations import LEAD, Decision
 from services.authz.usernames import Usernames, username_once
@@ -141,12 +142,6 @@ async def has_address(desk: Desk, hearing: Hearing, email: str) -> bool:
         return False
     own = {mailbox(msgspec.json.decode(one, type=e.Profile).email) for one in opened}
     return mailbox(email) in own
-
-
-def mailbox(email: str) -> str:
-    """Return what the spellings of one mailbox have in common: case and ``+tag`` set aside."""
-    local, _, domain = email.rpartition("@")
-    return f"{local.partition('+')[0]}@{domain}".casefold()
 
 
 async def _may_register(hearing: Hearing, organisation: Organisation) -> Decision:

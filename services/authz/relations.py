@@ -4,8 +4,8 @@ Pure. A fact holds of *one* assignment of the caller; a decision is the union of
 assignment, and names the assignment and the clause it rests on. What no row allows is refused.
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Final
 from uuid import UUID
 
@@ -56,6 +56,12 @@ class Decision:
     grounds: tuple[Ground, ...] = ()
     organisation_id: UUID | None = None
 
+    def showing(self, seen: "Decision") -> "Decision":
+        """Return this decision, and what other assignments let its answer show besides."""
+        own = {ground.assignment_id for ground in self.grounds}
+        besides = (ground for ground in seen.grounds if ground.assignment_id not in own)
+        return replace(self, grounds=(*self.grounds, *besides))
+
 
 REFUSED: Final = Decision(allowed=False)
 
@@ -70,18 +76,46 @@ class Standing:
 
     def may(self, action: str, object_: str, facts_of: FactsOf) -> Decision:
         """Decide by the first assignment of the caller that a row of the policy allows."""
+        return next(self._allowed(action, object_, facts_of), REFUSED)
+
+    def every(self, action: str, object_: str, facts_of: FactsOf) -> Decision:
+        """Decide likewise, naming each assignment that allows: each shows a part of the answer."""
+        decisions = tuple(self._allowed(action, object_, facts_of))
+        if not decisions:
+            return REFUSED
+        return replace(decisions[0], grounds=tuple(g for d in decisions for g in d.grounds))
+
+    def _allowed(self, action: str, object_: str, facts_of: FactsOf) -> Iterator[Decision]:
         for assignment in self.caller.assignments:
-            known = self.policy.facts
-            bits = 0
-            for name in facts_of(assignment):
-                bits |= known.get(name, 0)
-            clause = self.policy.clause(assignment.role, action, object_, bits)
+            clause = self._clause(assignment, action, object_, facts_of)
             if clause is not None:
                 ground = Ground(assignment.id, assignment.role.value, clause)
-                return Decision(
+                yield Decision(
                     allowed=True, grounds=(ground,), organisation_id=assignment.organisation_id
                 )
-        return REFUSED
+
+    def _clause(
+        self, assignment: Assignment, action: str, object_: str, facts_of: FactsOf
+    ) -> str | None:
+        known, bits = self.policy.facts, 0
+        for name in facts_of(assignment):
+            bits |= known.get(name, 0)
+        return self.policy.clause(assignment.role, action, object_, bits)
+
+    def knows(self, assignment: Assignment, places: Collection[UUID]) -> bool:
+        """Say whether ``assignment`` by itself lets the caller know of who works at ``places``."""
+        towards = self.towards(places)
+        return any(
+            self._clause(assignment, "read", object_, towards) is not None
+            for object_ in ("staff", "person")
+        )
+
+    def knowing(self, places: Collection[UUID], facts_of: FactsOf) -> FactsOf:
+        """Return ``facts_of``, without a fact for who does not know of people at ``places``.
+
+        So that nobody is known through one assignment and acted upon through another.
+        """
+        return lambda a: facts_of(a) if self.knows(a, places) else ()
 
     def towards(self, organisation_ids: Collection[UUID]) -> FactsOf:
         """Return the facts of standing towards organisations, any one of which is enough."""
@@ -114,10 +148,10 @@ class Standing:
         return facts
 
     def changing(
-        self, organisation: Organisation, role: Role, person: Person, *, leaderless: bool
+        self, organisation: Organisation, role: Role, person: Person, *, first: bool
     ) -> FactsOf:
         """Return the facts of giving ``person`` a role, taking it away, or deciding on that."""
-        extra = role_facts(role, organisation.kind, leaderless=leaderless)
+        extra = role_facts(role, organisation.kind, first=first)
         if person.id != self.caller.person.id:
             extra.append("not_self")
         return self.over(organisation, extra)
@@ -157,9 +191,13 @@ def leads(assignments: Iterable[Assignment], kinds: Kinds) -> bool:
     )
 
 
-def role_facts(role: Role, kind: OrganisationKind, *, leaderless: bool) -> list[str]:
-    """Return what kind of role it is; ``leaderless``: nobody leads the organisation or is to."""
+def role_facts(role: Role, kind: OrganisationKind, *, first: bool) -> list[str]:
+    """Return what kind of role it is; ``first``: to give or to take back as the first of its lead.
+
+    It is to give while nobody leads the organisation or is to, and to take back until it was given
+    to anybody else.
+    """
     facts = [f"{kind.value}_role"] if role in _OWN_ROLES[kind] else []
-    if leaderless and LEAD.get(kind) is role:
+    if first and LEAD.get(kind) is role:
         facts.append("first_lead")
     return facts

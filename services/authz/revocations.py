@@ -55,7 +55,8 @@ class Revocations:
             if found is None:
                 return await hearing.refuse(NotFound())
             person, held, place = found
-            about = await judged(hearing, Change(person, held.role, place, REVOKE), by(decision_id))
+            change = Change(person, held.role, place, REVOKE, held)
+            about = await judged(hearing, change, by(decision_id))
             if isinstance(about, Problem):
                 return await hearing.refuse(about)
             try:
@@ -102,7 +103,7 @@ async def _found(
     place = await hearing.organisation(held.organisation_id if held else assignment_id)
     if person is None or held is None or place is None or held.has_ended(hearing.facts.now):
         return None
-    seen = person.id == hearing.visit.person_id or staff_list(hearing, place.id).allowed
+    seen = person.id == hearing.visit.person_id or staff_list(hearing, place.id, person).allowed
     return (person, held, place) if seen else None
 
 

@@ -189,6 +189,13 @@ class Snapshot:
         )
         return found
 
+    async def first_lead(self, organisation_id: UUID) -> UUID | None:
+        """Return the grant of an organisation's lead that is an administrator's to take back."""
+        found: UUID | None = await self._connection.fetchval(
+            "select assignment_id from authz.first_lead where organisation_id = $1", organisation_id
+        )
+        return found
+
     async def working_at(self, organisation_id: UUID) -> frozenset[UUID]:
         """Return who has an assignment in force at an organisation."""
         rows = await self._connection.fetch(

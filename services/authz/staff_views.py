@@ -147,14 +147,17 @@ class Staff:
         return await self._desk.hear(visit, asked, decide)
 
     async def judged(self, hearing: Hearing, person_id: UUID) -> tuple[Person | None, Decision]:
-        """Return a person the caller may be shown, and by which clause; nobody else."""
+        """Return a person the caller may be shown, and by which clauses; nobody else.
+
+        Each assignment that shows one of the person's is named; one's own are all one's own.
+        """
         standing = hearing.standing
         person = await hearing.nearest(person_id)
         towards = standing.towards(places_of(hearing, person))
-        decision = standing.may("read", "staff", towards)
+        decision = standing.every("read", "staff", towards)
         if not decision.allowed:
             decision = standing.may("read", "person", towards)
-        if not decision.allowed and person.id == hearing.visit.person_id:
+        if person.id == hearing.visit.person_id:
             decision = standing.may("read", "profile", lambda _: ("self",))
         return (person if decision.allowed and person.id == person_id else None), decision
 

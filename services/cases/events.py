@@ -6,24 +6,24 @@ Everything said about a learner is sealed under keys of that learner: who they a
 """
 
 from datetime import datetime
-from enum import StrEnum
 from typing import Final
 from uuid import UUID
 
 import msgspec
 
+from services.kernel.codes import Code
 from services.kernel.events import EventType, Kind, Service
-from services.kernel.sealing import Compartment, KeyRef, Sealed
+from services.kernel.sealing import Compartment
 
 
-class RecordKind(StrEnum):
+class RecordKind(Code):
     """The two kinds of record."""
 
     REQUEST = "request"
     CASE = "case"
 
 
-class ItemKind(StrEnum):
+class ItemKind(Code):
     """What an item of a case is."""
 
     NOTE = "note"
@@ -33,7 +33,7 @@ class ItemKind(StrEnum):
     ACTIVITY = "activity"
 
 
-class Label(StrEnum):
+class Label(Code):
     """Sensitive categories (SE): a label shuts a thing to all but those who are cleared."""
 
     SAFEGUARDING = "safeguarding"
@@ -52,7 +52,7 @@ class Label(StrEnum):
     COURT_ORDER = "court_order"
 
 
-class PlanStatus(StrEnum):
+class PlanStatus(Code):
     """Whether a version of the support plan has been agreed with the family and the school."""
 
     DRAFT = "draft"
@@ -76,10 +76,6 @@ class Box(msgspec.Struct, frozen=True, gc=False):
     field: str
     text: str
     compartment: Compartment = Compartment.RECORD
-
-    def of(self, student_id: UUID) -> Sealed:
-        """Return it as the key store opens it."""
-        return Sealed(KeyRef(student_id, self.compartment), self.event, self.field, self.text)
 
 
 class Staff(msgspec.Struct, frozen=True, gc=False):

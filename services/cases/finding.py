@@ -66,7 +66,7 @@ def _schools(desk: Desk, asking: Asking) -> dict[UUID, Basis]:
 
 async def _hits(desk: Desk, names: NameIndex, schools: list[UUID], query: str) -> list[Hit]:
     candidates = await names.candidates(schools, query, _CANDIDATES)
-    opened = ((s, desk.renderer.open_json(s.id, s.basic)) for s in candidates)
+    opened = ((s, desk.renderer.boxes(s.id).json(s.basic)) for s in candidates)
     return [(s, b) for s, b in opened if b and matches(query, names_of(b))][:_FOUND]
 
 

@@ -11,6 +11,7 @@ from uuid import UUID
 from services.cases import events as e
 from services.cases.changing import Change, Command, Pen
 from services.cases.events import Box, Label
+from services.cases.kept import Kept
 from services.cases.record import Status
 from services.cases.requests import require_status
 from services.kernel.errors import Conflict, NotFound
@@ -38,12 +39,12 @@ def permit_labels(
     return by
 
 
-async def resealed(change: Change, pen: Pen, box: Box, *, sensitive: bool) -> Box:
-    """Return what is in ``box`` sealed anew for the compartment it belongs to now."""
-    text = change.desk.renderer.open(change.record.student_id, box)
+async def resealed(change: Change, pen: Pen, content: Kept, *, sensitive: bool) -> Box:
+    """Return ``content`` sealed anew for the compartment it belongs to now."""
+    text = change.desk.renderer.boxes(change.record.student_id).text(content)
     if text is None:
         raise NotFound
-    return await pen.box(box.field, text, sensitive=sensitive)
+    return await pen.box(content.field, text, sensitive=sensitive)
 
 
 def label_referral(labels: Sequence[Label]) -> Command:

@@ -23,6 +23,7 @@ from services.authz.directory import (
     caller_joins,
     caller_of,
     decode_organisation,
+    decode_person,
 )
 from services.authz.engine import Policy
 from services.cases.events import RecordKind, record_key, student_key
@@ -30,6 +31,7 @@ from services.cases.gathering import Gathering
 from services.cases.record import Record, Student
 from services.cases.relations import seen_by
 from services.cases.views import decode_record, decode_student
+from services.kernel import states
 from services.kernel.errors import Unauthenticated, Unavailable
 from services.kernel.sealing import Compartment, KeyRef, Sealed
 
@@ -111,7 +113,7 @@ class Involved(msgspec.Struct, frozen=True, gc=False):
         return Sealed(ref, self.profile_event, "profile", self.profile)
 
 
-_involved: Final = msgspec.json.Decoder(Involved)
+_involved: Final = states.decoder(Involved)
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +174,7 @@ async def _one(pool: asyncpg.Pool, statement: str, *arguments: object) -> asyncp
 
 
 def _people(states: Sequence[bytes] | None) -> dict[UUID, Involved]:
-    people = (_involved.decode(state) for state in states or ())
+    people = (_involved(state) for state in states or ())
     return {person.id: person for person in people}
 
 
@@ -242,15 +244,15 @@ class Loader:
     ) -> list[asyncpg.Record]:
         """Return the assignments in force of a person at an organisation (id, role)."""
         rows: list[asyncpg.Record] = await self._pool.fetch(
-            "select a.id, a.role from cases.assignment a join cases.person p on p.id = a.person_id"
+            "select a.id, a.role, p.state from cases.assignment a"
+            " join cases.person p on p.id = a.person_id"
             f" where a.person_id = $1 and a.organisation_id = $2 and {_in_force('$3')}"
-            " and not coalesce((convert_from(p.state, 'UTF8')::jsonb ->> 'suspended')::bool, false)"
             " order by a.starts_at, a.id",
             person_id,
             organisation_id,
             now,
         )
-        return rows
+        return [row for row in rows if not decode_person(row["state"]).suspended]
 
     async def organisation(self, organisation_id: UUID) -> Organisation | None:
         """Return an organisation."""

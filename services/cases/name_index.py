@@ -9,17 +9,17 @@ learner whose key is destroyed has no tokens.
 A search does not wait for any of this: whoever is not findable yet is opened and compared.
 """
 
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 from uuid import UUID
 
 import asyncpg
-import msgspec
 
+from services.cases.boxes import Boxes
 from services.cases.record import Student
 from services.cases.search import name_tokens, names_of, query_tokens
 from services.cases.views import decode_student
 from services.kernel.keystore import KeyStore
-from services.kernel.sealing import Compartment, KeyRef, SealBroken
+from services.kernel.sealing import Compartment, KeyRef
 
 #: learners opened between two turns of the event loop: some ten milliseconds of work
 _PAGE: Final = 100
@@ -27,7 +27,6 @@ _PAGE: Final = 100
 _ALIKE: Final = 20_000
 _SWEEP: Final = 5_000
 _PURPOSE: Final = "casewarden tokens of learners' names"
-_basic: Final = msgspec.json.Decoder(dict[str, Any])
 
 _PENDING: Final = "select id from cases.student where name_epoch < $1 limit $2"
 _LOCKED: Final = """
@@ -119,11 +118,8 @@ class NameIndex:
         return len(made)
 
     def _tokens(self, secret: _Secret, student: Student, alike: dict[str, int]) -> list[int]:
-        try:
-            text = self._keys.open_sealed(student.basic.of(student.id))
-        except SealBroken:
-            return []
-        return name_tokens(secret.key, names_of(_basic.decode(text)), alike)
+        basic = Boxes(self._keys, student.id).json(student.basic)
+        return [] if basic is None else name_tokens(secret.key, names_of(basic), alike)
 
     async def forget_destroyed(self) -> int:
         """Remove the tokens of learners whose key is destroyed; return how many they were.

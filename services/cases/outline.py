@@ -4,8 +4,8 @@ Place in the flow: after the decision, before the event (which names exactly thi
 :mod:`services.cases.rendering` (which opens exactly this). Needs no key.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Final, NamedTuple
 from uuid import UUID
 
 from services.cases.events import Staff
@@ -56,8 +56,36 @@ def outline(judge: Judge, loaded: Loaded, sight: Sight) -> Outline:
             if seen := _distinct(found):
                 basis[part] = seen
     ordered: dict[str, tuple[Basis, ...]] = {p: basis[p] for p in PARTS if p in basis}
-    shown = {part: _ids(part, sight, staff, history) for part in ordered}
-    return Outline(loaded, sight, staff, history, ordered, shown)
+    unnamed = Outline(loaded, sight, staff, history, ordered, {})
+    # a part that is not kept yet holds nothing
+    return unnamed._replace(shown={part: _IDS.get(part, _none)(unnamed) for part in ordered})
+
+
+def _none(_: Outline) -> list[UUID]:
+    return []
+
+
+def _record(seen: Outline) -> list[UUID]:
+    return [seen.sight.record.id]
+
+
+def _student(seen: Outline) -> list[UUID]:
+    return [seen.sight.record.student_id]
+
+
+#: the ids that a part holds
+_IDS: Final[Mapping[str, Callable[[Outline], list[UUID]]]] = {
+    "overview": _record,
+    "referral": _record,
+    "student_basic": _student,
+    "demographics": _student,
+    "family": _student,
+    "contacts": lambda seen: list({s.person_id.int: s.person_id for s in seen.staff}.values()),
+    "team": lambda seen: [member.person_id for member in seen.sight.record.team],
+    "plan": lambda seen: [version.id for version, _ in seen.sight.versions],
+    "items": lambda seen: [entry.item.id for entry in seen.sight.entries],
+    "history": lambda seen: [other.record.id for other in seen.history],
+}
 
 
 def _distinct(found: Iterable[Basis]) -> tuple[Basis, ...]:
@@ -69,29 +97,6 @@ def _distinct(found: Iterable[Basis]) -> tuple[Basis, ...]:
             distinct.append(basis)
         last = basis
     return tuple(distinct)
-
-
-def _ids(part: str, sight: Sight, staff: Sequence[Staff], history: Sequence[Sight]) -> list[UUID]:
-    """Return the ids that a part holds."""
-    record, ids = sight.record, list[UUID]()
-    match part:
-        case "overview" | "referral":
-            ids = [record.id]
-        case "student_basic" | "demographics" | "family":
-            ids = [record.student_id]
-        case "contacts":
-            ids = list({member.person_id.int: member.person_id for member in staff}.values())
-        case "team":
-            ids = [member.person_id for member in record.team]
-        case "plan":
-            ids = [version.id for version, _ in sight.versions]
-        case "items":
-            ids = [entry.item.id for entry in sight.entries]
-        case "history":
-            ids = [other.record.id for other in history]
-        case _:  # a part that is not kept yet holds nothing
-            pass
-    return ids
 
 
 def _earlier(judge: Judge, loaded: Loaded, sight: Sight) -> Iterator[tuple[Sight, Basis]]:

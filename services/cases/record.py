@@ -6,19 +6,20 @@ as it came; nothing here opens anything, reads a clock, or knows who is asking.
 
 from collections.abc import Mapping
 from datetime import datetime
-from enum import StrEnum
 from uuid import UUID
 
 import msgspec
 
 from services.cases import events as e
-from services.cases.events import Box, ItemKind, Label, PlanStatus, RecordKind, Staff
+from services.cases.events import ItemKind, Label, PlanStatus, RecordKind, Staff
+from services.cases.kept import Kept, kept, kept_if
+from services.kernel.codes import Code
 from services.kernel.events import Event
 
 _replace = msgspec.structs.replace
 
 
-class Status(StrEnum):
+class Status(Code):
     """Where a record is in its life. Requests end ``assigned``, ``declined`` or ``withdrawn``."""
 
     DRAFT = "draft"
@@ -40,12 +41,12 @@ class Item(msgspec.Struct, frozen=True, gc=False):
     kind: ItemKind
     author: Staff
     created_at: datetime
-    text: Box
+    text: Kept
     shared: bool = False
     labels: tuple[Label, ...] = ()
     #: the assignment that set each label: who set it may remove it (AC-DO-6)
     labelled_by: Mapping[Label, UUID] = {}
-    summary: Box | None = None
+    summary: Kept | None = None
     edited_at: datetime | None = None
 
 
@@ -56,7 +57,7 @@ class PlanVersion(msgspec.Struct, frozen=True, gc=False):
     status: PlanStatus
     author: Staff
     created_at: datetime
-    content: Box
+    content: Kept
     labels: tuple[Label, ...] = ()
     labelled_by: dict[Label, UUID] = {}
 
@@ -80,17 +81,17 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     number: str
     created_at: datetime
     version: int
-    referral: Box
+    referral: Kept
     referral_labels: tuple[Label, ...] = ()
     referral_labelled_by: dict[Label, UUID] = {}
     reviewed_by: Staff | None = None
     reviewed_at: datetime | None = None
-    decline_reason: Box | None = None
+    decline_reason: Kept | None = None
     allocated_at: datetime | None = None
     case_id: UUID | None = None
     request_id: UUID | None = None
     closed_at: datetime | None = None
-    outcome: Box | None = None
+    outcome: Kept | None = None
     plan: tuple[PlanVersion, ...] = ()
     items: tuple[Item, ...] = ()
 
@@ -141,7 +142,7 @@ def _drafted(p: e.RequestDrafted, moment: datetime, version: int) -> Record:
         number=p.number,
         created_at=moment,
         version=version,
-        referral=p.referral,
+        referral=kept(p.referral),
     )
 
 
@@ -159,7 +160,7 @@ def _opened(p: e.CaseOpened, moment: datetime, version: int) -> Record:
         number=p.number,
         created_at=moment,
         version=version,
-        referral=p.referral,
+        referral=kept(p.referral),
         referral_labels=p.referral_labels,
         referral_labelled_by=p.referral_labelled_by,
         request_id=p.request_id,
@@ -169,7 +170,7 @@ def _opened(p: e.CaseOpened, moment: datetime, version: int) -> Record:
 def _evolve_request(record: Record, payload: msgspec.Struct, moment: datetime) -> Record:  # noqa: PLR0911 - one per stage
     match payload:
         case e.RequestEdited():
-            return _replace(record, referral=payload.referral)
+            return _replace(record, referral=kept(payload.referral))
         case e.ReferralLabelled():
             return _labelled(record, payload)
         case e.RequestSubmitted():
@@ -184,7 +185,7 @@ def _evolve_request(record: Record, payload: msgspec.Struct, moment: datetime) -
                 status=Status.DECLINED,
                 reviewed_by=payload.by,
                 reviewed_at=moment,
-                decline_reason=payload.reason,
+                decline_reason=kept_if(payload.reason),
             )
         case e.RequestAllocated():
             return _replace(
@@ -228,7 +229,9 @@ def _evolve_case(record: Record, payload: msgspec.Struct, moment: datetime) -> R
         case e.ProsecutionNoticeWithdrawn():
             return _replace(record, notified=False)
         case e.CaseClosed():
-            return _replace(record, status=Status.CLOSED, closed_at=moment, outcome=payload.outcome)
+            return _replace(
+                record, status=Status.CLOSED, closed_at=moment, outcome=kept_if(payload.outcome)
+            )
         case e.CaseWithdrawn():
             return _replace(record, status=Status.WITHDRAWN, closed_at=moment)
         case _:
@@ -243,7 +246,7 @@ def _evolve_content(record: Record, payload: msgspec.Struct, moment: datetime) -
                 payload.status,
                 payload.author,
                 moment,
-                payload.content,
+                kept(payload.content),
                 payload.labels,
                 _setters({}, payload.labels, payload.author.assignment_id),
             )
@@ -254,7 +257,7 @@ def _evolve_content(record: Record, payload: msgspec.Struct, moment: datetime) -
             plan = tuple(
                 _replace(
                     v,
-                    content=payload.content,
+                    content=kept(payload.content),
                     labels=payload.labels,
                     labelled_by=_setters(v.labelled_by, payload.labels, payload.labelled_by),
                 )
@@ -269,11 +272,11 @@ def _evolve_content(record: Record, payload: msgspec.Struct, moment: datetime) -
                 payload.kind,
                 payload.author,
                 moment,
-                payload.text,
+                kept(payload.text),
                 payload.shared_with_school,
                 payload.labels,
                 _setters({}, payload.labels, payload.labelled_by),
-                payload.summary,
+                kept_if(payload.summary),
             )
             return _replace(record, items=(*record.items, item))
         case e.ItemEdited():
@@ -291,7 +294,7 @@ def _labelled(record: Record, payload: e.ReferralLabelled) -> Record:
     setters = _setters(record.referral_labelled_by, payload.labels, payload.labelled_by)
     return _replace(
         record,
-        referral=payload.referral,
+        referral=kept(payload.referral),
         referral_labels=payload.labels,
         referral_labelled_by=setters,
     )
@@ -300,8 +303,8 @@ def _labelled(record: Record, payload: e.ReferralLabelled) -> Record:
 def _edited(item: Item, edit: e.ItemEdited, moment: datetime) -> Item:
     return _replace(
         item,
-        text=edit.text or item.text,
-        summary=None if edit.summary_withdrawn else edit.summary or item.summary,
+        text=kept_if(edit.text) or item.text,
+        summary=None if edit.summary_withdrawn else kept_if(edit.summary) or item.summary,
         shared=item.shared if edit.shared_with_school is None else edit.shared_with_school,
         labels=item.labels if edit.labels is None else edit.labels,
         labelled_by=item.labelled_by
@@ -335,9 +338,9 @@ class Student(msgspec.Struct, frozen=True, gc=False):
 
     id: UUID
     school_id: UUID | None
-    basic: Box
-    demographics: Box
-    family: Box
+    basic: Kept
+    demographics: Kept
+    family: Kept
     version: int = 1
 
 
@@ -346,4 +349,11 @@ def evolve_student(student: Student | None, event: Event) -> Student | None:
     if event.type != e.STUDENT_REGISTERED:
         return student
     p = msgspec.convert(event.data, e.StudentRegistered)
-    return Student(p.student_id, p.school_id, p.basic, p.demographics, p.family, event.version or 1)
+    return Student(
+        p.student_id,
+        p.school_id,
+        kept(p.basic),
+        kept(p.demographics),
+        kept(p.family),
+        event.version or 1,
+    )

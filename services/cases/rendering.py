@@ -4,7 +4,7 @@ Only what the sight grants is opened. A value whose key is destroyed shows as nu
 gone, the record's shape is not.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 from uuid import UUID
 
@@ -12,8 +12,8 @@ import msgspec
 
 from services.authz.directory import Organisation
 from services.authz.events import Profile
-from services.cases.events import Box, Staff
-from services.cases.loading import Loaded
+from services.cases.boxes import Boxes
+from services.cases.events import Staff
 from services.cases.outline import Outline
 from services.cases.record import PlanVersion, Record
 from services.cases.sight import Entry, Sight
@@ -22,7 +22,6 @@ from services.kernel.sealing import Compartment, KeyRef, SealBroken
 
 _encode = msgspec.json.Encoder().encode
 _profile = msgspec.json.Decoder(Profile)
-_json = msgspec.json.Decoder()
 
 
 class Renderer:
@@ -30,32 +29,10 @@ class Renderer:
 
     def __init__(self, keys: KeyStore) -> None:
         self._keys = keys
-        self._parts: dict[str, Callable[[Outline], Any]] = {
-            "overview": lambda outline: self._overview(outline.loaded, outline.sight),
-            "student_basic": self._student_basic,
-            "demographics": self._demographics,
-            "family": self._family,
-            "contacts": self._contacts,
-            "referral": lambda outline: self._referral(outline.sight),
-            "plan": self._plan,
-            "items": self._items,
-            "team": self._team,
-            "history": self._history,
-        }
 
     async def load(self, outline: Outline) -> None:
         """Bring into reach the keys of everything in ``outline``."""
         await self._keys.load(_refs(outline))
-
-    def parts(self, outline: Outline) -> dict[str, Any]:
-        """Return the content of every part of ``outline``, whose keys have been loaded.
-
-        Of a part that is not kept yet, an empty list.
-        """
-        renderers = self._parts
-        return {
-            part: renderers[part](outline) if part in renderers else [] for part in outline.basis
-        }
 
     async def load_item_keys(self, student_id: UUID, entry: Entry) -> None:
         """Bring into reach the keys that what is seen of one item was sealed under."""
@@ -64,26 +41,42 @@ class Renderer:
             KeyRef(student_id, box.compartment) for box in boxes if box is not None
         )
 
-    def open(self, student_id: UUID, box: Box | None) -> str | None:
-        """Return the text in ``box``, or ``None`` when there is none or its key is destroyed."""
-        if box is None:
-            return None
-        try:
-            return self._keys.open(
-                KeyRef(student_id, box.compartment), box.event, box.field, box.text
-            )
-        except SealBroken:
-            return None
+    def boxes(self, student_id: UUID) -> Boxes:
+        """Return what opens the boxes of a learner, whose keys have been loaded."""
+        return Boxes(self._keys, student_id)
 
-    def open_json(self, student_id: UUID, box: Box | None) -> Any:  # noqa: ANN401 - sealed JSON
-        """Return the JSON in ``box``."""
-        text = self.open(student_id, box)
-        return None if text is None else _json.decode(text)
+    def entry(self, student_id: UUID, entry: Entry) -> dict[str, Any]:
+        """Return what is seen of an item: all of it, or its need-to-know summary."""
+        return _entry(self.boxes(student_id), entry)
 
-    def _overview(self, loaded: Loaded, sight: Sight) -> dict[str, Any]:
-        record = sight.record
-        provider = record.provider_id and loaded.organisations.get(record.provider_id)
-        school = loaded.organisations.get(record.school_id)
+    def parts(self, outline: Outline) -> dict[str, Any]:
+        """Return the content of every part of ``outline``, whose keys have been loaded.
+
+        Of a part that is not kept yet, an empty list.
+        """
+        page = _Page(self._keys, outline, self.boxes(outline.loaded.student_id))
+        return {part: _PARTS[part](page) if part in _PARTS else [] for part in outline.basis}
+
+
+class _Page:
+    """One outline as it is laid out, part by part."""
+
+    __slots__ = ("_boxes", "_keys", "_loaded", "_outline", "_sight")
+
+    def __init__(self, keys: KeyStore, outline: Outline, boxes: Boxes) -> None:
+        self._keys = keys
+        self._boxes = boxes
+        self._outline = outline
+        self._sight = outline.sight
+        self._loaded = outline.loaded
+
+    def overview(self) -> dict[str, Any]:
+        return self._overview(self._sight.record)
+
+    def _overview(self, record: Record) -> dict[str, Any]:
+        organisations = self._loaded.organisations
+        provider = record.provider_id and organisations.get(record.provider_id)
+        school = organisations.get(record.school_id)
         return {
             "kind": record.kind,
             "number": record.number,
@@ -93,42 +86,43 @@ class Renderer:
             "reviewed_at": record.reviewed_at,
             "allocated_at": record.allocated_at,
             "closed_at": record.closed_at,
-            "outcome": self.open(record.student_id, record.outcome),
-            "decline_reason": self.open(record.student_id, record.decline_reason),
+            "outcome": self._boxes.text(record.outcome),
+            "decline_reason": self._boxes.text(record.decline_reason),
             "school": _named(school),
             "provider": _named(provider or None),
             "region": school.region if school else None,
             "prosecution_notified": record.notified,
         }
 
-    def _student_basic(self, outline: Outline) -> dict[str, Any]:
-        student, student_id = outline.loaded.student, outline.loaded.student_id
-        basic = student and self.open_json(student_id, student.basic)
-        return {"student_id": student_id, **(basic or {})}
+    def student_basic(self) -> dict[str, Any]:
+        student = self._loaded.student
+        basic = student and self._boxes.json(student.basic)
+        return {"student_id": self._loaded.student_id, **(basic or {})}
 
-    def _demographics(self, outline: Outline) -> Any:  # noqa: ANN401 - sealed JSON
-        student, student_id = outline.loaded.student, outline.loaded.student_id
-        return student and self.open_json(student_id, student.demographics)
+    def demographics(self) -> Any:  # noqa: ANN401 - sealed JSON
+        student = self._loaded.student
+        return student and self._boxes.json(student.demographics)
 
-    def _family(self, outline: Outline) -> Any:  # noqa: ANN401 - sealed JSON
-        student, student_id = outline.loaded.student, outline.loaded.student_id
-        return student and self.open_json(student_id, student.family)
+    def family(self) -> Any:  # noqa: ANN401 - sealed JSON
+        student = self._loaded.student
+        return student and self._boxes.json(student.family)
 
-    def _referral(self, sight: Sight) -> dict[str, Any]:
-        record = sight.record
-        content = self.open_json(record.student_id, record.referral)
+    def referral(self) -> dict[str, Any]:
+        return self._referral(self._sight.record)
+
+    def _referral(self, record: Record) -> dict[str, Any]:
+        content = self._boxes.json(record.referral)
         return {**(content or {}), "labels": record.referral_labels}
 
-    def _contacts(self, outline: Outline) -> list[dict[str, Any]]:
-        return [self._contact(outline.loaded, member) for member in outline.staff]
+    def contacts(self) -> list[dict[str, Any]]:
+        return [self._contact(member) for member in self._outline.staff]
 
-    def _team(self, outline: Outline) -> list[dict[str, Any]]:
-        team = outline.sight.record.team
-        return [self._contact(outline.loaded, member) for member in team]
+    def team(self) -> list[dict[str, Any]]:
+        return [self._contact(member) for member in self._sight.record.team]
 
-    def _contact(self, loaded: Loaded, staff: Staff) -> dict[str, Any]:
-        person = loaded.people.get(staff.person_id)
-        organisation = loaded.organisations.get(staff.organisation_id)
+    def _contact(self, staff: Staff) -> dict[str, Any]:
+        person = self._loaded.people.get(staff.person_id)
+        organisation = self._loaded.organisations.get(staff.organisation_id)
         contact: dict[str, Any] = {
             "person_id": staff.person_id,
             "role": staff.role,
@@ -144,55 +138,67 @@ class Renderer:
             contact |= {"name": profile.name, "email": profile.email, "phone": profile.phone}
         return contact
 
-    def _plan(self, outline: Outline) -> list[dict[str, Any]]:
-        sight = outline.sight
-        return [self._version(sight.record, version) for version, _ in sight.versions]
+    def plan(self) -> list[dict[str, Any]]:
+        return [self._version(version) for version, _ in self._sight.versions]
 
-    def _version(self, record: Record, version: PlanVersion) -> dict[str, Any]:
+    def _version(self, version: PlanVersion) -> dict[str, Any]:
         return {
             "id": version.id,
             "status": version.status,
             "author": version.author.person_id,
             "created_at": version.created_at,
             "labels": version.labels,
-            **(self.open_json(record.student_id, version.content) or {}),
+            **(self._boxes.json(version.content) or {}),
         }
 
-    def _items(self, outline: Outline) -> list[dict[str, Any]]:
-        student_id = outline.sight.record.student_id
-        return [self.entry(student_id, entry) for entry in outline.sight.entries]
+    def items(self) -> list[dict[str, Any]]:
+        return [_entry(self._boxes, entry) for entry in self._sight.entries]
 
-    def entry(self, student_id: UUID, entry: Entry) -> dict[str, Any]:
-        """Return what is seen of an item: all of it, or its need-to-know summary."""
-        item = entry.item
-        if not entry.whole:
-            return {
-                "id": item.id,
-                "kind": item.kind,
-                "created_at": item.created_at,
-                "summary": self.open(student_id, item.summary),
-            }
+    def history(self) -> list[dict[str, Any]]:
+        return [self._earlier(other) for other in self._outline.history]
+
+    def _earlier(self, other: Sight) -> dict[str, Any]:
+        # Whoever has an entry from another provider is no one whom a label of its lets in.
+        record = other.record
+        shut = record.referral_labels and "referral" not in other.parts
+        referral = None if shut else self._referral(record)
+        return {"id": record.id, "overview": self._overview(record), "referral": referral}
+
+
+_PARTS: Final[Mapping[str, Callable[[_Page], Any]]] = {
+    "overview": _Page.overview,
+    "student_basic": _Page.student_basic,
+    "demographics": _Page.demographics,
+    "family": _Page.family,
+    "contacts": _Page.contacts,
+    "referral": _Page.referral,
+    "plan": _Page.plan,
+    "items": _Page.items,
+    "team": _Page.team,
+    "history": _Page.history,
+}
+
+
+def _entry(boxes: Boxes, entry: Entry) -> dict[str, Any]:
+    item = entry.item
+    if not entry.whole:
         return {
             "id": item.id,
             "kind": item.kind,
-            "author": item.author.person_id,
             "created_at": item.created_at,
-            "edited_at": item.edited_at,
-            "shared_with_school": item.shared,
-            "labels": item.labels,
-            "text": self.open(student_id, item.text),
-            "summary": self.open(student_id, item.summary),
+            "summary": boxes.text(item.summary),
         }
-
-    def _history(self, outline: Outline) -> list[dict[str, Any]]:
-        return [self._earlier(outline.loaded, other) for other in outline.history]
-
-    def _earlier(self, loaded: Loaded, other: Sight) -> dict[str, Any]:
-        # Whoever has an entry from another provider is no one whom a label of its lets in.
-        shut = other.record.referral_labels and "referral" not in other.parts
-        referral = None if shut else self._referral(other)
-        overview = self._overview(loaded, other)
-        return {"id": other.record.id, "overview": overview, "referral": referral}
+    return {
+        "id": item.id,
+        "kind": item.kind,
+        "author": item.author.person_id,
+        "created_at": item.created_at,
+        "edited_at": item.edited_at,
+        "shared_with_school": item.shared,
+        "labels": item.labels,
+        "text": boxes.text(item.text),
+        "summary": boxes.text(item.summary),
+    }
 
 
 def _named(organisation: Organisation | None) -> dict[str, Any] | None:

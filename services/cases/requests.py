@@ -45,7 +45,7 @@ def edit(changes: dict[str, str]) -> Command:
         record = change.record
         if "referral" not in change.sight.parts:
             raise Forbidden
-        referral = change.desk.renderer.open_json(record.student_id, record.referral)
+        referral = change.desk.renderer.boxes(record.student_id).json(record.referral)
         if referral is None:
             raise Conflict
         text = msgspec.json.encode({**referral, **changes}).decode()
@@ -177,7 +177,7 @@ def assign(person_id: UUID) -> Command:
                 provider_id=record.provider_id,
                 made_by=record.made_by,
                 case_manager=manager,
-                referral=record.referral,
+                referral=record.referral.box,
                 referral_labels=record.referral_labels,
                 referral_labelled_by=record.referral_labelled_by,
                 submitted_at=record.submitted_at,

@@ -73,9 +73,8 @@ class Judge:
             # Whose item it is, and that they see its record, hold of one and the same assignment.
             standings.append(Standing(assignment, facts | self._sees if granted else facts))
             for clause, names in granted:
-                basis = Basis(assignment, clause)
-                for name in names:
-                    parts.setdefault(name, basis)
+                # what an assignment before gave stays with it
+                parts = dict.fromkeys(names, Basis(assignment, clause)) | parts
         sight = Sight(self, record, tuple(standings), parts)
         if record.referral_labels and "referral" in parts:
             sight.shut_referral()

@@ -74,7 +74,8 @@ class Students:
             "demographics": student.demographics,
             "family": student.family,
         }
-        content = {part: desk.renderer.open_json(student_id, boxes[part]) for part in found.parts}
+        opened = desk.renderer.boxes(student_id)
+        content = {part: opened.json(boxes[part]) for part in found.parts}
         version = desk.version(asking, canonical(content))
         event = await desk.event(
             asked,

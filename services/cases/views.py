@@ -8,18 +8,16 @@ from collections.abc import Sequence
 from typing import Any, Final
 from uuid import UUID
 
-import msgspec
-
 from services.cases.events import RecordKind
 from services.cases.record import Record, Student, evolve, evolve_student, follow
 from services.cases.relations import view_of
+from services.kernel import states
 from services.kernel.events import Event, Recorded
 from services.kernel.projection import Connection
 
 _STREAMS: Final = frozenset({"student", *RecordKind})
-_record = msgspec.json.Decoder(Record)
-_student = msgspec.json.Decoder(Student)
-_encode = msgspec.json.Encoder().encode
+_record = states.decoder(Record)
+_student = states.decoder(Student)
 
 _UPSERT: Final = """
 insert into cases.record (id, kind, status, student_id, school_id, provider_id, made_by, made_at,
@@ -36,12 +34,12 @@ on conflict (id) do update set status = excluded.status, school_id = excluded.sc
 
 def decode_record(state: bytes) -> Record:
     """Return the record in a ``record.state``."""
-    return _record.decode(state)
+    return _record(state)
 
 
 def decode_student(state: bytes) -> Student:
     """Return the learner in a ``student.state``."""
-    return _student.decode(state)
+    return _student(state)
 
 
 class Records:
@@ -71,11 +69,11 @@ class Records:
         rows = await connection.fetch(
             "select id, state from cases.student where id = any($1)", list(changes)
         )
-        states: dict[UUID, Student | None] = {r["id"]: decode_student(r["state"]) for r in rows}
+        folded: dict[UUID, Student | None] = {r["id"]: decode_student(r["state"]) for r in rows}
         for student_id, events in changes.items():
             for event in events:
-                states[student_id] = evolve_student(states.get(student_id), event)
-        known = [student for student in states.values() if student is not None]
+                folded[student_id] = evolve_student(folded.get(student_id), event)
+        known = [student for student in folded.values() if student is not None]
         # What they are found by is made afterwards: see services.cases.name_index.
         await connection.execute(
             "insert into cases.student (id, school_id, state)"
@@ -84,34 +82,34 @@ class Records:
             " state = excluded.state, name_epoch = 0, name_tokens = '{}'",
             [student.id for student in known],
             [student.school_id for student in known],
-            [_encode(student) for student in known],
+            [states.encode(student) for student in known],
         )
 
     async def _records(self, connection: Connection, changes: dict[UUID, list[Event]]) -> None:
         rows = await connection.fetch(
             "select id, state from cases.record where id = any($1)", list(changes)
         )
-        states: dict[UUID, Record | None] = {r["id"]: decode_record(r["state"]) for r in rows}
+        folded: dict[UUID, Record | None] = {r["id"]: decode_record(r["state"]) for r in rows}
         for record_id, events in changes.items():
             for event in events:
-                states[record_id] = evolve(states.get(record_id), event)
-        await self._follow(connection, states)
+                folded[record_id] = evolve(folded.get(record_id), event)
+        await self._follow(connection, folded)
         await connection.executemany(
-            _UPSERT, [_row(record) for record in states.values() if record is not None]
+            _UPSERT, [_row(record) for record in folded.values() if record is not None]
         )
 
-    async def _follow(self, connection: Connection, states: dict[UUID, Record | None]) -> None:
-        """Let the requests that became the cases in ``states`` go where their cases went."""
-        cases = [r for r in states.values() if r is not None and r.request_id is not None]
-        missing = [c.request_id for c in cases if c.request_id not in states]
+    async def _follow(self, connection: Connection, folded: dict[UUID, Record | None]) -> None:
+        """Let the requests that became the cases in ``folded`` go where their cases went."""
+        cases = [r for r in folded.values() if r is not None and r.request_id is not None]
+        missing = [c.request_id for c in cases if c.request_id not in folded]
         rows = await connection.fetch(
             "select id, state from cases.record where id = any($1)", missing
         )
-        states.update({row["id"]: decode_record(row["state"]) for row in rows})
+        folded.update({row["id"]: decode_record(row["state"]) for row in rows})
         for case in cases:
-            request = states.get(case.request_id) if case.request_id else None
+            request = folded.get(case.request_id) if case.request_id else None
             if request is not None:
-                states[request.id] = follow(request, case)
+                folded[request.id] = follow(request, case)
 
 
 def _row(record: Record) -> tuple[Any, ...]:
@@ -136,5 +134,5 @@ def _row(record: Record) -> tuple[Any, ...]:
         record.number,
         sorted({s.person_id for s in staff}),
         sorted(o for o in organisations if o is not None),
-        _encode(record),
+        states.encode(record),
     )

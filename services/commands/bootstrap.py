@@ -13,8 +13,10 @@ from services.authz.api_me import Email
 from services.authz.api_organisations import TimeZone
 from services.authz.events import Profile
 from services.authz.founding import AlreadyFounded, Founder, found
+from services.commands import preconditions
 from services.commands.serving import told
 from services.installation import UserError, embedded, running
+from services.kernel.events import Service
 from services.kernel.texts import Body, Line
 
 if TYPE_CHECKING:
@@ -61,6 +63,7 @@ async def _founded(
 ) -> tuple[str, bool]:
     from services.authz import app
 
+    await preconditions.check(installation, (Service.AUTHZ,))
     with told():
         authz = await app.build(installation, settings)
         try:

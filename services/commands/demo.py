@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 from zoneinfo import ZoneInfo
 
 import click
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from services.demonstration import Mark
     from services.kernel.runtime import Installation
     from services.kernel.settings import Settings
+
+_OWN: Final = ("0.0.0.0", "::", "localhost")  # noqa: S104 - compared with, never listened on
 
 
 def run(settings: Settings, *, as_json: bool) -> None:
@@ -33,6 +35,12 @@ def run(settings: Settings, *, as_json: bool) -> None:
         click.echo(json.dumps(found, indent=1, ensure_ascii=False))
     else:
         _table(found)
+
+
+def served_at(settings: Settings) -> str:
+    """Return the address by which this machine reaches what these settings serve."""
+    host = "127.0.0.1" if settings.host in _OWN else settings.host
+    return f"http://[{host}]:{settings.port}" if ":" in host else f"http://{host}:{settings.port}"
 
 
 async def marked(installation: Installation) -> Mark:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import httpx
 
-from services.commands.demo import marked
+from services.commands.demo import marked, served_at
 from services.demo import day as days
 from services.demo.caller import LoginFailed
 from services.demo.seed import demonstration
@@ -24,15 +24,12 @@ if TYPE_CHECKING:
 
     from services.kernel.settings import Settings
 
-_OWN = ("0.0.0.0", "::", "localhost")  # noqa: S104 - compared with, never listened on
-
 
 def run(settings: Settings, *, seed: int, scale: float, as_json: bool) -> None:
     """Drive the day and print its summary."""
-    host = "127.0.0.1" if settings.host in _OWN else settings.host
-    if not host.startswith("127."):
+    base = served_at(settings)
+    if not base.startswith("http://127."):
         raise UserError("a school day is driven from this machine only: serve on 127.0.0.1")
-    base = f"http://{host}:{settings.port}"
     with running(settings, embedded(settings)) as installation:
         mark = asyncio.run(marked(installation))
         if not asyncio.run(days.reachable(base)):

@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 
 from services import demonstration as marker
 from services.app import House
+from services.commands import preconditions
 from services.commands.serving import told
 from services.demo import seed
 from services.installation import UserError, connect_as_owner, embedded, running
@@ -36,6 +37,7 @@ def run(settings: Settings) -> None:
 
 
 async def _run(settings: Settings, installation: Installation, progress: Progress) -> None:
+    await preconditions.check(installation)
     owner = await connect_as_owner(installation)
     try:
         today = installation.effects.now().astimezone(ZoneInfo("Pacific/Auckland")).date()

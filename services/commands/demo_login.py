@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 import httpx
 import pyotp
 
-from services.commands.demo import marked
+from services.commands.demo import marked, served_at
 from services.demo.accounts import accounts
 from services.installation import UserError, embedded, running
 
@@ -30,9 +30,14 @@ def run(settings: Settings, role: str, number: int, username: str | None) -> str
     found = accounts(mark, now.astimezone(ZoneInfo("Pacific/Auckland")).date())
     account = _chosen(found, role, number, username)
     code = pyotp.TOTP(account["totp_secret"]).at(now)
-    base = f"http://{settings.host}:{settings.port}/authz/v1"
-    with httpx.Client(base_url=base, timeout=20) as client:
-        return _logged_in(client, account, code)
+    base = served_at(settings)
+    with httpx.Client(base_url=f"{base}/authz/v1", timeout=20, trust_env=False) as client:
+        try:
+            return _logged_in(client, account, code)
+        except httpx.ConnectError:
+            raise UserError(f"nothing serves on {base}: start it with casewarden up") from None
+        except (httpx.HTTPError, KeyError, ValueError):
+            raise UserError(f"what serves on {base} does not answer as Casewarden does") from None
 
 
 def _chosen(
@@ -46,16 +51,12 @@ def _chosen(
 
 
 def _logged_in(client: httpx.Client, account: dict[str, Any], code: str) -> str:
-    try:
-        first = client.post("/login", json={k: account[k] for k in ("username", "password")})
-        if first.status_code == HTTPStatus.OK:
-            proof = {"login_token": first.json()["login_token"], "method": "totp", "code": code}
-            second = client.post("/login/verify", json=proof)
-            if second.status_code == HTTPStatus.OK:
-                return str(second.json()["access_token"])
-            first = second
-    except httpx.HTTPError:
-        raise UserError("nothing serves there: start it with casewarden up") from None
-    problem = first.json()
-    hint = " (a code works once: wait for the next)" if first.status_code == 401 else ""  # noqa: PLR2004 - HTTP
-    raise UserError(f"refused: {problem.get('title')}{hint}")
+    answer = client.post("/login", json={k: account[k] for k in ("username", "password")})
+    if answer.status_code == HTTPStatus.OK:
+        proof = {"login_token": answer.json()["login_token"], "method": "totp", "code": code}
+        answer = client.post("/login/verify", json=proof)
+        if answer.status_code == HTTPStatus.OK:
+            return str(answer.json()["access_token"])
+    again = answer.status_code == HTTPStatus.UNAUTHORIZED
+    hint = " (a code works once: wait for the next)" if again else ""
+    raise UserError(f"refused: {answer.json()['title']}{hint}")

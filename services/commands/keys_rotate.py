@@ -15,6 +15,7 @@ import click
 from services.installation import UserError, embedded, running
 from services.kernel.epochs import EpochKeys
 from services.kernel.keystore import KeyStore
+from services.kernel.sealing import KeyNotLoaded, SealBroken
 
 if TYPE_CHECKING:
     from services.kernel.runtime import Installation
@@ -39,4 +40,9 @@ async def _rotate(installation: Installation) -> list[str]:
     async with pool:
         effects = installation.effects
         store = KeyStore(pool, EpochKeys(installation.data / "keys", effects), effects)
-        return await store.rewrap()
+        try:
+            return await store.rewrap()
+        except (SealBroken, KeyNotLoaded):
+            raise UserError(
+                f"nothing is rotated: {installation.data / 'keys'} has not every key in use"
+            ) from None

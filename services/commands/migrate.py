@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from importlib.resources import files
 from typing import TYPE_CHECKING
 
 import asyncpg
 
 from services.installation import UserError, embedded, running, vocabulary
-from services.kernel.migrate import reset_roles
+from services.kernel.migrate import newest_revision, reset_roles
 
 if TYPE_CHECKING:
     from services.kernel.runtime import Installation
@@ -19,10 +18,11 @@ if TYPE_CHECKING:
 
 def run(settings: Settings) -> None:
     """Migrate; start the embedded server for it when no other is named."""
-    from services.kernel.migrate import UnsupportedServer, migrate
+    from services.kernel.migrate import ForeignSecrets, UnsupportedServer, migrate
 
     with running(settings, embedded(settings), make=True) as installation:
         try:
+            asyncio.run(_refuse_to_adopt(installation))
             asyncio.run(migrate(installation.server, installation.secret("roles"), vocabulary()))
         except (OSError, asyncpg.PostgresConnectionError) as error:
             raise UserError(f"the database cannot be reached: {error}") from None
@@ -32,6 +32,36 @@ def run(settings: Settings) -> None:
             raise UserError(f"the owner may not migrate: {error}") from None
         except UnsupportedServer as error:
             raise UserError(str(error)) from None
+        except ForeignSecrets:
+            raise UserError(foreign(installation)) from None
+
+
+async def _refuse_to_adopt(installation: Installation) -> None:
+    """Raise :class:`UserError` when the log has events and this directory no secrets yet.
+
+    The secrets that made them are elsewhere; new ones would open nothing.
+    """
+    if (installation.data / "secrets" / "roles").exists():
+        return
+    try:
+        owner = await asyncpg.connect(installation.server.url)
+    except asyncpg.InvalidCatalogNameError:
+        return
+    try:
+        if await owner.fetchval("select to_regclass('log.event')") is None:
+            return
+        if await owner.fetchval("select exists (select from log.event)"):
+            raise UserError(foreign(installation))
+    finally:
+        await owner.close()
+
+
+def foreign(installation: Installation) -> str:
+    """Return what is said when the directory is another installation's."""
+    return (
+        f"the secrets in {installation.data} are not this database's: name in CASEWARDEN_DATA the"
+        " directory that it was migrated from"
+    )
 
 
 async def needed(installation: Installation) -> bool:
@@ -61,16 +91,10 @@ async def _behind(owner: asyncpg.Connection) -> bool:
     if await owner.fetchval("select to_regclass('alembic_version')") is None:
         return True
     at = {row["version_num"] for row in await owner.fetch("select * from alembic_version")}
-    if at != {_newest()}:
+    if at != {newest_revision()}:
         return True
     registered = {row["name"] for row in await owner.fetch("select name from log.event_type")}
     if not registered >= {known.name for known in vocabulary()}:
         return True
     await owner.execute("select log.make_partitions(2, 5000000)")
     return False
-
-
-def _newest() -> str:
-    """Return the newest revision of this build: the number its file's name begins with."""
-    folder = files("services.kernel.migrations") / "versions"
-    return max(entry.name[1:5] for entry in folder.iterdir() if entry.name.startswith("v"))

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from services.app import build_service
+from services.commands import preconditions
 from services.installation import UserError, embedded, running
 from services.kernel.events import Service
 from services.progress import shown
@@ -33,6 +34,7 @@ def run(settings: Settings, names: tuple[str, ...]) -> None:
         raise UserError(f"there is no projection {unknown[0]}; each begins with a service's name")
     with running(settings, embedded(settings)) as installation, shown() as progress:
         gc.set_threshold(_GARBAGE)
+        asyncio.run(preconditions.check(installation))
         for service in Service:
             mine = [name for name in names if name.partition(".")[0] == service]
             if mine or not names:

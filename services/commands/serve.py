@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from services.commands import preconditions
 from services.commands.serving import serve_until_signalled
 from services.installation import embedded, running
 from services.kernel.events import Service
@@ -32,6 +33,7 @@ def run(settings: Settings, name: str) -> None:
         running(settings, postgres) as installation,
         asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
     ):
+        runner.run(preconditions.check(installation, services))
         runner.run(
             serve_until_signalled(
                 settings, installation, services, claimed, postgres, signals, ready

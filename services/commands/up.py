@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import click
 
 from services import demonstration
-from services.commands import migrate
+from services.commands import migrate, preconditions
 from services.commands.serving import serve_until_signalled
 from services.installation import UserError, connect_as_owner, embedded, installation_of
 from services.kernel.events import Service
@@ -103,6 +103,7 @@ def _prepare(installation: Installation, signals: Signals) -> bool:
     if asyncio.run(migrate.needed(installation)):
         click.echo("casewarden: making the database …", err=True)
         _child(signals, "migrate")
+    asyncio.run(preconditions.check(installation))
     state = asyncio.run(_state(installation))
     if state == "empty":
         _child(signals, "demo", "load")

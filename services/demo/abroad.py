@@ -44,6 +44,16 @@ _SERVED: Final = timedelta(days=1_000)
 
 def with_desks(region: Region, chance: Chance, today: date) -> Region:
     """Return ``region`` with the desks abroad and their staff."""
+    organisations, people = desks(chance, today)
+    return replace(
+        region,
+        organisations=(*region.organisations, *organisations),
+        people=(*region.people, *people),
+    )
+
+
+def desks(chance: Chance, today: date) -> tuple[list[Organisation], list[Person]]:
+    """Return the desks abroad, and their staff."""
     organisations: list[Organisation] = []
     people: list[Person] = []
     for name, town, zone, address, phone, staff in DESKS:
@@ -61,11 +71,7 @@ def with_desks(region: Region, chance: Chance, today: date) -> Region:
         )
         organisations.append(desk)
         people.extend(_person(chance, desk, given, family, today) for given, family in staff)
-    return replace(
-        region,
-        organisations=(*region.organisations, *organisations),
-        people=(*region.people, *people),
-    )
+    return organisations, people
 
 
 def _person(chance: Chance, desk: Organisation, given: str, family: str, today: date) -> Person:

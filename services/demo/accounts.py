@@ -9,18 +9,23 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+from services.demo.abroad import desks
+from services.demo.chance import Chance
 from services.demo.credentials import (
     SERVICE_CLIENTS,
     password_for,
     secret_for,
     totp_secret_for,
 )
-from services.demo.seed import demonstration
+from services.demo.schools import build_landscape
+from services.demo.staff import build_staff
+from services.demo.students import build_population
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from datetime import date
 
+    from services.demo.records import Organisation, Person
     from services.demonstration import Mark
 
 
@@ -43,9 +48,9 @@ def accounts(mark: Mark, today: date) -> list[dict[str, Any]]:
 
 
 def _people(mark: Mark, today: date) -> Iterator[dict[str, Any]]:
-    region = demonstration(mark.seed, mark.today)
-    names = {o.organisation_id: o.name for o in region.organisations}
-    for person in region.people:
+    organisations, people = _workforce(mark)
+    names = {o.organisation_id: o.name for o in organisations}
+    for person in people:
         for held in person.assignments:
             if held.in_force(today):
                 yield {
@@ -57,6 +62,16 @@ def _people(mark: Mark, today: date) -> Iterator[dict[str, Any]]:
                     "organisation_id": str(held.organisation_id),
                     "organisation": names[held.organisation_id],
                 }
+
+
+def _workforce(mark: Mark) -> tuple[Sequence[Organisation], Sequence[Person]]:
+    """Return who works where: what of the demonstration accounts follow from, and no more."""
+    chance = Chance(mark.seed)
+    landscape = build_landscape(chance, mark.today)
+    households = build_population(chance, landscape.schools, mark.today).households
+    staff = build_staff(chance, landscape, households, mark.today)
+    abroad, their_staff = desks(chance, mark.today)
+    return (*landscape.organisations, *abroad), (*staff.people, *their_staff)
 
 
 def _clients(mark: Mark) -> Iterator[dict[str, Any]]:

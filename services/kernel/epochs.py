@@ -23,6 +23,10 @@ _EPOCH_DAYS: Final = 30
 _GRACE: Final = timedelta(hours=1)
 
 
+class EpochKeyMissing(SealBroken):
+    """What wrapped a key is not in this directory: destroyed, or never here."""
+
+
 class EpochKeys:
     """The wrapping keys, one file per compartment and epoch, mode 0600 in a directory of mode 0700.
 
@@ -43,21 +47,32 @@ class EpochKeys:
         """Return the oldest epoch that a process, its clock up to an hour slow, wraps under."""
         return _epoch(self._effects.now() - _GRACE)
 
-    def key(self, compartment: Compartment, epoch: int) -> AESGCM:
-        """Return the key, made when ``epoch`` is the current one; raise when it was destroyed."""
+    def has(self, compartment: Compartment, epoch: int) -> bool:
+        """Say whether the key is there."""
+        return self._path(compartment, epoch).exists()
+
+    def key(self, compartment: Compartment, epoch: int, *, make: bool = False) -> AESGCM:
+        """Return the key, with ``make`` made when ``epoch`` is the current one; raise without it.
+
+        To open with, none is ever made: what it should open was wrapped by another.
+        """
         known = self._opened.get((compartment, epoch))
         if known is None:
-            known = self._opened[(compartment, epoch)] = AESGCM(self._load(compartment, epoch))
+            known = AESGCM(self._load(compartment, epoch, make=make))
+            self._opened[(compartment, epoch)] = known
         return known
 
     def secret(self, compartment: Compartment, epoch: int, purpose: str) -> bytes:
         """Return a secret derived from the key (HKDF, RFC 5869): gone for good when it is."""
         derivation = HKDF(SHA256(), KEY_BYTES, None, purpose.encode())
-        return derivation.derive(self._load(compartment, epoch))
+        return derivation.derive(self._load(compartment, epoch, make=True))
 
-    def _load(self, compartment: Compartment, epoch: int) -> bytes:
-        path = self._directory / f"{compartment}.{epoch}.key"
-        if not path.exists() and epoch == self.current():
+    def _path(self, compartment: str, epoch: int) -> Path:
+        return self._directory / f"{compartment}.{epoch}.key"
+
+    def _load(self, compartment: Compartment, epoch: int, *, make: bool) -> bytes:
+        path = self._path(compartment, epoch)
+        if make and not path.exists() and epoch == self.current():
             self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             fresh = path.with_suffix(f".{self._effects.token(4).hex()}")
             descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -75,21 +90,31 @@ class EpochKeys:
         try:
             return path.read_bytes()
         except FileNotFoundError:
-            raise SealBroken(f"epoch key {compartment}.{epoch} is destroyed") from None
+            msg = f"epoch key {compartment}.{epoch} is destroyed, or elsewhere"
+            raise EpochKeyMissing(msg) from None
 
     def wrap(self, ref: KeyRef, epoch: int, key: bytes) -> bytes:
         """Return ``key`` wrapped under an epoch's key, bound to whose it is."""
         nonce = self._effects.token(NONCE_BYTES)
-        return nonce + self.key(ref.compartment, epoch).encrypt(nonce, key, _bound(ref))
+        return nonce + self.key(ref.compartment, epoch, make=True).encrypt(nonce, key, _bound(ref))
 
     def unwrap(self, ref: KeyRef, epoch: int, wrapped: bytes) -> bytes:
-        """Return the key in ``wrapped``; raise :class:`SealBroken` when it does not open."""
+        """Return the key in ``wrapped``; raise :class:`SealBroken` when it does not open.
+
+        :class:`EpochKeyMissing` when what it was wrapped under is not there.
+        """
         key = self.key(ref.compartment, epoch)
         try:
             return key.decrypt(wrapped[:NONCE_BYTES], wrapped[NONCE_BYTES:], _bound(ref))
         except InvalidTag:
             msg = f"a key of {ref.compartment} does not open with epoch key {epoch}"
             raise SealBroken(msg) from None
+
+    def forget_destroyed(self) -> None:
+        """Keep no key opened that another process destroyed."""
+        for compartment, epoch in list(self._opened):
+            if not self._path(compartment, epoch).exists():
+                self._opened.pop((compartment, epoch), None)
 
     def destroy_before(self, epoch: int) -> list[str]:
         """Delete every epoch key older than ``epoch``; return their names."""

@@ -16,11 +16,12 @@ import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from enum import StrEnum
 from typing import Any, Final
 from uuid import UUID
 
 import msgspec
+
+from services.kernel.codes import Code
 
 MAX_BODY_BYTES: Final = 65_535
 
@@ -29,7 +30,7 @@ MAX_BODY_BYTES: Final = 65_535
 _NO_ID: Final = UUID(int=0)
 
 
-class Service(StrEnum):
+class Service(Code):
     """Who may append an event type; also the suffix of its database role."""
 
     AUTHZ = "authz"
@@ -37,14 +38,14 @@ class Service(StrEnum):
     AUDIT = "audit"
 
 
-class Kind(StrEnum):
+class Kind(Code):
     """Whether an event changes what is true."""
 
     FACT = "fact"
     OBSERVATION = "observation"
 
 
-class Outcome(StrEnum):
+class Outcome(Code):
     """How an attempt ended."""
 
     ALLOWED = "allowed"

@@ -177,7 +177,8 @@ class Boundary:
 
     Guarantees: a request whose answer has not begun :data:`DEADLINE_S` after it was read is
     answered 503, and what it waited for is cancelled; of a body that does not come within ten
-    seconds nothing more is read. An answer that has begun is never cut off.
+    seconds nothing more is read. An answer that has begun is not cut off here; who does not read
+    theirs is dropped with the connection (:mod:`services.protocol`).
     """
 
     def __init__(

@@ -13,15 +13,15 @@ from typing import Final
 from uuid import UUID
 
 import asyncpg
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+import structlog
 
-from services.kernel import sealing
 from services.kernel.effects import Effects
-from services.kernel.epochs import EpochKeys
+from services.kernel.epochs import EpochKeyMissing, EpochKeys
 from services.kernel.sealing import (
     KEY_BYTES,
     NONCE_BYTES,
     Compartment,
+    DataKey,
     KeyNotLoaded,
     KeyRef,
     SealBroken,
@@ -29,6 +29,7 @@ from services.kernel.sealing import (
 )
 
 _CACHE_KEYS: Final = 20_000
+_logger = structlog.get_logger(__name__)
 
 
 class KeyStore:
@@ -43,7 +44,7 @@ class KeyStore:
         self._epochs = epochs
         self._effects = effects
         #: the longest unused first
-        self._cache: OrderedDict[KeyRef, AESGCM] = OrderedDict()
+        self._cache: OrderedDict[KeyRef, DataKey] = OrderedDict()
         #: what the store had no row for when it was last asked; asked again at every load
         self._absent: OrderedDict[KeyRef, None] = OrderedDict()
 
@@ -52,19 +53,16 @@ class KeyStore:
 
         Each of them is there when this returns, however many they are, until others are loaded. A
         key that does not exist (destroyed, or of a compartment that is not this role's) is known
-        to be absent afterwards: opening with it raises :class:`SealBroken`. So does this, for a
-        key that is there and whose epoch key is not: that is an installation without its secrets.
+        to be absent afterwards: opening with it raises :class:`SealBroken`. For a key that is there
+        and whose epoch key is not, this raises :class:`KeyNotLoaded`: nothing was destroyed, the
+        installation is without its secrets.
         """
-        found: dict[KeyRef, AESGCM] = {}
-        missing: list[KeyRef] = []
-        for ref in dict.fromkeys(refs):
-            key = self._used(ref)
-            if key is None:
-                missing.append(ref)
-            else:
-                found[ref] = key
+        wanted = list(refs)
+        missing = [ref for ref in wanted if not self._use(ref)]
         if not missing:
             return
+        found = {ref: self._cache[ref] for ref in wanted if ref in self._cache}
+        missing = list(dict.fromkeys(missing))
         found |= await self._fetch(missing)
         absent = [ref for ref in missing if ref not in found]
         if create and absent:
@@ -102,14 +100,15 @@ class KeyStore:
         """Return the number of the current epoch."""
         return self._epochs.current()
 
-    def _used(self, ref: KeyRef) -> AESGCM | None:
-        """Return an opened key, which is now the one used last."""
-        key = self._cache.get(ref)
-        if key is not None:
+    def _use(self, ref: KeyRef) -> bool:
+        """Say whether a key is in the cache; it is now the one used last."""
+        try:
             self._cache.move_to_end(ref)
-        return key
+        except KeyError:
+            return False
+        return True
 
-    def _keep(self, found: Mapping[KeyRef, AESGCM], absent: Sequence[KeyRef]) -> None:
+    def _keep(self, found: Mapping[KeyRef, DataKey], absent: Sequence[KeyRef]) -> None:
         """Remember what a load found and what it did not; what is unused longest makes room."""
         for ref, key in found.items():
             self._cache[ref] = key
@@ -123,8 +122,12 @@ class KeyStore:
         while len(self._absent) > max(_CACHE_KEYS, len(absent)):
             self._absent.popitem(last=False)
 
-    def _key(self, ref: KeyRef) -> AESGCM:
-        """Return an opened key; having been loaded is what makes it the one used last."""
+    def key(self, ref: KeyRef) -> DataKey:
+        """Return the key that opens what was sealed for ``ref``; it must have been loaded.
+
+        Raises :class:`SealBroken` when there is none, :class:`KeyNotLoaded` when that cannot be
+        said. Hold it no longer than it takes to answer: destroyed keys must leave every cache.
+        """
         key = self._cache.get(ref)
         if key is not None:
             return key
@@ -132,7 +135,18 @@ class KeyStore:
             raise SealBroken(f"no key for {ref.compartment}")
         raise KeyNotLoaded
 
-    async def _fetch(self, refs: Sequence[KeyRef]) -> dict[KeyRef, AESGCM]:
+    async def _fetch(self, refs: Sequence[KeyRef]) -> dict[KeyRef, DataKey]:
+        try:
+            return await self._unwrapped(refs)
+        except EpochKeyMissing:
+            pass  # a rotation wrapped them anew after they were read, and destroyed that key
+        try:
+            return await self._unwrapped(refs)
+        except EpochKeyMissing as missing:
+            _logger.warning("epoch_key_missing", reason=str(missing))
+            raise KeyNotLoaded from None
+
+    async def _unwrapped(self, refs: Sequence[KeyRef]) -> dict[KeyRef, DataKey]:
         rows = await self._pool.fetch(
             "select k.subject, k.compartment, k.epoch, k.wrapped from keys.data_key k"
             " join unnest($1::uuid[], $2::text[]) r(subject, compartment)"
@@ -140,14 +154,18 @@ class KeyStore:
             [ref.subject for ref in refs],
             [str(ref.compartment) for ref in refs],
         )
+        self._epochs.forget_destroyed()
         opened = {}
         for row in rows:
             ref = KeyRef(row["subject"], Compartment(row["compartment"]))
-            opened[ref] = AESGCM(self._epochs.unwrap(ref, row["epoch"], row["wrapped"]))
+            opened[ref] = DataKey(
+                self._epochs.unwrap(ref, row["epoch"], row["wrapped"]), ref.compartment
+            )
         return opened
 
     async def _create(self, refs: Sequence[KeyRef]) -> None:
         epoch = self._epochs.current()
+        await self._refuse_a_second(epoch, {ref.compartment for ref in refs})
         wrapped = [self._epochs.wrap(ref, epoch, self._effects.token(KEY_BYTES)) for ref in refs]
         await self._pool.execute(
             "insert into keys.data_key (subject, compartment, epoch, wrapped)"
@@ -159,49 +177,59 @@ class KeyStore:
             wrapped,
         )
 
+    async def _refuse_a_second(self, epoch: int, compartments: Iterable[Compartment]) -> None:
+        """Raise :class:`KeyNotLoaded` rather than make an epoch key that another directory has."""
+        new = [str(one) for one in compartments if not self._epochs.has(one, epoch)]
+        used = "select from keys.data_key where epoch = $1 and compartment = any($2)"
+        if new and await self._pool.fetchval(f"select exists ({used})", epoch, new):
+            elsewhere = [one for one in new if not self._epochs.has(Compartment(one), epoch)]
+            if elsewhere:  # else a process beside this one made them a moment ago
+                _logger.warning("epoch_key_elsewhere", epoch=epoch, compartments=elsewhere)
+                raise KeyNotLoaded
+
     def seal(self, ref: KeyRef, event_id: UUID, field: str, text: str) -> str:
         """Seal ``text``; the key must have been loaded with ``create``.
 
         Raises :class:`KeyNotLoaded` when it was not, :class:`SealBroken` when there is none.
         """
-        key, nonce = self._key(ref), self._effects.token(NONCE_BYTES)
-        return sealing.seal(key, nonce, event_id, field, ref.compartment, text)
+        return self.key(ref).seal(self._effects.token(NONCE_BYTES), event_id, field, text)
 
     def open(self, ref: KeyRef, event_id: UUID, field: str, sealed: str) -> str:
         """Open what :meth:`seal` made; raise :class:`SealBroken` when it does not open.
 
         Raises :class:`KeyNotLoaded` when that cannot be said, since the key was not loaded.
         """
-        return sealing.open_(self._key(ref), event_id, field, ref.compartment, sealed)
+        return self.key(ref).open(event_id, field, sealed)
 
     def open_sealed(self, sealed: Sealed) -> str:
         """Open a value that a projection kept."""
         return self.open(sealed.ref, sealed.event_id, sealed.field, sealed.text)
 
+    def _wrapped_anew(self, row: asyncpg.Record, epoch: int) -> tuple[UUID, str, int, bytes]:
+        ref = KeyRef(row["subject"], Compartment(row["compartment"]))
+        key = self._epochs.unwrap(ref, row["epoch"], row["wrapped"])
+        return ref.subject, str(ref.compartment), epoch, self._epochs.wrap(ref, epoch, key)
+
     async def rewrap(self) -> list[str]:
         """Wrap every key this role reads under the current epoch; run as owner for all of them.
 
         Returns the names of the epoch keys destroyed: those of former epochs, but of the last one
-        only when it ended an hour ago, since a slower clock may still wrap under it.
+        only when it ended an hour ago, since a slower clock may still wrap under it. Raises, with
+        nothing changed, when a key that it needs is not in this directory.
         """
         epoch = self._epochs.current()
+        await self._refuse_a_second(epoch, Compartment)
         async with self._pool.acquire() as connection, connection.transaction():
             rows = await connection.fetch(
                 "select subject, compartment, epoch, wrapped from keys.data_key where epoch < $1"
                 " for update",
                 epoch,
             )
-            for row in rows:
-                ref = KeyRef(row["subject"], Compartment(row["compartment"]))
-                key = self._epochs.unwrap(ref, row["epoch"], row["wrapped"])
-                await connection.execute(
-                    "update keys.data_key set epoch = $3, wrapped = $4"
-                    " where subject = $1 and compartment = $2",
-                    ref.subject,
-                    str(ref.compartment),
-                    epoch,
-                    self._epochs.wrap(ref, epoch, key),
-                )
+            await connection.executemany(
+                "update keys.data_key set epoch = $3, wrapped = $4"
+                " where subject = $1 and compartment = $2",
+                (self._wrapped_anew(row, epoch) for row in rows),
+            )
         return await asyncio.to_thread(
             self._epochs.destroy_before, min(epoch, self._epochs.oldest_in_use())
         )

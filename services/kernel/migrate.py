@@ -30,15 +30,31 @@ class UnsupportedServer(RuntimeError):  # noqa: N818 - what it says is told as i
     """The server is of a version whose SQL is not ours."""
 
 
+class ForeignSecrets(Exception):  # noqa: N818 - a state of the world
+    """The database was migrated with the secrets of another directory."""
+
+
 def role_password(secret: bytes, service: Service) -> str:
     """Return the database password of a service's role, derived from the installation's secret."""
     return hmac.new(secret, b"database role " + service.encode(), hashlib.sha256).hexdigest()
 
 
+def fingerprint(secret: bytes) -> bytes:
+    """Return what the database keeps to know an installation by; says nothing of its secret."""
+    return hmac.new(secret, b"installation", hashlib.sha256).digest()
+
+
+def newest_revision() -> str:
+    """Return the newest migration of this build: the number its file's name begins with."""
+    folder = files("services.kernel.migrations") / "versions"
+    return max(entry.name[1:5] for entry in folder.iterdir() if entry.name.startswith("v"))
+
+
 async def migrate(server: Server, secret: bytes, types: Iterable[EventType]) -> None:
     """Create what is missing: databases, roles, schemas, event types, partitions.
 
-    Raises :class:`UnsupportedServer`, and whatever the server says to who may not do this.
+    Raises :class:`UnsupportedServer`, :class:`ForeignSecrets` (and has changed nothing then), and
+    whatever the server says to who may not do this.
     """
     await _create_database(server.url)
     await _create_database(server.keys_url)
@@ -48,10 +64,12 @@ async def migrate(server: Server, secret: bytes, types: Iterable[EventType]) -> 
             msg = f"needs PostgreSQL {_OLDEST} or later; this is {owner.get_server_version().major}"
             raise UnsupportedServer(msg)
         await owner.execute("select pg_advisory_lock($1)", _LOCK)
+        await _recognise(owner, secret)
         await _create_roles(owner, secret)
         await reset_roles(owner)
         await _run_alembic(server.url)
         await _register(owner, types)
+        await _sign(owner, secret)
         await owner.execute("select log.make_partitions(2, 5000000)")
     finally:
         await owner.close()
@@ -68,6 +86,24 @@ async def _create_database(url: str) -> None:
         with contextlib.suppress(asyncpg.DuplicateDatabaseError, asyncpg.UniqueViolationError):
             await connection.execute(f'create database "{name}" encoding utf8 template template0')
     await connection.close()
+
+
+async def _recognise(owner: asyncpg.Connection, secret: bytes) -> None:
+    """Raise :class:`ForeignSecrets` unless the database is new, or of this secret."""
+    if await owner.fetchval("select to_regclass('log.installation')") is None:
+        return
+    known = await owner.fetchval("select fingerprint from log.installation")
+    if known is not None and known != fingerprint(secret):
+        raise ForeignSecrets
+
+
+async def _sign(owner: asyncpg.Connection, secret: bytes) -> None:
+    await owner.execute(
+        "insert into log.installation (fingerprint, revision) values ($1, $2)"
+        " on conflict (one) do update set revision = excluded.revision",
+        fingerprint(secret),
+        newest_revision(),
+    )
 
 
 async def _create_roles(owner: asyncpg.Connection, secret: bytes) -> None:

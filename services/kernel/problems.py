@@ -109,12 +109,15 @@ def install_errors(app: FastAPI) -> None:
 def authenticate_first(app: FastAPI, signed_in: Callable[[Request], Awaitable[object]]) -> None:
     """Answer what is malformed as malformed only to who is signed in: 401 comes first.
 
-    ``signed_in`` raises for everybody else.
+    ``signed_in`` raises for everybody else. A body that the framework cannot parse is malformed
+    too; a path or a method that is not there is not, and is told to anybody.
     """
 
     async def render(request: Request, error: Exception) -> Response:
-        await signed_in(request)
-        return problem_response(as_problem(error), request.scope["casewarden.request_id"])
+        problem = as_problem(error)
+        if isinstance(problem, errors.Malformed):
+            await signed_in(request)
+        return problem_response(problem, request.scope["casewarden.request_id"])
 
-    for kind in (errors.Malformed, RequestValidationError):
+    for kind in (errors.Malformed, RequestValidationError, HTTPException):
         app.add_exception_handler(kind, render)

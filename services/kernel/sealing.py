@@ -7,15 +7,15 @@ keys live in the key store, which wraps them under the keys of an epoch.
 """
 
 import binascii
-from dataclasses import dataclass
+import contextlib
 from datetime import datetime
-from enum import StrEnum
 from typing import Final, NamedTuple
 from uuid import NAMESPACE_URL, UUID, uuid5
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from services.kernel.codes import Code
 from services.kernel.errors import Unavailable
 
 KEY_BYTES: Final = 32
@@ -23,9 +23,13 @@ NONCE_BYTES: Final = 12
 #: the algorithm, and the generation of the key
 _PREFIX: Final = "A256GCM.1."
 _PREFIX_LENGTH: Final = len(_PREFIX)
+#: what a packed value begins with: which prefix it had, or that it had none
+_PACKED: Final = b"\x01"
+_UNSEALED: Final = b"\x00"
+_NONCE_END: Final = 1 + NONCE_BYTES
 
 
-class Compartment(StrEnum):
+class Compartment(Code):
     """Kinds of information kept apart; one cannot be opened with another's key (SG-6)."""
 
     STUDENT = "student"
@@ -57,8 +61,7 @@ class KeyNotLoaded(Unavailable):
     """Whether the key exists is not known now: it was not loaded, or is not in reach any more."""
 
 
-@dataclass(frozen=True, slots=True)
-class Sealed:
+class Sealed(NamedTuple):
     """A sealed value as projections keep it: the text, and where it was sealed."""
 
     ref: KeyRef
@@ -72,26 +75,51 @@ def period_subject(kind: str, moment: datetime) -> UUID:
     return uuid5(NAMESPACE_URL, f"casewarden:{kind}:{moment:%Y-%m}")
 
 
-def seal(
-    key: AESGCM, nonce: bytes, event_id: UUID, field: str, compartment: Compartment, text: str
-) -> str:
-    """Return ``text`` sealed for a field of an event; a nonce serves a key once."""
-    box = nonce + key.encrypt(nonce, text.encode(), _bound(event_id, field, compartment))
-    return _PREFIX + binascii.b2a_base64(box, newline=False).decode()
+def packed(sealed: str) -> bytes:
+    """Return a sealed value as projections keep it, shorter; what never was sealed, as it is.
+
+    Total, as folds are: such a value opens nowhere.
+    """
+    if sealed.startswith(_PREFIX):
+        with contextlib.suppress(ValueError):
+            return _PACKED + binascii.a2b_base64(sealed[_PREFIX_LENGTH:], strict_mode=True)
+    return _UNSEALED + sealed.encode()
 
 
-def open_(key: AESGCM, event_id: UUID, field: str, compartment: Compartment, sealed: str) -> str:
-    """Return what :func:`seal` sealed; raise :class:`SealBroken` when it does not open."""
-    if not sealed.startswith(_PREFIX):
-        raise SealBroken(field)
-    try:
-        box = binascii.a2b_base64(sealed[_PREFIX_LENGTH:], strict_mode=True)
-        return key.decrypt(
-            box[:NONCE_BYTES], box[NONCE_BYTES:], _bound(event_id, field, compartment)
-        ).decode()
-    except (InvalidTag, ValueError):
-        raise SealBroken(field) from None
+def unpacked(box: bytes) -> str:
+    """Return the sealed value that :func:`packed` packed."""
+    if box.startswith(_PACKED):
+        return _PREFIX + binascii.b2a_base64(box[1:], newline=False).decode()
+    return box[1:].decode()
 
 
-def _bound(event_id: UUID, field: str, compartment: Compartment) -> bytes:
-    return b"%b|%b|%b" % (event_id.bytes, field.encode(), compartment.encode())
+class DataKey:
+    """The key of one subject and compartment, opened."""
+
+    __slots__ = ("_compartment", "_key")
+
+    def __init__(self, key: bytes, compartment: Compartment) -> None:
+        self._key = AESGCM(key)
+        self._compartment = b"|" + compartment.encode()
+
+    def seal(self, nonce: bytes, event_id: UUID, field: str, text: str) -> str:
+        """Return ``text`` sealed for a field of an event; a nonce serves a key once."""
+        box = nonce + self._key.encrypt(nonce, text.encode(), self._bound(event_id, field))
+        return _PREFIX + binascii.b2a_base64(box, newline=False).decode()
+
+    def open(self, event_id: UUID, field: str, sealed: str) -> str:
+        """Return what :meth:`seal` sealed; raise :class:`SealBroken` when it does not open."""
+        return self.open_packed(event_id, field, packed(sealed))
+
+    def open_packed(self, event_id: UUID, field: str, box: bytes) -> str:
+        """Return what :meth:`seal` sealed and :func:`packed` packed, or raise the same."""
+        if not box.startswith(_PACKED):
+            raise SealBroken(field)
+        nonce, text = box[1:_NONCE_END], box[_NONCE_END:]
+        try:
+            return self._key.decrypt(nonce, text, self._bound(event_id, field)).decode()
+        except (InvalidTag, ValueError):
+            raise SealBroken(field) from None
+
+    def _bound(self, event_id: UUID, field: str) -> bytes:
+        return event_id.bytes + b"|" + field.encode() + self._compartment

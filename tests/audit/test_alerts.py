@@ -4,14 +4,17 @@ import asyncio
 from datetime import timedelta
 from uuid import UUID
 
+import msgspec
 import pytest
 from prometheus_client import REGISTRY
 
 from services.audit import events as e
 from services.audit.raising import _PENDING
+from services.authz import events as authz
 from services.kernel.aside import set_aside
 from services.kernel.budgets import BURST
-from services.kernel.events import SET_ASIDE
+from services.kernel.events import SET_ASIDE, Event, ObjectRef
+from services.kernel.log import Group
 from services.kernel.runtime import Installation
 from tests.audit.given import AT_NIGHT, TUESDAY_MORNING, Answer, Caller, Staff, World, served
 from tests.conftest import Connect
@@ -128,6 +131,32 @@ async def test_a_position_set_aside_is_an_alert_at_once(world: World, connect: C
     assert evidence["type"] == SET_ASIDE.name
     assert evidence["object"] == {"type": "event", "id": str(seen)}
     assert raised("position_set_aside", "high") == before + 1
+
+
+async def test_a_shared_mailbox_is_an_alert_at_the_ministry_alone(world: World) -> None:
+    """SG-4: an organisation's own analyst learns of nobody elsewhere."""
+    analyst, school = await world.analyst(), await world.organisation("school")
+    own = await world.caller("security_analyst", school)
+    invited, other = (
+        await world.staff("school_office", school),
+        await world.staff("prosecutions", await world.organisation("ministry")),
+    )
+    shared = Event(
+        id=world.id(),
+        type=authz.MAILBOX_SHARED,
+        recorded_at=TUESDAY_MORNING,
+        action="deliver",
+        object=ObjectRef("person", str(other.id)),
+        data=msgspec.to_builtins(authz.MailboxShared(person_id=invited.id)),
+    )
+    await world.authz.log.append(Group([shared]))
+    (alert,) = await alerts_of(world, analyst, rule="shared_mailbox")
+    assert (alert["severity"], alert["person_id"]) == ("medium", str(invited.id))
+    (evidence,) = (await analyst.ask(f"/v1/alerts/{alert['id']}")).json()["evidence"]
+    assert evidence["object"]["id"] == str(other.id)
+    assert await own.items("/v1/alerts") == []
+    assert (await own.ask(f"/v1/alerts/{alert['id']}")).status_code == 404
+    assert await own.items("/v1/events", type=authz.MAILBOX_SHARED) == []
 
 
 async def test_two_places_at_a_time_are_an_alert(world: World) -> None:

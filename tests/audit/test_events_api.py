@@ -59,6 +59,7 @@ async def test_each_filter_keeps_what_it_names_and_nothing_else(world: World) ->
     assert await ids("/v1/events", student=student) == [wanted]
     assert await ids("/v1/events", object_=case) == [wanted]
     assert await ids("/v1/events", object_=f"case:{case}") == [wanted]
+    assert await ids("/v1/events", object_=str(case).upper(), type_="cases.read") == [wanted]
     assert await ids("/v1/events", object_=f"request:{case}") == []
     assert await ids("/v1/events", action="export") == [wanted]
     assert await ids("/v1/events", type_="cases.refused") == [refused]
@@ -210,6 +211,30 @@ async def test_asking_is_recorded_before_it_is_answered_and_visible_at_once(worl
     assert asked["actor"]["person_id"] == str(analyst.person.id)
     assert [ground["clause"] for ground in asked["grounds"]] == ["SG-8"]
     assert asked["origin"]["session_id"] == str(analyst.session_id)
+
+
+@pytest.mark.parametrize(
+    ("asked", "recorded"),
+    [
+        ({"object_": "case:61007cfd-158c-5857-ab18-aa95050535ef"}, "case"),
+        ({"object_": "61007CFD-158C-5857-AB18-AA95050535EF"}, "object"),
+        ({"actor": "61007cfd-158c-5857-ab18-aa95050535ef"}, "person"),
+        ({"object_": "Aroha Tamihana"}, None),
+        ({"object_": "Aroha Tamihana:61007cfd-158c-5857-ab18-aa95050535ef"}, None),
+        ({"actor": "aroha.tamihana"}, None),
+    ],
+)
+async def test_what_is_asked_about_is_recorded_when_it_is_an_id_and_never_what_was_typed_instead(
+    world: World, asked: dict[str, object], recorded: str | None
+) -> None:
+    """SG-18: people type names into fields for ids, and the log holds no free text unsealed."""
+    analyst = await world.analyst()
+    await analyst.ask("/v1/events", **asked)
+    (event,) = await analyst.items("/v1/events", type_="audit.read", action="search")
+    id_ = "61007cfd-158c-5857-ab18-aa95050535ef"
+    assert event["object"] == ({"type": recorded, "id": id_} if recorded else None)
+    bodies = await world.audit.runtime.pool.fetch("select body from log.event")
+    assert not any(b"tamihana" in row["body"].lower() for row in bodies)
 
 
 async def test_unknown_event_is_not_found_and_that_is_recorded(world: World) -> None:

@@ -11,15 +11,9 @@ from uuid import UUID
 
 import pytest
 
-from services.audit.grounds import Scope
-from services.audit.models import EventQuery, SessionQuery
-from services.audit.queries import _ROWS
-from services.audit.selection import of_events, of_sessions
-from services.audit.sessions import _ROWS as _SESSIONS
 from services.authz.events import Role
 from services.kernel.events import Outcome
 from tests.audit.given import Answer, Caller, Staff, World
-from tests.conftest import Connect
 
 OWN_TO_AN_EVENT = ("position", "id", "occurred_at")
 
@@ -116,23 +110,6 @@ async def test_refused_hidden_and_refused_missing_look_the_same_to_own_auditors(
     assert event["object"] == {"type": kind, "id": str(there)}
 
 
-async def test_own_auditors_question_does_not_look_at_what_others_did(
-    world: World, connect: Connect
-) -> None:
-    """Not inferable from timing: the work done is that of what is theirs."""
-    owner = await connect(None)
-    query = EventQuery(student=world.id())
-    read = {}
-    for organisations in (None, frozenset({world.id()})):
-        scoped = of_events(query, Scope((), None, organisations))
-        plan = await owner.fetch(f"explain {_ROWS} where {scoped}", *scoped.parameters)
-        text = "\n".join(row[0] for row in plan)
-        read[organisations is None] = {
-            table for table in ("event_student", "organisation_student") if f" on {table}" in text
-        }
-    assert read == {True: {"event_student"}, False: {"organisation_student"}}
-
-
 async def test_walk_of_own_refusals_says_nothing_of_which_of_them_were_there(world: World) -> None:
     """Counts, order and cursors: one page after another, hidden and missing in turn."""
     asp = await world.organisation("asp")
@@ -189,38 +166,3 @@ async def test_what_own_staff_saw_or_could_not_finish_is_still_found_by_learner(
     accesses = await auditor.items(f"/v1/students/{student}/accesses")
     assert [UUID(item["id"]) for item in accesses] == [listed, failed, read]
     assert [item["student_id"] for item in accesses] == [None, str(student), str(student)]
-
-
-async def test_question_for_a_persons_sessions_does_the_same_work_wherever_they_have_any(
-    world: World, connect: Connect
-) -> None:
-    """Not inferable from timing: of who is elsewhere nothing is read and then left out."""
-    owner = await connect(None)
-    own, elsewhere, hidden, missing, here = (world.id() for _ in range(5))
-    await owner.execute(
-        "insert into audit.login_session"
-        " (id, position, person_id, organisation_id, started_at, expires_at)"
-        " select gen_random_uuid(), n, case n % 10 when 0 then $3::uuid when 1 then $4::uuid"
-        " else gen_random_uuid() end, case n % 10 when 0 then $2::uuid else $1::uuid end,"
-        " now(), now() from generate_series(1000, 5000) n",
-        own,
-        elsewhere,
-        hidden,
-        here,
-    )
-    await owner.execute("analyze audit.login_session")
-
-    async def work(person: UUID, organisations: frozenset[UUID] | None) -> str:
-        scoped = of_sessions(SessionQuery(person=person), Scope((), None, organisations))
-        explain = "explain (analyze, costs off, timing off, summary off, buffers off)"
-        asked = f"{explain} {_SESSIONS} where {scoped} order by s.position desc limit 51"
-        plan = await owner.fetch(asked, *scoped.parameters)
-        return "\n".join(row[0] for row in plan).replace(str(person), "asked")
-
-    only = frozenset({own})
-    of_hidden = await work(hidden, only)
-    assert of_hidden == await work(missing, only)
-    assert "login_session_own" in of_hidden
-    assert "Rows Removed" not in of_hidden
-    assert of_hidden != await work(here, only), "what is there is found"
-    assert await work(hidden, None) != await work(missing, None), "everywhere it is found"

@@ -11,9 +11,18 @@ from services.audit.detection import states
 from services.audit.detection.bursts import SWEEP_EVERY
 from services.audit.memory import recall
 from services.authz import events as authz
-from services.kernel.events import Actor, Event, EventType, Kind, ObjectRef, Outcome, Service
+from services.kernel.events import (
+    Actor,
+    Event,
+    EventType,
+    Kind,
+    ObjectRef,
+    Outcome,
+    Service,
+    decode,
+)
 from services.kernel.log import Group
-from services.kernel.migrations.versions import v0013_audit_scopes
+from services.kernel.migrations.versions import v0013_audit_scopes, v0016_own_events
 from services.kernel.runtime import Installation
 from tests.audit.detection.given import failure
 from tests.audit.given import AT_NIGHT, TUESDAY_MORNING, World, served
@@ -21,9 +30,9 @@ from tests.audit.test_alerts import settled
 from tests.conftest import Connect
 
 TABLES = (
-    "event", "event_student", "organisation_student", "login_session", "detection_state",
-    "detection_hours", "finding", "alert", "person", "assignment", "organisation", "session",
-    "service_client", "projection",
+    "event", "event_student", "organisation_event", "organisation_student", "login_session",
+    "detection_state", "detection_hours", "finding", "alert", "person", "assignment",
+    "organisation", "session", "service_client", "projection",
 )  # fmt: skip
 
 
@@ -69,18 +78,41 @@ async def test_rebuilt_projections_equal_the_live_ones(world: World) -> None:
     assert await contents(world) == live
 
 
-async def test_migration_fills_the_index_of_scopes_as_folding_does(
-    world: World, connect: Connect
+@pytest.mark.parametrize(
+    ("table", "script"),
+    [
+        ("organisation_student", v0013_audit_scopes._TABLES),
+        ("organisation_event", v0016_own_events._TABLES),
+    ],
+)
+async def test_migration_fills_what_own_auditors_are_answered_from_as_folding_does(
+    world: World, connect: Connect, table: str, script: str
 ) -> None:
     """Migrations expand: what was indexed before is found by its organisation's own auditors."""
     await lived_in(world)
     owner = await connect(None)
-    rows = "select * from audit.organisation_student order by 1, 2, 3"
+    rows = f"select * from audit.{table} order by 1, 2, 3"
     folded = await owner.fetch(rows)
-    (fill,) = [step for step in v0013_audit_scopes._TABLES.split(";") if "insert into" in step]
-    await owner.execute(f"truncate audit.organisation_student; {fill}")
+    (fill,) = [step for step in script.split(";") if "insert into" in step]
+    before = owner.transaction()
+    await before.start()
+    await owner.execute(
+        "alter table audit.event add actor_organisation_id uuid, add organisation_id uuid"
+    )
+    await owner.executemany(
+        "update audit.event set actor_organisation_id = $2, organisation_id = $3"
+        " where position = $1",
+        [
+            (row["position"], event.actor.organisation_id, event.organisation_id)
+            for row in await owner.fetch("select position, body from log.event")
+            for event in [decode(row["position"], row["body"]).event]
+        ],
+    )
+    await owner.execute(f"delete from audit.{table}; {fill}")
+    filled = await owner.fetch(rows)
+    await before.rollback()
     assert folded
-    assert await owner.fetch(rows) == folded
+    assert filled == folded
 
 
 async def test_memory_of_other_rules_is_folded_anew(

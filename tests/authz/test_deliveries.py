@@ -344,3 +344,36 @@ async def test_rebuilt_deliveries_equal_the_live_ones(region: Region, clock: Clo
 
     for table in tables:
         assert await pool.fetch(f"select t::text from {table} t order by 1") == live[table], table
+
+
+async def test_two_accounts_of_one_mailbox_are_told_to_security_and_to_nobody_else(
+    region: Region,
+) -> None:
+    """SG-4: no shared accounts, and whoever registers learns of no address; nor does the log."""
+    for name, email in (("one", "CONTACT+one@school.example"), ("two", NEW), ("three", NEW)):
+        assert await _register(region, email, name) == HTTPStatus.CREATED
+
+    assert len(await delivered(region)) == 3
+
+    told = [r.event for r in await region.log(e.MAILBOX_SHARED)]
+    people = {name: str(region.people[name]) for name in ("one", "two", "three", "contact")}
+    pairs = [(event.data["person_id"], event.object.id) for event in told if event.object]
+    assert sorted(pairs) == sorted(
+        (people[invited], people[other])
+        for invited, other in (("one", "contact"), ("two", "three"), ("three", "two"))
+    )
+    for event in told:
+        assert set(event.data) == {"person_id"}
+        assert event.organisation_id is event.actor.organisation_id is event.actor.person_id is None
+
+
+async def test_a_mailbox_whose_other_account_opens_nothing_any_more_is_nobody_elses(
+    region: Region,
+) -> None:
+    """SG-4: who left one organisation and begins at another has one mailbox and one account."""
+    assert (await region.revoke("leader", "contact")).status_code == HTTPStatus.NO_CONTENT
+    assert await _register(region, "contact@school.example") == HTTPStatus.CREATED
+
+    assert len(await delivered(region)) == 1
+
+    assert not await region.log(e.MAILBOX_SHARED)

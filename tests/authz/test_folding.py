@@ -7,12 +7,12 @@ import pytest
 
 from services.authz import events as e
 from services.authz import seeding
-from services.authz.events import Role
+from services.authz.events import OrganisationKind, Role
 from services.kernel.events import Event
 from services.kernel.log import Group
 from services.kernel.runtime import Installation
 from tests.authz.door import ELSEWHERE, Door, opened
-from tests.authz.staffed import MATAI, Region, settled
+from tests.authz.staffed import MATAI, TUI, Region, settled
 from tests.conftest import Clock
 
 SECRET = "a" * 43
@@ -98,18 +98,25 @@ async def test_rebuilt_administration_equals_the_live_one(installation: Installa
             "office", "contact", Role.SCHOOL_OFFICE, MATAI, decision_id=decided
         )
         assert granted.status_code == 201, granted.text
-        tables = ("authz.access_decision", "authz.person_home")
+        tables = ("authz.access_decision", "authz.person_home", "authz.first_lead")
+        kauri = await region.organisation("Kauri School", OrganisationKind.SCHOOL)
+        for place, lead in ((TUI, Role.ISP_WORKFLOW_LEAD), ("Kauri School", Role.SCHOOL_LEADER)):
+            assert (await region.grant("admin", "contact", lead, place)).status_code == 201
         body = {
             "username": "new.here",
             "given_name": "New",
             "family_name": "Here",
             "email": "new@school.example",
-            "organisation_id": str(region.organisations[MATAI]),
+            "organisation_id": str(kauri),
         }
-        assert (await region.call("leader", "POST", "/v1/people", body)).status_code == 201
+        made = await region.call("contact", "POST", "/v1/people", body)
+        region.people["new"] = made.json()["id"]
+        second = await region.grant("contact", "new", Role.SCHOOL_LEADER, "Kauri School")
+        assert second.status_code == 201
         live = await _contents(region, *tables)
         assert [line.endswith(",t)") for line in live["authz.access_decision"]].count(True) == 1
         assert live["authz.person_home"]
+        assert len(live["authz.first_lead"]) == 1
 
         await region.authz.runtime.projector.rebuild()
 

@@ -181,6 +181,50 @@ async def test_a_first_leader_from_a_later_day_is_the_first_already(
     assert later.status_code == HTTPStatus.CREATED, later.text
 
 
+async def _first_leader(region: Region, name: str) -> None:
+    granted = await region.grant("admin", name, Role.SCHOOL_LEADER, "Kauri School")
+    assert granted.status_code == HTTPStatus.CREATED, granted.text
+    region.assignments[name] = UUID(granted.json()["id"])
+
+
+async def test_a_first_leader_given_by_mistake_is_taken_back_and_another_given(
+    region: Region,
+) -> None:
+    """AC-DO-16, SG-3: by an administrator, as long as that is the last grant of the post."""
+    await region.organisation("Kauri School", OrganisationKind.SCHOOL)
+    for name in ("contact", "office"):
+        await _first_leader(region, name)
+        assert (await region.revoke("admin", name)).status_code == HTTPStatus.NO_CONTENT
+    taken = (await region.log(e.ASSIGNMENT_REVOKED))[-1].event
+    assert taken.grounds[0].clause == "AC-DO-16"
+    assert taken.grounds[0].assignment_id == region.assignments["admin"]
+    await _first_leader(region, "contact")
+
+
+async def test_a_first_leader_is_the_schools_own_once_it_has_had_another(region: Region) -> None:
+    """AC-DO-16: nor is one who was not of an administrator's giving ever theirs to take."""
+    await region.organisation("Kauri School", OrganisationKind.SCHOOL)
+    await _first_leader(region, "contact")
+    await region.sign_in("contact")
+    await new_person(region, "contact", "Kauri School", "second")
+    second = await region.grant("contact", "second", Role.SCHOOL_LEADER, "Kauri School")
+    region.assignments["second"] = UUID(second.json()["id"])
+    for name in ("contact", "second", "leader"):
+        refused = await region.revoke("admin", name)
+        assert refused.status_code == HTTPStatus.FORBIDDEN, name
+    assert (await region.revoke("contact", "second")).status_code == HTTPStatus.NO_CONTENT
+    assert (await region.revoke("admin", "contact")).status_code == HTTPStatus.FORBIDDEN
+
+
+async def test_no_administrator_takes_their_own_first_leadership_back(region: Region) -> None:
+    """AC-DO-16: never their own assignments; of an administrator who leads, another's to take."""
+    await region.organisation("Kauri School", OrganisationKind.SCHOOL)
+    await region.person("other_admin", (Role.ADMINISTRATOR, MINISTRY))
+    await _first_leader(region, "other_admin")
+    assert (await region.revoke("other_admin", "other_admin")).status_code == HTTPStatus.FORBIDDEN
+    assert (await region.revoke("admin", "other_admin")).status_code == HTTPStatus.NO_CONTENT
+
+
 async def test_an_administrator_of_a_school_has_no_say_elsewhere(region: Region) -> None:
     """Back-office roles outside the Ministry see their own organisation only."""
     await region.person("local_admin", (Role.ADMINISTRATOR, MATAI))
@@ -190,6 +234,43 @@ async def test_an_administrator_of_a_school_has_no_say_elsewhere(region: Region)
     ).status_code == 404
     granted = await region.grant("local_admin", "contact", Role.SCHOOL_LEADER, "Kauri School")
     assert granted.status_code == HTTPStatus.NOT_FOUND
+
+
+@pytest.mark.parametrize("other", [(Role.SCHOOL_LEADER, RIMU), (Role.ADMINISTRATOR, MINISTRY)])
+async def test_who_is_known_in_one_post_is_given_and_decided_nothing_in_another(
+    region: Region, other: tuple[Role, str]
+) -> None:
+    """AC-DO-1: never the role of one assignment with the relation of another; each by itself."""
+    await region.person("both", (Role.SCHOOL_LEADER, MATAI), other)
+    path = f"/v1/people/{region.people['rimu_contact']}"
+    assert (await region.call("both", "GET", path)).status_code == HTTPStatus.OK
+    role = Role.SCHOOL_OFFICE
+
+    granted = await region.grant("both", "rimu_contact", role, MATAI)
+    decided = await region.decision("both", "rimu_contact", role)
+    by_the_other = Role.REGIONAL_OFFICE if other[1] == MINISTRY else role
+    own = await region.grant("both", "rimu_contact", by_the_other, other[1])
+    of_matai = await region.grant("both", "office", Role.PRIMARY_CONTACT, MATAI)
+
+    assert (granted.status_code, decided.status_code) == (HTTPStatus.FORBIDDEN,) * 2
+    assert (own.status_code, of_matai.status_code) == (HTTPStatus.CREATED,) * 2
+    rested = [r.event.grounds for r in (await region.log(e.ASSIGNMENT_GRANTED))[-2:]]
+    at_matai = [
+        [ground.assignment_id == region.assignments["both"] for ground in g] for g in rested
+    ]
+    assert at_matai == [[False], [True]]
+
+
+async def test_the_office_knowing_somebody_makes_no_leader_by_its_other_post(
+    region: Region,
+) -> None:
+    """AC-DO-16: an administrator of one school knows nobody there, whatever else they are."""
+    await region.organisation("Kauri School", OrganisationKind.SCHOOL)
+    posts = (Role.SCHOOL_OFFICE, "Kauri School"), (Role.ADMINISTRATOR, "Kauri School")
+    await region.person("both", *posts)
+    await region.person("colleague", (Role.PRIMARY_CONTACT, "Kauri School"))
+    granted = await region.grant("both", "colleague", Role.SCHOOL_LEADER, "Kauri School")
+    assert granted.status_code == HTTPStatus.FORBIDDEN
 
 
 async def test_a_grant_ends_by_itself(region: Region, clock: Clock) -> None:

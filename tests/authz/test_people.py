@@ -211,6 +211,24 @@ async def test_assignments_elsewhere_are_absent_and_change_no_tag(region: Region
     assert before.headers["etag"] != (await region.call("admin", "GET", path)).headers["etag"]
 
 
+async def test_each_post_that_shows_something_is_among_the_grounds(region: Region) -> None:
+    """AC-SEE: the event names which assignment each part rests on, of several also the others."""
+    await region.person("both", (Role.SCHOOL_LEADER, MATAI), (Role.SCHOOL_OFFICE, RIMU))
+    await region.person("relief", (Role.PRIMARY_CONTACT, MATAI), (Role.PRIMARY_CONTACT, RIMU))
+    seen = f"/v1/people/{region.people['relief']}"
+    answers = [
+        await region.call("both", "GET", seen),
+        await region.call("both", "GET", "/v1/organisations"),
+        await region.call("both", "PATCH", seen, {"phone": "1"}, headers={"if-match": "*"}),
+    ]
+    assert [answer.status_code for answer in answers] == [HTTPStatus.OK] * 3
+    events = [
+        r.event for r in (*(await region.log(e.READ)), *(await region.log(e.PROFILE_CORRECTED)))
+    ]
+    roles = [[ground.role for ground in event.grounds] for event in events]
+    assert roles == [[Role.SCHOOL_LEADER, Role.SCHOOL_OFFICE]] * 3
+
+
 async def test_a_304_is_recorded_like_a_disclosure(region: Region) -> None:
     """Contract: If-None-Match."""
     path = f"/v1/people/{region.people['office']}"

@@ -17,13 +17,14 @@ from services.authz.directory import Assignment, Caller, Person
 from services.authz.events import Role
 from services.cases import events as e
 from services.cases.events import Box, RecordKind, Staff
+from services.cases.kept import kept
 from services.cases.lists import Place, Wanted
 from services.cases.loading import Asking
 from services.cases.record import Record, Status, Student, evolve
 from services.cases.sight import Judge
 from services.cases.views import _UPSERT, _row, decode_record
+from services.kernel import states
 from services.kernel.events import Event, Kind
-from services.kernel.sealing import Compartment
 from tests.cases.world import World
 
 NOW: Final = datetime(2026, 3, 2, 9, tzinfo=UTC)
@@ -33,7 +34,7 @@ ROLES: Final = (
 )
 #: more than there is, in one page
 EVERYTHING: Final = Wanted.model_construct(limit=1000)
-BOX: Final = Box(UUID(int=1), "x", "sealed", Compartment.RECORD)
+CONTENT: Final = kept(Box(UUID(int=1), "x", "A256GCM.1.AAAA"))
 
 
 @dataclass
@@ -46,7 +47,9 @@ class Chance:
         self.places = [UUID(int=100 + n) for n in range(4)]
         self.posts = [self.post(n) for n in range(12)]
         self.students = [
-            Student(UUID(int=500 + n), self.draw.choice([*self.places, None]), BOX, BOX, BOX)
+            Student(
+                UUID(int=500 + n), self.draw.choice([*self.places, None]), CONTENT, CONTENT, CONTENT
+            )
             for n in range(20)
         ]
 
@@ -80,7 +83,7 @@ class Chance:
             number=f"N{number}",
             created_at=NOW + timedelta(minutes=self.draw.randrange(40)),
             version=1,
-            referral=BOX,
+            referral=CONTENT,
         )
 
     def caller(self) -> Caller:
@@ -95,12 +98,11 @@ class Chance:
 async def fill(world: World, chance: Chance, count: int) -> list[Record]:
     """Put rows straight into the tables of cases."""
     records = [chance.record(number) for number in range(count)]
-    encode = msgspec.json.Encoder().encode
     connection = await asyncpg.connect(world.installation.server.url)
     try:
         await connection.executemany(
             "insert into cases.student (id, school_id, state) values ($1, $2, $3)",
-            [(s.id, s.school_id, encode(s)) for s in chance.students],
+            [(s.id, s.school_id, states.encode(s)) for s in chance.students],
         )
         await connection.executemany(_UPSERT, [_row(record) for record in records])
     finally:
@@ -152,7 +154,9 @@ async def test_pages_put_together_are_the_list(world: World) -> None:
 
 uuids = st.integers(1, 6).map(lambda n: UUID(int=n))
 staff = st.builds(Staff, uuids, uuids, uuids, st.sampled_from([str(r) for r in ROLES]))
-boxes = st.just(BOX)
+boxes = st.sampled_from(["A256GCM.1.AAAA", "A256GCM.1.A", "never sealed"]).map(
+    lambda text: Box(UUID(int=1), "x", text)
+)
 labels = st.lists(st.sampled_from(list(e.Label)), max_size=3, unique=True).map(tuple)
 text = st.sampled_from(["N1", "N2"])
 #: by the type of a payload's field; all others hypothesis knows
@@ -201,7 +205,7 @@ def test_folding_is_total(found: list[msgspec.Struct]) -> None:
         record = evolve(record, event)
         if record is not None:
             assert record.version == event.version
-            assert decode_record(msgspec.json.encode(record)) == record
+            assert decode_record(states.encode(record)) == record
 
 
 @settings(max_examples=80, deadline=None, derandomize=True)
@@ -215,7 +219,7 @@ def test_folding_on_from_what_was_stored_is_folding_all(
     for number, event in enumerate(facts(found)):
         straight = evolve(straight, event)
         if number == cut and resumed is not None:
-            resumed = decode_record(msgspec.json.encode(resumed))
+            resumed = decode_record(states.encode(resumed))
         resumed = evolve(resumed, event)
     assert straight == resumed
 

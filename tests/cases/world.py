@@ -243,9 +243,9 @@ class World:
         payload = cases.StudentRegistered(
             student_id=student_id,
             school_id=school_id,
-            basic=student.basic,
-            demographics=student.demographics,
-            family=student.family,
+            basic=student.basic.box,
+            demographics=student.demographics.box,
+            family=student.family.box,
         )
         event = Event(
             id=self.id(),

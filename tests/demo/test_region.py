@@ -16,16 +16,15 @@ import holidays
 import pytest
 from zxcvbn import zxcvbn
 
-from services.demo import (
+from services.demo.credentials import (
     SERVICE_CLIENTS,
-    Region,
-    build_region,
     password_for,
     secret_for,
     totp_secret_for,
 )
 from services.demo.names import short
 from services.demo.records import Role
+from services.demo.region import Region, build_region
 from services.demo.schooldays import is_school_day
 from services.demo.students import school_year
 from services.demo.tables import table

@@ -266,6 +266,19 @@ def test_every_role_has_two_accounts_at_two_organisations_where_it_has_two() -> 
     assert all(client["client_secret"] and client["scopes"] for client in clients)
 
 
+def test_accounts_are_those_of_the_region_and_the_desks_though_it_is_not_made_up_for_them() -> None:
+    whole = with_desks(build_region(SEED, TODAY), Chance(SEED), TODAY)
+    held = {
+        (str(person.person_id), person.username, one.role, str(one.organisation_id))
+        for person in whole.people
+        for one in person.assignments
+        if one.in_force(TODAY)
+    }
+    found = accounts(marker.Mark(SEED, TODAY, finished=True), TODAY)
+    keys = ("person_id", "username", "role", "organisation_id")
+    assert {tuple(one[key] for key in keys) for one in found if "username" in one} == held
+
+
 def test_the_desks_abroad_add_only_themselves() -> None:
     whole = build_region(SEED, TODAY)
     more = with_desks(whole, Chance(SEED), TODAY)

@@ -22,11 +22,14 @@ from services.kernel.origins import Origins
 from services.kernel.runtime import Installation
 from services.kernel.sealing import (
     Compartment,
+    DataKey,
     KeyNotLoaded,
     KeyRef,
     SealBroken,
     Sealed,
+    packed,
     period_subject,
+    unpacked,
 )
 from tests.conftest import Clock, Connect, Pools, address
 from tests.kernel.given import NOON
@@ -92,9 +95,26 @@ class loaded:  # noqa: N801 - reads as what it is
         self.store = KeyStore(None, EpochKeys(Path("unused"), effects), effects)  # type: ignore[arg-type] # never asked
 
     def cache(self, ref: KeyRef) -> None:
-        from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+        self.store._cache[ref] = DataKey(bytes(32), ref.compartment)
 
-        self.store._cache[ref] = AESGCM(bytes(32))
+
+@given(st.text(max_size=40))
+def test_what_is_packed_opens_like_what_was_sealed(text: str) -> None:
+    ref, keys = student(), loaded()
+    keys.cache(ref)
+    sealed = keys.store.seal(ref, EVENT, "note", text)
+    assert keys.store.key(ref).open_packed(EVENT, "note", packed(sealed)) == text
+    assert unpacked(packed(sealed)) == sealed
+
+
+@given(st.text(st.characters(codec="utf-8"), max_size=40))
+def test_packing_is_total_and_what_was_never_sealed_opens_nowhere(text: str) -> None:
+    ref, keys = student(), loaded()
+    keys.cache(ref)
+    for odd in (text, f"A256GCM.1.{text}", f"A256GCM.2.{text}"):
+        assert unpacked(packed(odd)) == odd
+        with pytest.raises(SealBroken):
+            keys.store.key(ref).open_packed(EVENT, "note", packed(odd))
 
 
 @pytest.mark.parametrize("text", ["", "A256GCM", "A256GCM.1.", "A256GCM.1.AAAA", "x.1.AAAA", "é"])
@@ -240,11 +260,16 @@ async def test_the_store_is_useless_without_the_file_of_its_epoch(
     assert file.parent.stat().st_mode & 0o777 == 0o700
     assert len(wrapped) == 12 + 32 + 16
     file.unlink()
-    thief = await store(pools, installation, Service.CASES)  # would make an epoch key of its own
-    with pytest.raises(SealBroken):
+    thief = await store(pools, installation, Service.CASES)
+    with pytest.raises(KeyNotLoaded):
         await thief.load([ref])
     with pytest.raises(KeyNotLoaded):
         thief.open(ref, EVENT, "note", sealed)
+    with pytest.raises(KeyNotLoaded):  # rather than make an epoch key of its own
+        await thief.load([student()], create=True)
+    with pytest.raises(KeyNotLoaded):
+        await rotate(installation)
+    assert not list((installation.data / "keys").iterdir())
 
 
 async def test_a_wrapped_key_moved_to_another_row_does_not_open(
@@ -307,8 +332,46 @@ async def test_rewrapping_keeps_the_living_and_destroys_the_old_epoch(
         "insert into keys.data_key values ($1, $2, $3, $4)", [tuple(row) for row in backup]
     )
     thief = await store(pools, installation, Service.CASES)
-    with pytest.raises(SealBroken, match="destroyed"):
+    with pytest.raises(KeyNotLoaded):
         await thief.load([gone])
+
+
+async def test_keys_read_just_before_they_were_wrapped_anew_are_read_again(
+    keys: KeyStore,
+    pools: Pools,
+    installation: Installation,
+    clock: Clock,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A rotation beside requests fails none of them, and no process keeps the key it destroyed."""
+    ref, effects = student(), installation.effects
+    await keys.load([ref], create=True)
+    sealed = keys.seal(ref, EVENT, "note", "text")
+    clock.set(epoch_end(clock) + timedelta(hours=1))
+    pool, epochs = (
+        await pools(Service.CASES, keys=True),
+        EpochKeys(installation.data / "keys", effects),
+    )
+    reader, fetch, read = KeyStore(pool, epochs, effects), pool.fetch, 0
+
+    async def overtaken(query: str, *arguments: object) -> list[asyncpg.Record]:
+        nonlocal read
+        rows: list[asyncpg.Record] = await fetch(query, *arguments)
+        read += 1
+        if read == 1:
+            assert await rotate(installation)
+        return rows
+
+    monkeypatch.setattr(pool, "fetch", overtaken)
+    await reader.load([ref])
+    assert reader.open(ref, EVENT, "note", sealed) == "text"
+    assert read == 2
+    kept = set(epochs._opened)
+    clock.set(epoch_end(clock) + timedelta(hours=1))
+    assert await rotate(installation)
+    await reader.load([student()])
+    assert kept
+    assert not kept & set(epochs._opened)
 
 
 async def test_an_epoch_that_ended_within_the_hour_keeps_its_key(

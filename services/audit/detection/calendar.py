@@ -9,7 +9,6 @@ has no school holidays (`terms_known`), and then weekends, public holidays and h
 import tomllib
 from dataclasses import dataclass
 from datetime import date, datetime, time
-from enum import StrEnum
 from functools import lru_cache
 from importlib.resources import files
 from typing import Any, Final, Literal, get_args
@@ -17,10 +16,12 @@ from zoneinfo import ZoneInfo
 
 import holidays
 
+from services.kernel.codes import Code
+
 Kind = Literal["school", "asp", "isp", "ministry"]
 
 
-class Reason(StrEnum):
+class Reason(Code):
     """Why a moment is outside the hours; the first of these that applies."""
 
     NIGHT = "night"

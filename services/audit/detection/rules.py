@@ -18,6 +18,7 @@ from services.audit.detection import (
     out_of_hours,
     position_set_aside,
     reset_then_used,
+    shared_mailbox,
     simultaneous_sessions,
 )
 from services.audit.detection.signals import Finding, Signal
@@ -70,6 +71,7 @@ RULES: Final = (
     _rule(many_resets, 1, "by_person"),
     _rule(simultaneous_sessions, 1, "by_person"),
     _rule(position_set_aside, 1, "remembered"),
+    _rule(shared_mailbox, 1, "remembered"),
 )
 
 TYPES: Final = frozenset().union(*(rule.types for rule in RULES))

@@ -20,6 +20,7 @@ CREDENTIALS_RESET: Final = "authz.credentials_reset"
 LOGIN_FAILED: Final = "authz.login_failed"
 LOGIN_THROTTLED: Final = "authz.login_throttled"
 POSITION_SET_ASIDE: Final = "audit.position_set_aside"
+MAILBOX_SHARED: Final = "authz.mailbox_shared"
 
 ALLOWED: Final = "allowed"
 FAILED: Final = "failed"

@@ -145,6 +145,7 @@ def test_names_and_types_are_what_others_rely_on() -> None:
         "many_resets",
         "simultaneous_sessions",
         "position_set_aside",
+        "shared_mailbox",
     ]
     assert {rule.name for rule in rules.RULES} | {"failures_then_success"} == rules.FINDING_RULES
 

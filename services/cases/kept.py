@@ -1,0 +1,35 @@
+"""Sealed content as a folded record keeps it: the box of the fact it came with, packed.
+
+Pure; opens nothing.
+"""
+
+from uuid import UUID
+
+import msgspec
+
+from services.cases.events import Box
+from services.kernel.sealing import Compartment, packed, unpacked
+
+
+class Kept(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    """A sealed text, and where it was sealed; opens nowhere else."""
+
+    event: UUID
+    field: str
+    compartment: Compartment
+    content: bytes
+
+    @property
+    def box(self) -> Box:
+        """What it was made of, for another fact to carry on."""
+        return Box(self.event, self.field, unpacked(self.content), self.compartment)
+
+
+def kept(box: Box) -> Kept:
+    """Return the content of a fact as a record keeps it."""
+    return Kept(box.event, box.field, box.compartment, packed(box.text))
+
+
+def kept_if(box: Box | None) -> Kept | None:
+    """Return the same of what a fact may lack."""
+    return None if box is None else kept(box)

@@ -18,13 +18,14 @@ from services.kernel.sealing import Compartment, KeyRef, Sealed
 
 
 class Judged(msgspec.Struct, frozen=True):
-    """How an alert was resolved; the note stays sealed."""
+    """How an alert was resolved, and for which organisation; the note stays sealed."""
 
     verdict: e.Verdict
     note: str | None
     event_id: UUID
     resolved_by: UUID | None
     resolved_at: datetime
+    organisation_id: UUID | None
 
 
 class Alert(msgspec.Struct, frozen=True):
@@ -72,7 +73,15 @@ def evolve(alert: Alert | None, event: Event) -> Alert | None:
 
 def _judged(event: Event) -> Judged:
     data = msgspec.convert(event.data, e.AlertResolved)
-    return Judged(data.verdict, data.note, event.id, event.actor.person_id, event.recorded_at)
+    actor = event.actor
+    return Judged(
+        verdict=data.verdict,
+        note=data.note,
+        event_id=event.id,
+        resolved_by=actor.person_id,
+        resolved_at=event.recorded_at,
+        organisation_id=actor.organisation_id,
+    )
 
 
 _alert = msgspec.json.Decoder(Alert)
@@ -105,10 +114,12 @@ class Alerts:
             return
         await connection.execute(
             "insert into audit.alert"
-            " (id, position, key, rule, status, told, person_id, organisation_id, state)"
-            " values ($1, $2, $3, $4, $5, $6, $7, $8, $9) on conflict (id) do update set"
+            " (id, position, key, rule, status, told, person_id, organisation_id, own_person_id,"
+            " state) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
+            " on conflict (id) do update set"
             " status = excluded.status, told = excluded.told, person_id = excluded.person_id,"
-            " organisation_id = excluded.organisation_id, state = excluded.state",
+            " organisation_id = excluded.organisation_id, own_person_id = excluded.own_person_id,"
+            " state = excluded.state",
             alert.id,
             recorded.position,
             alert.raised.key,
@@ -117,5 +128,6 @@ class Alerts:
             alert.raised.told,
             alert.raised.person_id,
             alert.raised.organisation_id,
+            alert.raised.own.person_id,
             _encode(alert),
         )

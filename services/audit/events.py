@@ -12,6 +12,7 @@ from uuid import NAMESPACE_URL, UUID, uuid5
 
 import msgspec
 
+from services.audit.detection.signals import Own
 from services.kernel.codes import Code
 from services.kernel.events import SET_ASIDE, EventType, Kind, Registry, Service
 
@@ -39,6 +40,8 @@ class AlertRaised(msgspec.Struct, frozen=True, kw_only=True):
 
     Findings under one ``key`` are one alert and the later one says more. ``evidence`` are event
     ids, ``evidence_more`` how many were left out; ``details`` holds counts, dates and codes only.
+    ``own`` is what readers at ``organisation_id`` are told in place of person, details and how many
+    were left out: nobody and nothing, of an alert from before that was kept.
     """
 
     alert_id: UUID
@@ -53,6 +56,7 @@ class AlertRaised(msgspec.Struct, frozen=True, kw_only=True):
     evidence: Sequence[UUID]
     evidence_more: int = 0
     details: Mapping[str, str | int] = {}
+    own: Own = Own()
 
 
 class AlertResolved(msgspec.Struct, frozen=True, kw_only=True):

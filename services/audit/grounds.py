@@ -135,6 +135,11 @@ class Scope:
         """The organisations as a parameter of a query; ``None`` for everywhere."""
         return None if self.organisations is None else sorted(self.organisations)
 
+    @property
+    def everywhere(self) -> bool:
+        """Whether that is every organisation: the Ministry's, or a service client's."""
+        return self.organisations is None
+
     def holds(self, organisation: UUID | None) -> bool:
         """Say whether something of an organisation is within the scope."""
         return self.organisations is None or organisation in self.organisations
@@ -145,8 +150,16 @@ class Scope:
         Of what was refused only the Ministry is told whom it was about: elsewhere that would say
         whether what own staff tried is there.
         """
-        told = self.organisations is None or event.outcome is not Outcome.DENIED
+        told = self.everywhere or event.outcome is not Outcome.DENIED
         return event.student_id if told else None
+
+    def names_actor(self, event: Event) -> bool:
+        """Say whether who acted is told, and from where, on which of their assignments.
+
+        Elsewhere than at the Ministry only of who acted for an own organisation: what others did to
+        it is known, and for whom they did it.
+        """
+        return self.holds(event.actor.organisation_id)
 
 
 async def standing_of(

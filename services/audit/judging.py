@@ -10,7 +10,7 @@ import msgspec
 
 from services.audit import events as e
 from services.audit import models
-from services.audit.alerts import Alert, Judged
+from services.audit.alerts import Alert, evolve
 from services.audit.asking import Asking
 from services.audit.grounds import Asker, ClientStanding, Scope, Standing
 from services.audit.reviews import Reviews, one_alert
@@ -58,11 +58,12 @@ class Judging:
         standing = await asking.standing(asker)
         scope = asking.scope(standing, "read", "alert")
         alert = await self._reviews.load(alert_id, scope) if scope else None
-        if alert is None:
+        if scope is None or alert is None:
             return await asking.refusal(asker, standing, scope, subject, NotFound())
         shown = {"alerts": [str(alert_id)]}
         event = await asking.event(asker, standing, scope, subject, shown=shown)
-        draft: Draft[models.Alert] = asking.draft(standing, event, await self._reviews.shown(alert))
+        reply = await self._reviews.shown(alert, scope)
+        draft: Draft[models.Alert] = asking.draft(standing, event, reply)
         return draft
 
     async def _judge(
@@ -81,19 +82,24 @@ class Judging:
             shown={"alerts": [str(alert.id)]},
         )
         note = await self._seal(alert.id, asked.id, resolution.note)
+        place, actor = alert.raised.organisation_id, asked.actor
+        if not scope.everywhere:
+            # Of an analyst's several organisations it is the alert's that they judge it for.
+            actor = msgspec.structs.replace(actor, organisation_id=place)
         event = msgspec.structs.replace(
             asked,
             type=e.ALERT_RESOLVED,
             stream=e.alert_key(alert.id),
             version=alert.version + 1,
             touches=(e.alert_key(alert.id),),
-            organisation_id=alert.raised.organisation_id,
+            actor=actor,
+            organisation_id=place,
             data=msgspec.structs.asdict(
                 e.AlertResolved(alert_id=alert.id, verdict=resolution.verdict, note=note)
             ),
         )
-        judged = Judged(resolution.verdict, note, event.id, asker.person_id, event.recorded_at)
-        reply = await self._reviews.shown(msgspec.structs.replace(alert, judged=judged))
+        judged = evolve(alert, event)
+        reply = await self._reviews.shown(judged or alert, scope)
         draft: Draft[models.Alert] = self._asking.draft(standing, event, reply)
         return draft
 

@@ -9,11 +9,19 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Final, Literal, Self
 from uuid import UUID
 
-from pydantic import AwareDatetime, BaseModel, BeforeValidator, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    Field,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from services.audit.asking import MOST_SHOWN
 from services.audit.events import Verdict
+from services.authz.events import CLIENT_ID
 from services.kernel.events import Outcome
 from services.kernel.texts import Body, Line, Moment, Prose
 
@@ -25,6 +33,16 @@ def _written_out(value: object) -> object:
     if isinstance(value, str) and not _RFC_3339.match(value):
         raise PydanticCustomError("moment_not_rfc_3339", "not a time of RFC 3339")
     return value
+
+
+def _actor(value: str) -> str:
+    """Refuse what is neither a person's id nor of the form of a client's."""
+    try:
+        return str(UUID(value))
+    except ValueError:
+        if CLIENT_ID.fullmatch(value) is None:
+            raise PydanticCustomError("actor_no_id", "not the id of a person or client") from None
+        return value
 
 
 _Time = Annotated[Moment, BeforeValidator(_written_out)]
@@ -59,7 +77,7 @@ class Window(Paging):
 class EventQuery(Window):
     """Which events. ``actor`` is a person's id or a client's; ``object`` an id, or ``type:id``."""
 
-    actor: Line | None = None
+    actor: Annotated[Line, AfterValidator(_actor)] | None = None
     student: UUID | None = None
     object: Line | None = None
     type: Line | None = None
@@ -89,7 +107,7 @@ class Resolution(Body):
 
 
 class Actor(BaseModel):
-    """Who acted, for which organisation."""
+    """Who acted, for which organisation; the organisation alone, where that is not the reader's."""
 
     person_id: UUID | None
     client_id: str | None
@@ -97,7 +115,10 @@ class Actor(BaseModel):
 
 
 class Origin(BaseModel):
-    """Where from (AC-USE-1). The first three are null once the period's key is destroyed."""
+    """Where from (AC-USE-1). The first three are null once the period's key is destroyed.
+
+    All are null where who acted is not named to the reader.
+    """
 
     ip: str | None
     device: str | None
@@ -107,7 +128,7 @@ class Origin(BaseModel):
 
 
 class Ground(BaseModel):
-    """Which assignment and clause let which parts be shown or done."""
+    """Which assignment and clause let which parts be shown or done; with the actor only."""
 
     assignment_id: UUID
     role: str
@@ -173,7 +194,10 @@ class SessionPage(BaseModel):
 
 
 class Resolved(BaseModel):
-    """How an alert was judged, by whom and when; the note is null once its key is destroyed."""
+    """How an alert was judged, by whom and when; the note is null once its key is destroyed.
+
+    Note and by whom are null where that was for an organisation that is not the reader's.
+    """
 
     verdict: Verdict
     note: str | None

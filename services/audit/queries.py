@@ -50,6 +50,10 @@ _ONE_OWN: Final = (
     f"{_ROWS} from audit.organisation_event e where e.organisation_id = any($2) and e.position"
     " = coalesce((select i.position from log.event_id i where i.id = $1), -1) limit 1"
 )
+#: of who is not named
+_NOWHERE: Final = models.Origin(
+    ip=None, device=None, user_agent=None, request_id=None, session_id=None
+)
 
 
 class EventQueries:
@@ -153,38 +157,23 @@ class EventQueries:
         return [decode(row["position"], row["body"]) for row in rows]
 
     async def render(self, recorded: Sequence[Recorded], scope: Scope) -> list[models.Event]:
-        """Return events as the contract shows them, with where they came from."""
-        await self._places.load(r.event for r in recorded)
+        """Return events as the contract shows them, as far as the scope names who acted."""
+        await self._places.load(r.event for r in recorded if scope.names_actor(r.event))
         return [self._shown(r.position, r.event, scope) for r in recorded]
 
     def _shown(self, position: int, event: Event, scope: Scope) -> models.Event:
-        place, actor, origin = self._places.of(event), event.actor, event.origin
+        named = scope.names_actor(event)
         return models.Event(
             position=position,
             id=event.id,
             type=event.type,
             occurred_at=event.recorded_at,
             effective_at=event.effective_at,
-            actor=models.Actor(
-                person_id=actor.person_id,
-                client_id=actor.client_id,
-                organisation_id=actor.organisation_id,
-            ),
-            origin=models.Origin(
-                ip=place.ip,
-                device=place.device,
-                user_agent=place.user_agent,
-                request_id=origin.request_id,
-                session_id=origin.session_id,
-            ),
+            actor=_actor(event, named=named),
+            origin=self._origin(event) if named else _NOWHERE,
             action=event.action,
             outcome=event.outcome,
-            grounds=[
-                models.Ground(
-                    assignment_id=g.assignment_id, role=g.role, clause=g.clause, parts=g.parts
-                )
-                for g in event.grounds
-            ],
+            grounds=_grounds(event) if named else [],
             policy_version=event.policy_version,
             purpose=event.purpose,
             student_id=scope.learner_of(event),
@@ -193,6 +182,32 @@ class EventQueries:
             else None,
             shown=event.shown,
         )
+
+    def _origin(self, event: Event) -> models.Origin:
+        place, origin = self._places.of(event), event.origin
+        return models.Origin(
+            ip=place.ip,
+            device=place.device,
+            user_agent=place.user_agent,
+            request_id=origin.request_id,
+            session_id=origin.session_id,
+        )
+
+
+def _actor(event: Event, *, named: bool) -> models.Actor:
+    actor = event.actor
+    return models.Actor(
+        person_id=actor.person_id if named else None,
+        client_id=actor.client_id if named else None,
+        organisation_id=actor.organisation_id,
+    )
+
+
+def _grounds(event: Event) -> list[models.Ground]:
+    return [
+        models.Ground(assignment_id=g.assignment_id, role=g.role, clause=g.clause, parts=g.parts)
+        for g in event.grounds
+    ]
 
 
 def _about(query: models.EventQuery) -> ObjectRef | None:

@@ -3,20 +3,22 @@
 What an alert turned out to be is said in :mod:`services.audit.judging`.
 """
 
+from collections.abc import Sequence
 from typing import Final
 from uuid import UUID
 
 import asyncpg
 
 from services.audit import models
-from services.audit.alerts import Alert, decode_alert
+from services.audit.alerts import Alert, Judged, decode_alert
 from services.audit.asking import Asking, Found, Subject
 from services.audit.grounds import Asker, Scope
 from services.audit.pages import walk
 from services.audit.queries import EventQueries
 from services.audit.selection import of_alerts
+from services.audit.signals import organisation_of
 from services.kernel.cursors import Cursors
-from services.kernel.events import ObjectRef
+from services.kernel.events import ObjectRef, Recorded
 from services.kernel.keystore import KeyStore
 from services.kernel.sealing import SealBroken
 
@@ -53,7 +55,7 @@ class Reviews:
             rows, cursor = await steps.page(
                 self._pool, _ROWS, "a.position", of_alerts(query, scope)
             )
-            items = [await self.shown(decode_alert(row["state"])) for row in rows]
+            items = [await self.shown(decode_alert(row["state"]), scope) for row in rows]
             reply = models.AlertPage(items=items, next_cursor=cursor)
             return Found(reply, {"alerts": [str(alert.id) for alert in items]})
 
@@ -74,9 +76,9 @@ class Reviews:
                 return None
             evidence = await self._events.by_ids(alert.raised.evidence, scope)
             reply = models.AlertWithEvidence(
-                **dict(await self.shown(alert)),
+                **dict(await self.shown(alert, scope)),
                 evidence=await self._events.render(evidence, scope),
-                evidence_more=alert.raised.evidence_more,
+                evidence_more=_left_out(alert, evidence, scope),
             )
             ids = [str(recorded.event.id) for recorded in evidence]
             return Found(reply, {"alerts": [str(alert_id)], "events": ids})
@@ -91,40 +93,54 @@ class Reviews:
             state = await self._pool.fetchval(_ONE_OWN, alert_id, scope.own)
         return decode_alert(state) if state else None
 
-    async def shown(self, alert: Alert) -> models.Alert:
-        """Return an alert as its reader sees it, the note of its judgement opened."""
+    async def shown(self, alert: Alert, scope: Scope) -> models.Alert:
+        """Return an alert as its reader sees it, the note of its judgement opened.
+
+        Outside the Ministry it names own people and own counts, and who judged it, in which words,
+        where that was somebody of one's own.
+        """
         raised = alert.raised
+        told = raised if scope.everywhere else raised.own
         return models.Alert(
             id=alert.id,
             rule=raised.rule,
             severity=raised.severity,
             title=raised.title,
             status=alert.status,
-            person_id=raised.person_id,
+            person_id=told.person_id,
             organisation_id=raised.organisation_id,
             occurred_at=raised.occurred_at,
             raised_at=alert.raised_at,
-            details=raised.details,
-            resolution=await self._resolved(alert),
+            details=told.details,
+            resolution=await self._resolved(alert, alert.judged, scope) if alert.judged else None,
         )
 
-    async def _resolved(self, alert: Alert) -> models.Resolved | None:
-        judged, note = alert.judged, alert.sealed_note()
-        if judged is None:
-            return None
-        text = None
-        if note is not None:
-            await self._keys.load([note.ref])
-            try:
-                text = self._keys.open_sealed(note)
-            except SealBroken:
-                text = None
+    async def _resolved(self, alert: Alert, judged: Judged, scope: Scope) -> models.Resolved:
+        own = scope.holds(judged.organisation_id)
         return models.Resolved(
             verdict=judged.verdict,
-            note=text,
-            resolved_by=judged.resolved_by,
+            note=await self._note(alert) if own else None,
+            resolved_by=judged.resolved_by if own else None,
             resolved_at=judged.resolved_at,
         )
+
+    async def _note(self, alert: Alert) -> str | None:
+        note = alert.sealed_note()
+        if note is None:
+            return None
+        await self._keys.load([note.ref])
+        try:
+            return self._keys.open_sealed(note)
+        except SealBroken:
+            return None
+
+
+def _left_out(alert: Alert, evidence: Sequence[Recorded], scope: Scope) -> int:
+    """Return how many events behind an alert are not shown: of those that are the reader's."""
+    if scope.everywhere:
+        return alert.raised.evidence_more
+    own = sum(organisation_of(recorded) == alert.raised.organisation_id for recorded in evidence)
+    return max(0, alert.raised.own.events - own)
 
 
 def one_alert(alert_id: UUID, action: str) -> Subject:

@@ -19,7 +19,7 @@ class Selection:
 
     def __init__(self, scope: Scope) -> None:
         self._clauses: list[str] = ["true"]
-        self.everywhere = scope.own is None
+        self.everywhere = scope.everywhere
         self.parameters: list[object] = [] if scope.own is None else [scope.own]
 
     def add(self, clause: str, *values: object) -> None:
@@ -55,28 +55,29 @@ def of_alerts(query: AlertQuery, scope: Scope) -> Selection:
     selection = Selection(scope)
     selection.given("a.status = {0}", query.status)
     selection.given("a.rule = {0}", query.rule)
-    _person(selection, "a", query.person)
+    _person(selection, "a", query.person, own="own_person_id")
     return selection
 
 
 def of_sessions(query: SessionQuery, scope: Scope) -> Selection:
     """Return the conditions of a query for sessions, ``s`` being ``audit.login_session``."""
     selection = Selection(scope)
-    _person(selection, "s", query.person)
+    _person(selection, "s", query.person, own="person_id")
     return selection
 
 
-def _person(selection: Selection, rows: str, person: UUID | None) -> None:
+def _person(selection: Selection, rows: str, person: UUID | None, *, own: str) -> None:
     """Keep the scope's rows, and of a person asked for theirs.
 
-    For an organisation's own auditor both are one condition, which no plan can take apart.
+    For an organisation's own auditor both are one condition, which no plan can take apart; ``own``
+    is the column of whom the row names to them.
     """
     if selection.everywhere:
         selection.given(f"{rows}.person_id = {{0}}", person)
     elif person is None:
         selection.add(f"{rows}.organisation_id = own.id")
     else:
-        both = f"{rows}.organisation_id::text || {rows}.person_id::text"
+        both = f"{rows}.organisation_id::text || {rows}.{own}::text"
         selection.add(f"{both} = own.id::text || {{0}}::text", str(person))
 
 

@@ -1,7 +1,9 @@
 """Questions about sessions: who was logged in, from when until when, from where (AC-USE-1).
 
 A session that was never ended in the log may have lapsed all the same, at its absolute limit or
-by idleness (SG-19); it is shown as over from that moment. Activity is any event of the session.
+by idleness (SG-19); it is shown as over from that moment. Activity is any event of the session; to
+an organisation's own auditors, any that was for the organisation the session began for: whether
+somebody is at work for another one is not theirs to know.
 """
 
 from collections.abc import Sequence
@@ -20,10 +22,14 @@ from services.kernel.effects import Effects
 from services.kernel.events import ObjectRef, decode
 from services.kernel.origins import Place, Places
 
-_ROWS: Final = (
+_OF: Final = (
     "select s.*, (select l.body from log.event l where l.position = s.position) as body,"
-    " (select e.recorded_at from audit.event e where e.session_id = s.id"
+    " (select e.recorded_at from {activity} and e.session_id = s.id"
     " order by e.position desc limit 1) as seen_at from audit.login_session s"
+)
+_EVERYWHERE: Final = _OF.format(activity="audit.event e where true")
+_OWN: Final = _OF.format(
+    activity="audit.organisation_event e where e.organisation_id = s.organisation_id"
 )
 
 
@@ -53,7 +59,8 @@ class SessionQueries:
 
         async def find(scope: Scope) -> Found[models.SessionPage]:
             selection = of_sessions(query, scope)
-            rows, cursor = await steps.page(self._pool, _ROWS, "s.position", selection)
+            rows_of = _EVERYWHERE if scope.everywhere else _OWN
+            rows, cursor = await steps.page(self._pool, rows_of, "s.position", selection)
             reply = models.SessionPage(items=await self._render(rows), next_cursor=cursor)
             return Found(reply, {"sessions": [str(row["id"]) for row in rows]})
 

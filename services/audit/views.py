@@ -2,8 +2,8 @@
 
 ``audit.events`` folds the whole log, observations too, into thin rows: what can be asked by, and
 the position, where the event itself is; once for who sees every organisation, and once for each
-organisation whose own auditors see it. Nothing sealed is copied and nothing is opened. A fold
-that meets bytes it cannot understand stops; it never skips.
+organisation whose own auditors see it, with who acted only where that was for them. Nothing sealed
+is copied and nothing is opened. A fold that meets bytes it cannot understand stops; it never skips.
 """
 
 from collections.abc import Iterable, Sequence
@@ -14,11 +14,12 @@ import msgspec
 
 from services.audit.grounds import organisations_of
 from services.authz import events as authz
-from services.kernel.events import CorruptEvent, Event, Outcome, Recorded
+from services.kernel.events import Actor, CorruptEvent, Event, Outcome, Recorded
 from services.kernel.projection import Connection
 
 # What an index entry and a text column can hold, whatever somebody put in an id.
 _LONGEST: Final = 200
+_NOBODY: Final = Actor()
 _OF_SESSIONS: Final = frozenset({authz.SESSION_STARTED, authz.SESSION_ENDED})
 #: from so many rows on a COPY costs less than arrays; it asks for the columns each time anew
 _MANY: Final = 100
@@ -44,32 +45,20 @@ class _Table:
             await connection.execute(self._insert, *zip(*rows, strict=True))
 
 
-_EVENT: Final = _Table(
-    "event",
-    position="bigint",
-    recorded_at="timestamptz",
-    actor_id="uuid",
-    client_id="text",
-    type="text",
-    action="text",
-    outcome="text",
-    object_type="text",
-    object_id="text",
-    session_id="uuid",
-)
-_OWN: Final = _Table(
-    "organisation_event",
-    position="bigint",
-    recorded_at="timestamptz",
-    actor_id="uuid",
-    client_id="text",
-    type="text",
-    action="text",
-    outcome="text",
-    object_type="text",
-    object_id="text",
-    organisation_id="uuid",
-)
+_FOUND_BY: Final = {
+    "position": "bigint",
+    "recorded_at": "timestamptz",
+    "actor_id": "uuid",
+    "client_id": "text",
+    "type": "text",
+    "action": "text",
+    "outcome": "text",
+    "object_type": "text",
+    "object_id": "text",
+    "session_id": "uuid",
+}
+_EVENT: Final = _Table("event", **_FOUND_BY)
+_OWN: Final = _Table("organisation_event", **_FOUND_BY, organisation_id="uuid")
 _STUDENT: Final = _Table("event_student", student_id="uuid", position="bigint")
 _SCOPED: Final = _Table(
     "organisation_student", organisation_id="uuid", student_id="uuid", position="bigint"
@@ -94,20 +83,26 @@ class EventIndex:
     async def fold(self, connection: Connection, batch: Sequence[Recorded]) -> None:
         """Add a row for each event, and for each learner it is about one, and one a scope."""
         about = [(student, r) for r in batch for student in students_of(r)]
-        rows = [(r.event, _row(r.position, r.event)) for r in batch]
-        await _EVENT.add(connection, [(*row, e.origin.session_id) for e, row in rows])
+        await _EVENT.add(connection, [_row(r) for r in batch])
         await _STUDENT.add(connection, [(s, r.position) for s, r in about])
-        await _OWN.add(connection, [(*row, o) for e, row in rows for o in organisations_of(e)])
+        own = [(*_row(r, of=o), o) for r in batch for o in organisations_of(r.event)]
+        await _OWN.add(connection, own)
         # as :meth:`services.audit.grounds.Scope.learner_of` tells them: a refusal's is nobody
         told = [(s, r) for s, r in about if r.event.outcome is not Outcome.DENIED]
         scoped = [(o, s, r.position) for s, r in told for o in organisations_of(r.event)]
         await _SCOPED.add(connection, scoped)
 
 
-def _row(position: int, event: Event) -> tuple[Any, ...]:
-    actor, about = event.actor, event.object
+def _row(recorded: Recorded, *, of: UUID | None = None) -> tuple[Any, ...]:
+    """Return what an event is found by; ``of`` an organisation, not by who acted for another.
+
+    As :meth:`services.audit.grounds.Scope.names_actor` has it.
+    """
+    event = recorded.event
+    named = of is None or of == event.actor.organisation_id
+    actor, about = event.actor if named else _NOBODY, event.object
     return (
-        position,
+        recorded.position,
         event.recorded_at,
         actor.person_id,
         _text(actor.client_id),
@@ -116,6 +111,7 @@ def _row(position: int, event: Event) -> tuple[Any, ...]:
         event.outcome,
         about.type if about else None,
         _text(about.id) if about else None,
+        event.origin.session_id if named else None,
     )
 
 

@@ -1,4 +1,4 @@
-"""Routes about organisations, their catchments and their staff lists. Parse, one call, answer."""
+"""Routes about organisations and their staff lists. Parse, one call, answer."""
 
 from datetime import datetime
 from typing import Annotated, Final
@@ -6,19 +6,18 @@ from uuid import UUID
 from zoneinfo import available_timezones
 
 from fastapi import APIRouter, Query, Request, Response
-from pydantic import AfterValidator, BaseModel, Field, model_validator
+from pydantic import AfterValidator, BaseModel, Field
 from pydantic_core import PydanticCustomError
 
 from services.authz.desk import Desk
 from services.authz.directory import Organisation
 from services.authz.events import OrganisationKind, Role
 from services.authz.organisation_resets import OrganisationResets, ResetStaff
-from services.authz.organisations import Organisations, Register, Serve
-from services.authz.snapshot import Catchment
+from services.authz.organisations import Organisations, Register
 from services.authz.staff_views import Staff, StaffMember, version_of
 from services.authz.visits import Gate, Visit, Visiting, authenticated
 from services.kernel.cursors import Cursors
-from services.kernel.texts import Body, Line, Moment, Prose
+from services.kernel.texts import Body, Line, Prose
 
 MAX_PAGE: Final = 100
 _ORGANISATIONS: Final = "organisations"
@@ -45,20 +44,6 @@ class NewOrganisation(Body):
     phone: Line | None = None
     address: Line | None = None
     region: Line | None = None
-
-
-class NewCatchment(Body):
-    """A school that the provider is to serve, from a moment (now) until a moment (open)."""
-
-    school_id: UUID
-    from_: Moment | None = Field(None, alias="from")
-    until: Moment | None = None
-
-    @model_validator(mode="after")
-    def _ends_after_it_begins(self) -> "NewCatchment":
-        if self.from_ and self.until and self.until <= self.from_:
-            raise PydanticCustomError("ends_first", "ends before it begins")
-        return self
 
 
 class StaffReset(Body):
@@ -88,15 +73,6 @@ class OrganisationOut(BaseModel):
     phone: str | None
     address: str | None
     region: str | None
-
-
-class CatchmentOut(BaseModel):
-    """A provider serves a school."""
-
-    provider_id: UUID
-    school_id: UUID
-    from_: datetime = Field(serialization_alias="from")
-    until: datetime | None
 
 
 class StaffOut(BaseModel):
@@ -176,14 +152,6 @@ def organisation_router(gate: Gate, desk: Desk, channel: str) -> APIRouter:
         response.headers["etag"] = version_of(desk, visit, found)
         return _organisation(found)
 
-    @router.post("/{provider_id}/catchment", status_code=201)
-    async def serve_school(
-        visit: Visiting, request: Request, provider_id: UUID, body: NewCatchment
-    ) -> CatchmentOut:
-        attempt = await desk.idempotency.attempt(request, visit.person_id)
-        command = Serve(provider_id, body.school_id, body.from_, body.until)
-        return _catchment(await organisations.serve(visit, attempt, command))
-
     @router.get("/{organisation_id}/staff")
     async def list_staff(
         visit: Visiting, organisation_id: UUID, limit: Limit = 50, cursor: Cursor = None
@@ -216,15 +184,6 @@ def organisation_router(gate: Gate, desk: Desk, channel: str) -> APIRouter:
 
 def _organisation(one: Organisation) -> OrganisationOut:
     return OrganisationOut(**{name: getattr(one, name) for name in OrganisationOut.model_fields})
-
-
-def _catchment(one: Catchment) -> CatchmentOut:
-    return CatchmentOut(
-        provider_id=one.provider_id,
-        school_id=one.school_id,
-        from_=one.starts_at,
-        until=one.ends_at,
-    )
 
 
 def _member(one: StaffMember) -> StaffOut:

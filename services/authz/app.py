@@ -16,6 +16,7 @@ from services.authz.access import AccessTokens
 from services.authz.accounts import Accounts
 from services.authz.activity import follower
 from services.authz.administration import Administration
+from services.authz.api_catchments import catchment_router
 from services.authz.api_clients import client_router, render_oauth
 from services.authz.api_containment import containment_router
 from services.authz.api_login import login_router
@@ -153,6 +154,7 @@ class Authz:
         administration = Desk(self.runtime, self.policy, self.recorder, self.limits)
         channel = self.courier.channel
         app.include_router(organisation_router(self.gate, administration, channel))
+        app.include_router(catchment_router(self.gate, administration))
         app.include_router(people_router(self.gate, administration, channel))
         app.include_router(containment_router(self.gate, administration, channel))
         return app

@@ -6,7 +6,6 @@ carries the client's scopes, and every one that is issued is an event.
 """
 
 import hmac
-import re
 from functools import partial
 from http import HTTPStatus
 from typing import Final, NamedTuple
@@ -30,7 +29,6 @@ from services.kernel.runtime import Runtime
 
 #: what an assertion's audience may name, besides the address of the token endpoint
 AUDIENCES: Final = (access.ISSUER,)
-_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@-]{0,99}")
 
 
 class OAuthProblem(Problem):
@@ -100,7 +98,7 @@ class Clients:
         Raises :class:`InvalidClient`, :class:`InvalidScope`, or 429 when it is not even tried. What
         cannot be a client's id is refused before anything is looked up, and is not counted.
         """
-        if _ID.fullmatch(proof.client_id) is None:
+        if e.CLIENT_ID.fullmatch(proof.client_id) is None:
             raise InvalidClient
         audience = self._endpoint(asked)
         name = self._usernames.digest(f"client:{proof.client_id}")

@@ -17,7 +17,7 @@ from services.authz import events as e
 from services.kernel import states
 from services.kernel.events import Event, Recorded
 from services.kernel.projection import Connection
-from services.kernel.sealing import Compartment, KeyRef, Sealed
+from services.kernel.sealing import Compartment, KeyRef, Sealed, packed, unpacked
 from services.kernel.writes import Write, write
 
 
@@ -44,7 +44,8 @@ class Person(msgspec.Struct, frozen=True):
     """A person as decisions need them; the profile stays sealed."""
 
     id: UUID
-    profile: str
+    #: as :func:`services.kernel.sealing.packed` packs it
+    profile: bytes
     profile_event: UUID
     assignments: tuple[Assignment, ...] = ()
     suspended: bool = False
@@ -53,7 +54,7 @@ class Person(msgspec.Struct, frozen=True):
     def sealed_profile(self) -> Sealed:
         """Return the sealed profile with where it was sealed."""
         ref = KeyRef(self.id, Compartment.STAFF)
-        return Sealed(ref, self.profile_event, "profile", self.profile)
+        return Sealed(ref, self.profile_event, "profile", unpacked(self.profile))
 
 
 class Organisation(msgspec.Struct, frozen=True):
@@ -90,13 +91,13 @@ def evolve_person(person: Person | None, event: Event) -> Person | None:  # noqa
     version = event.version or 0
     if event.type == e.PERSON_REGISTERED:
         registered = msgspec.convert(data, e.PersonRegistered)
-        return Person(registered.person_id, registered.profile, event.id, version=version)
+        return Person(registered.person_id, packed(registered.profile), event.id, version=version)
     if person is None:
         return None
     person = replace(person, version=version)
     match event.type:
         case e.PROFILE_CORRECTED:
-            return replace(person, profile=data["profile"], profile_event=event.id)
+            return replace(person, profile=packed(data["profile"]), profile_event=event.id)
         case e.ASSIGNMENT_GRANTED:
             granted = msgspec.convert(data, e.AssignmentGranted)
             new = Assignment(

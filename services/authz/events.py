@@ -4,6 +4,7 @@ Personal data in these payloads is sealed: a person's profile under the ``staff`
 that person, everything that lets somebody in under ``credential``.
 """
 
+import re
 from datetime import datetime
 from typing import Final
 from uuid import NAMESPACE_URL, UUID, uuid5
@@ -56,6 +57,10 @@ def session_key(session_id: UUID) -> str:
 def login_key(person_id: UUID) -> str:
     """Guard key of a person's logins: which steps were used, which sessions were begun."""
     return f"login:{person_id}"
+
+
+#: the form of a service client's id
+CLIENT_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@-]{0,99}")
 
 
 def client_key(client_id: str) -> str:

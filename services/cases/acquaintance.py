@@ -8,7 +8,7 @@ the place of those that are missing up to :data:`JUDGED`, and their outcome thro
 """
 
 import hmac
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 from uuid import UUID
 
@@ -54,14 +54,26 @@ from (select 1) as one left join student s on true left join lateral (
 """
 
 
+class Way(NamedTuple):
+    """One way in which a caller may know a part, and what it rests on."""
+
+    basis: Basis
+    #: the record that tells of the learner; ``None`` when they are at the caller's school now
+    record_id: UUID | None = None
+
+
+#: by part, every way in which it may be known
+Ways = dict[str, list[Way]]
+
+
 class Acquaintance(NamedTuple):
     """What a caller may know of a learner; of one who does not ``exist`` nothing is to be told."""
 
     exists: bool
     #: where the learner, or who stands in for them, is now
     school_id: UUID | None
-    #: each part that may be known, with what it rests on
-    parts: Mapping[str, Basis]
+    #: each part that may be known, by every way that leads to it
+    parts: Ways
     #: the keys of what the decision rests on
     guards: Sequence[str]
 
@@ -87,7 +99,7 @@ class Acquaintances:
         place = int.from_bytes(drawn, "big", signed=True)
         rows = await self._pool.fetch(_AROUND, student_id, place)
         school_id = rows[0]["now_at"]
-        parts: dict[str, Basis] = {}
+        parts: Ways = {}
         for assignment in asking.caller.assignments:
             self._at_school(assignment, school_id, parts)
         for row in rows:
@@ -99,14 +111,12 @@ class Acquaintances:
         guards += [record_key(row["id"]) for row in counted if row["id"] is not None]
         return Acquaintance(exists, school_id, parts, (*asking.caller.guards, *guards))
 
-    def _at_school(
-        self, assignment: Assignment, school_id: UUID | None, parts: dict[str, Basis]
-    ) -> None:
+    def _at_school(self, assignment: Assignment, school_id: UUID | None, parts: Ways) -> None:
         clause = self._policy.clause(assignment.role, "search", "student", self._at_my_school)
         if clause and assignment.organisation_id == school_id:
-            parts.setdefault("student_basic", Basis(assignment, clause))
+            parts.setdefault("student_basic", []).append(Way(Basis(assignment, clause)))
 
-    def _by_record(self, asking: Asking, row: asyncpg.Record, parts: dict[str, Basis]) -> None:
+    def _by_record(self, asking: Asking, row: asyncpg.Record, parts: Ways) -> None:
         if row["id"] is None:
             return
         view = _view(row)
@@ -116,7 +126,8 @@ class Acquaintances:
                 object_ = f"{view.kind}.{part}"
                 clause = self._policy.clause(assignment.role, "read", object_, facts)
                 if clause is not None:
-                    parts.setdefault(part, Basis(assignment, clause))
+                    way = Way(Basis(assignment, clause), row["id"])
+                    parts.setdefault(part, []).append(way)
 
 
 def _view(row: asyncpg.Record) -> View:

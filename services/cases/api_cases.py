@@ -5,6 +5,7 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Request, Response
+from pydantic import Field
 
 from services.cases import answers, casework, items, labelling, models
 from services.cases.events import RecordKind
@@ -16,7 +17,10 @@ from services.cases.reading import document_of, read_item
 from services.kernel.errors import Malformed
 
 _KIND = RecordKind.CASE
-Parts = Annotated[str | None, Query(max_length=400, description="Comma-separated part names")]
+Parts = Annotated[
+    list[Annotated[str, Field(max_length=400)]] | None,
+    Query(max_length=20, description="Part names, separated by commas or said one by one"),
+]
 
 
 def router(front: Front) -> APIRouter:

@@ -5,7 +5,7 @@ from uuid import UUID
 
 import msgspec
 
-from services.authz.events import Role
+from services.authz.events import OrganisationKind, Role
 from services.cases import events as e
 from services.cases.changing import Change, Command
 from services.cases.events import Label, PlanStatus
@@ -121,10 +121,11 @@ def notify_prosecution(*, notified: bool) -> Command:
 
 
 def move(organisation_id: UUID) -> Command:
-    """Move the case to another ASP whose catchment holds the school (AC-DO-7)."""
+    """Move the case from its ASP to another whose catchment holds the school (AC-DO-7)."""
 
     async def command(change: Change) -> None:
         by = change.permit("move", "case")
+        _require_asp(change)
         await require_provider(change, organisation_id, asp_only=True, sees_all=True)
         require_status(change, Status.ACTIVE)
         if organisation_id == change.record.provider_id:
@@ -132,6 +133,14 @@ def move(organisation_id: UUID) -> Command:
         change.write(e.CaseMoved(provider_id=organisation_id, by=by))
 
     return command
+
+
+def _require_asp(change: Change) -> None:
+    """Raise :class:`Forbidden` for a case that an ISP has: no clause moves one out of a school."""
+    provider_id = change.record.provider_id
+    provider = provider_id and change.loaded.organisations.get(provider_id)
+    if not provider or provider.kind is not OrganisationKind.ASP:
+        raise Forbidden
 
 
 def close(outcome: str) -> Command:

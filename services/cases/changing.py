@@ -118,7 +118,7 @@ class Change:
         if self.record.request_id is not None:
             touches.append(record_key(self.record.request_id))
         self.facts.append(Fact(event_id, payload, stream, version, tuple(touches)))
-        evolved = evolve(self.after, _event_of(self.facts[-1], self.now))
+        evolved = evolve(self.after, _event_of(self.facts[-1], self.now), self.loaded.student)
         assert evolved is not None  # noqa: S101 - a record that exists stays one
         self.after = evolved
 

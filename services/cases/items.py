@@ -15,7 +15,7 @@ from services.cases.events import Box, ItemKind, Label
 from services.cases.labelling import ordered, permit_labels, resealed
 from services.cases.record import Item, Status
 from services.cases.requests import require_status
-from services.kernel.errors import Conflict, NotFound
+from services.kernel.errors import Conflict, Forbidden, NotFound
 
 #: so that one event can name every item that a read of the case shows
 MOST_ITEMS: Final = 1_000
@@ -139,8 +139,13 @@ def delete(item_id: UUID, reason: str) -> Command:
 
 
 def require_item(change: Change, item_id: UUID) -> Item:
-    """Return an item that the caller sees; raise :class:`NotFound` for all others."""
-    item = change.record.item(item_id)
-    if item is None or change.sight.item(item) is None:
+    """Return an item that the caller sees; raise :class:`NotFound` for all others.
+
+    Raises :class:`Forbidden` for one of which they see the need-to-know summary alone.
+    """
+    entry = change.sight.find(item_id)
+    if entry is None:
         raise NotFound
-    return item
+    if not entry.whole:
+        raise Forbidden
+    return entry.item

@@ -25,6 +25,14 @@ class Kept(msgspec.Struct, frozen=True, gc=False, array_like=True):
         return Box(self.event, self.field, unpacked(self.content), self.compartment)
 
 
+class Particulars(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    """What is known of a learner, sealed; nothing of one who is not known (yet)."""
+
+    basic: Kept | None = None
+    demographics: Kept | None = None
+    family: Kept | None = None
+
+
 def kept(box: Box) -> Kept:
     """Return the content of a fact as a record keeps it."""
     return Kept(box.event, box.field, box.compartment, packed(box.text))

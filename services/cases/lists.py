@@ -24,7 +24,7 @@ from services.cases.record import Status
 from services.cases.relations import EXISTS, conditions
 from services.cases.rendering import canonical
 from services.cases.sight import Basis, Sight, grounds_of
-from services.cases.views import decode_record, decode_student
+from services.cases.views import decode_head, decode_student
 from services.kernel.cursors import Cursors
 from services.kernel.events import Ground, ObjectRef
 from services.kernel.handling import Draft
@@ -111,7 +111,7 @@ class Lists:
         items, shown, basis = await self._render(seen)
         following = None
         if len(rows) > wanted.limit:
-            last = decode_record(rows[wanted.limit - 1]["state"])
+            last = decode_head(rows[wanted.limit - 1]["state"])
             following = self._cursors.seal(
                 caller.person.id, filter_text, Place(last.created_at, last.id)
             )
@@ -181,7 +181,7 @@ class Lists:
 
 
 def _loaded(asking: Asking, row: Any) -> Loaded:  # noqa: ANN401 - a database row
-    record = decode_record(row["state"])
+    record = decode_head(row["state"])
     organisations = [decode_organisation(state) for state in row["organisations"] or ()]
     return Loaded(
         asking=asking,

@@ -6,7 +6,7 @@ exist is asked about as its neighbour and never read either. So what is hidden a
 take the same path, the same work and the same time, however large a record is.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Final
@@ -30,10 +30,11 @@ from services.cases.events import RecordKind, record_key, student_key
 from services.cases.gathering import Gathering
 from services.cases.record import Record, Student
 from services.cases.relations import seen_by
-from services.cases.views import decode_record, decode_student
+from services.cases.views import decode_head, decode_record, decode_student
 from services.kernel import states
 from services.kernel.errors import Unauthenticated, Unavailable
-from services.kernel.sealing import Compartment, KeyRef, Sealed
+from services.kernel.keystore import KeyStore
+from services.kernel.sealing import Compartment, KeyRef
 
 _POSITION: Final = "(select min(position) from cases.projection) as at"
 
@@ -69,7 +70,7 @@ from unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::timestamptz[])
         limit 1
     ) sees on true
     left join lateral (
-        select r.state as record, st.state as student, before.ids as earlier_ids,
+        select r.state as record, r.things, st.state as student, before.ids as earlier_ids,
             before.states as earlier,
             (select array_agg(q.state) from cases.person q where q.id = any(r.people)) as people,
             (select array_agg(o.state) from cases.organisation o where o.id = any(
@@ -104,13 +105,13 @@ class Involved(msgspec.Struct, frozen=True, gc=False):
     """What a record shows of a person it names: their profile, sealed, of a whole state."""
 
     id: UUID
-    profile: str
+    profile: bytes
     profile_event: UUID
 
-    def sealed_profile(self) -> Sealed:
-        """Return the sealed profile with where it was sealed."""
-        ref = KeyRef(self.id, Compartment.STAFF)
-        return Sealed(ref, self.profile_event, "profile", self.profile)
+    def opened(self, keys: KeyStore) -> str:
+        """Open the profile, whose key has been loaded; raise :class:`SealBroken` without it."""
+        key = keys.key(KeyRef(self.id, Compartment.STAFF))
+        return key.open_packed(self.profile_event, "profile", self.profile)
 
 
 _involved: Final = states.decoder(Involved)
@@ -133,7 +134,7 @@ class Loaded:
     student: Student | None = None
     people: Mapping[UUID, Involved] = field(default_factory=dict)
     organisations: Mapping[UUID, Organisation] = field(default_factory=dict)
-    #: states of the learner's earlier records by id, oldest first
+    #: states of the learner's earlier records by id, oldest first, without their things
     earlier: Mapping[UUID, bytes] = field(default_factory=dict)
 
     @property
@@ -210,7 +211,7 @@ class Loader:
             exists=exists,
             record_id=record_id,
             student_id=student_id,
-            record=decode_record(row["record"]),
+            record=decode_record(row["record"], row["things"]),
             student=decode_student(row["student"]),
             people=_people(row["people"]),
             organisations=_organisations(row["organisations"]),
@@ -272,9 +273,18 @@ class Loader:
         )
         return found
 
-    async def student(self, student_id: UUID) -> Student | None:
-        """Return a learner."""
-        state = await self._pool.fetchval(
-            "select state from cases.student where id = $1", student_id
+    async def student(
+        self, student_id: UUID, record_ids: Iterable[UUID]
+    ) -> tuple[Student | None, Mapping[UUID, Record]]:
+        """Return a learner, and those of ``record_ids`` that are records of theirs, by id."""
+        row = await self._pool.fetchrow(
+            "select st.state, (select array_agg(r.state) from cases.record r"
+            " where r.id = any($2) and r.student_id = st.id) as records"
+            " from cases.student st where st.id = $1",
+            student_id,
+            list(record_ids),
         )
-        return None if state is None else decode_student(state)
+        if row is None:
+            return None, {}
+        records = (decode_head(state) for state in row["records"] or ())
+        return decode_student(row["state"]), {record.id: record for record in records}

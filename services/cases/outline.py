@@ -12,7 +12,7 @@ from services.cases.events import Staff
 from services.cases.loading import Loaded
 from services.cases.parts import PARTS
 from services.cases.sight import Basis, Judge, Sight
-from services.cases.views import decode_record
+from services.cases.views import decode_head
 
 
 class Outline(NamedTuple):
@@ -106,7 +106,7 @@ def _earlier(judge: Judge, loaded: Loaded, sight: Sight) -> Iterator[tuple[Sight
     for record_id, state in loaded.earlier.items():
         if record_id == sight.record.request_id:
             continue
-        other = judge.see(loaded.caller, decode_record(state), loaded.student)
+        other = judge.see(loaded.caller, decode_head(state), loaded.student)
         basis = sight.history(other)
         if basis is not None:
             yield other, basis

@@ -1,5 +1,6 @@
 """The parts of a record, as ``domain.md`` names them."""
 
+from collections.abc import Sequence
 from typing import Final
 
 from services.kernel.errors import Malformed
@@ -22,11 +23,11 @@ PARTS: Final[tuple[str, ...]] = (
 )
 
 
-def wanted_parts(text: str | None) -> frozenset[str] | None:
-    """Return the parts named in ``text``, ``None`` for all; raise :class:`Malformed` otherwise."""
-    if text is None:
+def wanted_parts(texts: Sequence[str] | None) -> frozenset[str] | None:
+    """Return the parts named in ``texts``, ``None`` for all; raise :class:`Malformed` otherwise."""
+    if texts is None:
         return None
-    names = frozenset(name.strip() for name in text.split(","))
+    names = frozenset(name.strip() for text in texts for name in text.split(","))
     if not names <= set(PARTS):
         raise Malformed("parts: unknown part")
     return names

@@ -6,17 +6,28 @@ as it came; nothing here opens anything, reads a clock, or knows who is asking.
 
 from collections.abc import Mapping
 from datetime import datetime
+from typing import Final
 from uuid import UUID
 
 import msgspec
 
 from services.cases import events as e
 from services.cases.events import ItemKind, Label, PlanStatus, RecordKind, Staff
-from services.cases.kept import Kept, kept, kept_if
+from services.cases.kept import Kept, Particulars, kept, kept_if
 from services.kernel.codes import Code
 from services.kernel.events import Event
 
 _replace = msgspec.structs.replace
+#: the facts that end a record; a request that became a case ends with that case
+ENDINGS: Final = frozenset(
+    {
+        e.REQUEST_DECLINED,
+        e.REQUEST_WITHDRAWN,
+        e.REQUEST_DELETED,
+        e.CASE_CLOSED,
+        e.CASE_WITHDRAWN,
+    }
+)
 
 
 class Status(Code):
@@ -94,6 +105,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     outcome: Kept | None = None
     plan: tuple[PlanVersion, ...] = ()
     items: tuple[Item, ...] = ()
+    #: the learner's as they stood when the record ended (AC-SHARE-3); ``None`` while it is open
+    particulars: Particulars | None = None
 
     def item(self, item_id: UUID) -> Item | None:
         """Return the item called ``item_id``; where it stands makes no difference in time."""
@@ -112,8 +125,12 @@ def stream_of(record_id: UUID, kind: RecordKind) -> str:
     return f"{kind}:{record_id}"
 
 
-def evolve(record: Record | None, event: Event) -> Record | None:
-    """Return ``record`` after ``event``."""
+def evolve(record: Record | None, event: Event, student: "Student | None" = None) -> Record | None:
+    """Return ``record`` after ``event``.
+
+    ``student`` is the learner as they stand at the event. A record that it ends keeps their
+    particulars as they are then; of one who is not known yet, none.
+    """
     payload = msgspec.convert(event.data, e.PAYLOADS[event.type])
     moment = event.effective_at or event.recorded_at
     match payload:
@@ -125,7 +142,10 @@ def evolve(record: Record | None, event: Event) -> Record | None:
             pass
     if record is None:
         return None
-    record = _replace(record, version=event.version or 0)
+    particulars = record.particulars
+    if particulars is None and event.type in ENDINGS:
+        particulars = Particulars() if student is None else student.particulars
+    record = _replace(record, version=event.version or 0, particulars=particulars)
     if record.kind is RecordKind.REQUEST:
         return _evolve_request(record, payload, moment)
     return _evolve_case(record, payload, moment)
@@ -326,8 +346,17 @@ def follow(request: Record, case: Record) -> Record:
     """Return a request that became ``case`` as it stands now that the case has gone on.
 
     It is with the provider and the case manager that the case is with: who lost the case, by a
-    move, a reassignment or its withdrawal, has lost the request too (AC-SEE-9, 12, AC-SHARE-3).
+    move, a reassignment or its withdrawal, has lost the request too (AC-SEE-9, 12, AC-SHARE-3). Its
+    referral is the case's, so that a label set there shuts it here and in every history (SE).
     """
+    request = _replace(
+        request,
+        referral=case.referral,
+        referral_labels=case.referral_labels,
+        referral_labelled_by=case.referral_labelled_by,
+        # it ends with the case, and shows of the learner what the case does
+        particulars=case.particulars or request.particulars,
+    )
     if case.status is Status.WITHDRAWN:
         return _replace(request, provider_id=None, case_manager=None)
     return _replace(request, provider_id=case.provider_id, case_manager=case.case_manager)
@@ -342,6 +371,11 @@ class Student(msgspec.Struct, frozen=True, gc=False):
     demographics: Kept
     family: Kept
     version: int = 1
+
+    @property
+    def particulars(self) -> Particulars:
+        """What is known of them."""
+        return Particulars(self.basic, self.demographics, self.family)
 
 
 def evolve_student(student: Student | None, event: Event) -> Student | None:

@@ -14,8 +14,9 @@ from services.authz.directory import Organisation
 from services.authz.events import Profile
 from services.cases.boxes import Boxes
 from services.cases.events import Staff
+from services.cases.kept import Particulars
 from services.cases.outline import Outline
-from services.cases.record import PlanVersion, Record
+from services.cases.record import PlanVersion, Record, Student
 from services.cases.sight import Entry, Sight
 from services.kernel.keystore import KeyStore
 from services.kernel.sealing import Compartment, KeyRef, SealBroken
@@ -95,17 +96,21 @@ class _Page:
         }
 
     def student_basic(self) -> dict[str, Any]:
-        student = self._loaded.student
-        basic = student and self._boxes.json(student.basic)
+        learner = self._learner()
+        basic = learner and self._boxes.json(learner.basic)
         return {"student_id": self._loaded.student_id, **(basic or {})}
 
     def demographics(self) -> Any:  # noqa: ANN401 - sealed JSON
-        student = self._loaded.student
-        return student and self._boxes.json(student.demographics)
+        learner = self._learner()
+        return learner and self._boxes.json(learner.demographics)
 
     def family(self) -> Any:  # noqa: ANN401 - sealed JSON
-        student = self._loaded.student
-        return student and self._boxes.json(student.family)
+        learner = self._learner()
+        return learner and self._boxes.json(learner.family)
+
+    def _learner(self) -> Particulars | Student | None:
+        """Return the learner as they are, or as they were when the record ended (AC-SHARE-3)."""
+        return self._sight.record.particulars or self._loaded.student
 
     def referral(self) -> dict[str, Any]:
         return self._referral(self._sight.record)
@@ -132,7 +137,7 @@ class _Page:
         }
         if person is not None:
             try:
-                profile = _profile.decode(self._keys.open_sealed(person.sealed_profile()))
+                profile = _profile.decode(person.opened(self._keys))
             except SealBroken:
                 return contact
             contact |= {"name": profile.name, "email": profile.email, "phone": profile.phone}

@@ -1,25 +1,58 @@
 """What the cases service answers about learners: searches, reading one, and whether one is known.
 
 A learner is read at one's own school, or through a record one may see; whether one may is decided
-before anything of theirs is loaded, and one who does not exist is refused along the same path.
+before anything of theirs is loaded, and one who does not exist is refused along the same path. What
+only records that have ended tell of a learner is told as it was when they ended (AC-SHARE-3).
 """
 
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from operator import itemgetter
+from typing import Final, NamedTuple
 from uuid import UUID
 
 from services.cases import events as e
-from services.cases.acquaintance import Acquaintance, Acquaintances
+from services.cases.acquaintance import Acquaintance, Acquaintances, Way
 from services.cases.desk import Asked, Desk
 from services.cases.finding import find
+from services.cases.kept import Kept, Particulars
 from services.cases.loading import Asking
 from services.cases.name_index import NameIndex
+from services.cases.record import Record, Student
 from services.cases.rendering import canonical
-from services.cases.sight import grounds_of
+from services.cases.sight import Basis, grounds_of
 from services.kernel.errors import NotFound, Problem, Unavailable
 from services.kernel.events import ObjectRef
 from services.kernel.handling import Draft
 from services.kernel.sealing import Compartment, KeyRef
 
 Reply = tuple[bytes, str]
+_BOXES: Final[Mapping[str, Callable[[Student | Particulars], Kept | None]]] = {
+    "student_basic": lambda learner: learner.basic,
+    "demographics": lambda learner: learner.demographics,
+    "family": lambda learner: learner.family,
+}
+
+
+class _Told(NamedTuple):
+    """Whom a part tells of, as they are or as they were, and by what it is known."""
+
+    learner: Student | Particulars
+    basis: Basis
+
+
+def _told(ways: Sequence[Way], student: Student, records: Mapping[UUID, Record]) -> _Told:
+    """Return what a part known in ``ways`` tells: of today, unless all their records have ended.
+
+    Then it is what the newest of these kept.
+    """
+    ended: list[tuple[datetime, UUID, _Told]] = []
+    for way in ways:
+        record = None if way.record_id is None else records[way.record_id]
+        if record is None or record.particulars is None:
+            return _Told(student, way.basis)
+        ended.append((record.created_at, record.id, _Told(record.particulars, way.basis)))
+    return max(ended, key=itemgetter(0, 1))[2]
 
 
 class Students:
@@ -64,24 +97,23 @@ class Students:
         self, asked: Asked, asking: Asking, student_id: UUID, found: Acquaintance
     ) -> Draft[Reply]:
         desk = self._desk
-        # Loaded after what was decided, and guarded by the learner's key since before it was.
-        student = await desk.loader.student(student_id)
-        if student is None:
+        # Loaded after what was decided, and guarded since before it was by the learner's key and
+        # those of their records.
+        ways = [way for ways in found.parts.values() for way in ways]
+        told_by = {way.record_id for way in ways if way.record_id is not None}
+        student, records = await desk.loader.student(student_id, told_by)
+        if student is None or records.keys() != told_by:
             raise Unavailable
         await desk.runtime.keys.load([KeyRef(student_id, Compartment.STUDENT)])
-        boxes = {
-            "student_basic": student.basic,
-            "demographics": student.demographics,
-            "family": student.family,
-        }
+        told = {part: _told(ways, student, records) for part, ways in found.parts.items()}
         opened = desk.renderer.boxes(student_id)
-        content = {part: opened.json(boxes[part]) for part in found.parts}
+        content = {part: opened.json(_BOXES[part](one.learner)) for part, one in told.items()}
         version = desk.version(asking, canonical(content))
         event = await desk.event(
             asked,
             asking,
             e.READ,
-            grounds=grounds_of({part: (basis,) for part, basis in found.parts.items()}),
+            grounds=grounds_of({part: (one.basis,) for part, one in told.items()}),
             student_id=student_id,
             object_=ObjectRef("student", str(student_id)),
             shown={part: [student_id] for part in found.parts},

@@ -1,15 +1,29 @@
 """The projection ``cases.records``: learners, requests and cases as rows.
 
-A row holds the folded state (sealed content included) and, beside it, the columns that relations
-and lists speak of. The fold opens nothing: it needs no key, and destroyed keys do not stop it.
+A row holds the folded state (sealed content included), its things apart, and, beside it, the
+columns that relations and lists speak of. The fold opens nothing: it needs no key, and destroyed
+keys do not stop it. A record that ends keeps what was known of its learner at that position of the
+log (AC-SHARE-3).
 """
 
-from collections.abc import Sequence
-from typing import Any, Final
+from collections.abc import Iterable, Sequence
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
-from services.cases.events import RecordKind
-from services.cases.record import Record, Student, evolve, evolve_student, follow
+import asyncpg
+import msgspec
+
+from services.cases.events import CASE_OPENED, REQUEST_DRAFTED, RecordKind
+from services.cases.record import (
+    ENDINGS,
+    Item,
+    PlanVersion,
+    Record,
+    Student,
+    evolve,
+    evolve_student,
+    follow,
+)
 from services.cases.relations import view_of
 from services.kernel import states
 from services.kernel.events import Event, Recorded
@@ -22,18 +36,41 @@ _student = states.decoder(Student)
 _UPSERT: Final = """
 insert into cases.record (id, kind, status, student_id, school_id, provider_id, made_by, made_at,
     case_manager, primary_contact, team, submitted, notified, created_at, number, people,
-    organisations, state)
-values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)
+    organisations, state, things)
+values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)
 on conflict (id) do update set status = excluded.status, school_id = excluded.school_id,
     provider_id = excluded.provider_id, case_manager = excluded.case_manager,
     primary_contact = excluded.primary_contact, team = excluded.team,
     submitted = excluded.submitted, notified = excluded.notified, people = excluded.people,
-    organisations = excluded.organisations, state = excluded.state
+    organisations = excluded.organisations, state = excluded.state,
+    things = excluded.things
 """
 
 
-def decode_record(state: bytes) -> Record:
-    """Return the record in a ``record.state``."""
+class Things(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    """What a record holds one by one, kept apart: most who look at a record look at none."""
+
+    plan: tuple[PlanVersion, ...]
+    items: tuple[Item, ...]
+
+
+_things = states.decoder(Things)
+
+
+def encode_record(record: Record) -> tuple[bytes, bytes]:
+    """Return ``record`` as ``record.state`` and ``record.things`` keep it."""
+    head = msgspec.structs.replace(record, plan=(), items=())
+    return states.encode(head), states.encode(Things(record.plan, record.items))
+
+
+def decode_record(state: bytes, things: bytes) -> Record:
+    """Return the record in a ``record.state`` and its ``record.things``."""
+    held = _things(things)
+    return msgspec.structs.replace(_record(state), plan=held.plan, items=held.items)
+
+
+def decode_head(state: bytes) -> Record:
+    """Return the record in a ``record.state`` as if it held no things, for who shows none."""
     return _record(state)
 
 
@@ -53,63 +90,108 @@ class Records:
         return kind in _STREAMS
 
     async def fold(self, connection: Connection, batch: Sequence[Recorded]) -> None:
-        """Apply ``batch``."""
-        students: dict[str, list[Event]] = {}
-        records: dict[str, list[Event]] = {}
-        for recorded in batch:
-            kind, _, subject = (recorded.event.stream or "").partition(":")
-            of_kind = students if kind == "student" else records
-            of_kind.setdefault(subject, []).append(recorded.event)
-        if students:
-            await self._students(connection, {UUID(s): found for s, found in students.items()})
-        if records:
-            await self._records(connection, {UUID(r): found for r, found in records.items()})
+        """Apply ``batch`` in its order, so that where it was cut changes nothing."""
+        facts = [_fact(recorded.event) for recorded in batch]
+        folded = await _before(connection, facts)
+        for fact in facts:
+            folded.apply(fact)
+        await _write(connection, folded)
 
-    async def _students(self, connection: Connection, changes: dict[UUID, list[Event]]) -> None:
-        rows = await connection.fetch(
-            "select id, state from cases.student where id = any($1)", list(changes)
-        )
-        folded: dict[UUID, Student | None] = {r["id"]: decode_student(r["state"]) for r in rows}
-        for student_id, events in changes.items():
-            for event in events:
-                folded[student_id] = evolve_student(folded.get(student_id), event)
-        known = [student for student in folded.values() if student is not None]
+
+class _Fact(NamedTuple):
+    """A fact, and whose stream it is of."""
+
+    kind: str
+    subject: UUID
+    event: Event
+
+
+def _fact(event: Event) -> _Fact:
+    kind, _, subject = (event.stream or "").partition(":")
+    return _Fact(kind, UUID(subject), event)
+
+
+class _Folded:
+    """The learners and records that a batch concerns, fact by fact."""
+
+    def __init__(self, students: dict[UUID, Student], records: dict[UUID, Record]) -> None:
+        self.students: dict[UUID, Student | None] = {**students}
+        self.records: dict[UUID, Record | None] = {**records}
+        #: whose rows are to be written
+        self.changed: set[UUID] = set()
+
+    def apply(self, fact: _Fact) -> None:
+        """Let one fact happen; a request goes where the case went that it became."""
+        kind, subject, event = fact
+        self.changed.add(subject)
+        if kind == "student":
+            self.students[subject] = evolve_student(self.students.get(subject), event)
+            return
+        before = self.records.get(subject)
+        student = None if before is None else self.students.get(before.student_id)
+        record = self.records[subject] = evolve(before, event, student)
+        if record is None or record.request_id is None:
+            return
+        request = self.records.get(record.request_id)
+        if request is not None:
+            self.records[request.id] = follow(request, record)
+            self.changed.add(request.id)
+
+
+async def _before(connection: Connection, facts: Sequence[_Fact]) -> _Folded:
+    """Return everything that ``facts`` concern, as it stands before them."""
+    changed = {fact.subject for fact in facts if fact.kind != "student"}
+    records = await _records(connection, changed)
+    opened = {r for fact in facts if (r := _named(fact.event, "request_id"))}
+    became = {record.request_id for record in records.values() if record.request_id is not None}
+    records |= await _records(connection, (opened | became) - changed)
+    # who a record is about matters when it ends
+    ending = {fact.subject for fact in facts if fact.event.type in ENDINGS}
+    about = {s for f in facts if f.subject in ending and (s := _named(f.event, "student_id"))}
+    about |= {records[subject].student_id for subject in ending & records.keys()}
+    about |= {fact.subject for fact in facts if fact.kind == "student"}
+    return _Folded(await _students(connection, about), records)
+
+
+def _named(event: Event, name: str) -> UUID | None:
+    """Return what a fact that begins a record names: the request it was, or its learner."""
+    begins = event.type in (REQUEST_DRAFTED, CASE_OPENED)
+    return UUID(event.data[name]) if begins else None
+
+
+async def _records(connection: Connection, ids: Iterable[UUID]) -> dict[UUID, Record]:
+    rows = await _stored(connection, "select id, state, things from cases.record", ids)
+    return {row["id"]: decode_record(row["state"], row["things"]) for row in rows}
+
+
+async def _students(connection: Connection, ids: Iterable[UUID]) -> dict[UUID, Student]:
+    rows = await _stored(connection, "select id, state from cases.student", ids)
+    return {row["id"]: decode_student(row["state"]) for row in rows}
+
+
+async def _stored(
+    connection: Connection, select: str, ids: Iterable[UUID]
+) -> Sequence[asyncpg.Record]:
+    wanted = list(ids)
+    return await connection.fetch(f"{select} where id = any($1)", wanted) if wanted else ()
+
+
+async def _write(connection: Connection, folded: _Folded) -> None:
+    students = [s for s in folded.students.values() if s is not None and s.id in folded.changed]
+    records = [r for r in folded.records.values() if r is not None and r.id in folded.changed]
+    if students:
         # What they are found by is made afterwards: see services.cases.name_index.
         await connection.execute(
             "insert into cases.student (id, school_id, state)"
             " select * from unnest($1::uuid[], $2::uuid[], $3::bytea[])"
             " on conflict (id) do update set school_id = excluded.school_id,"
             " state = excluded.state, name_epoch = 0, name_tokens = '{}'",
-            [student.id for student in known],
-            [student.school_id for student in known],
-            [states.encode(student) for student in known],
+            [student.id for student in students],
+            [student.school_id for student in students],
+            [states.encode(student) for student in students],
         )
-
-    async def _records(self, connection: Connection, changes: dict[UUID, list[Event]]) -> None:
-        rows = await connection.fetch(
-            "select id, state from cases.record where id = any($1)", list(changes)
-        )
-        folded: dict[UUID, Record | None] = {r["id"]: decode_record(r["state"]) for r in rows}
-        for record_id, events in changes.items():
-            for event in events:
-                folded[record_id] = evolve(folded.get(record_id), event)
-        await self._follow(connection, folded)
-        await connection.executemany(
-            _UPSERT, [_row(record) for record in folded.values() if record is not None]
-        )
-
-    async def _follow(self, connection: Connection, folded: dict[UUID, Record | None]) -> None:
-        """Let the requests that became the cases in ``folded`` go where their cases went."""
-        cases = [r for r in folded.values() if r is not None and r.request_id is not None]
-        missing = [c.request_id for c in cases if c.request_id not in folded]
-        rows = await connection.fetch(
-            "select id, state from cases.record where id = any($1)", missing
-        )
-        folded.update({row["id"]: decode_record(row["state"]) for row in rows})
-        for case in cases:
-            request = folded.get(case.request_id) if case.request_id else None
-            if request is not None:
-                folded[request.id] = follow(request, case)
+    if records:
+        await connection.executemany(_UPSERT, [_row(record) for record in records])
 
 
 def _row(record: Record) -> tuple[Any, ...]:
@@ -134,5 +216,5 @@ def _row(record: Record) -> tuple[Any, ...]:
         record.number,
         sorted({s.person_id for s in staff}),
         sorted(o for o in organisations if o is not None),
-        states.encode(record),
+        *encode_record(record),
     )

@@ -62,12 +62,17 @@ def number(chance: Chance, kind: str, record_id: UUID) -> str:
     return f"{kind[0].upper()}-{letters[:5]}-{letters[5:]}"
 
 
-def student_step(student: Student, school_names: dict[UUID, str]) -> Step:
-    """Return how a learner became known: from the enrolment register, by nobody in particular."""
+def student_step(
+    student: Student, school_names: dict[UUID, str], at: datetime | None = None
+) -> Step:
+    """Return how a learner became known: from the enrolment register, by nobody in particular.
+
+    ``at`` is when they moved; without it, they were known before anything happened.
+    """
     last = student.last_school_id
     return Step(
         payload=e.StudentRegistered,
-        at=None,
+        at=at,
         actor=None,
         action="create",
         student_id=student.student_id,

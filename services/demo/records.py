@@ -154,6 +154,14 @@ class Student:
 
 
 @dataclass(frozen=True, slots=True)
+class Move:
+    """A learner as the enrolment register knew them until they moved, and when that was."""
+
+    former: Student
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
     """A request for support and how far it has come.
 

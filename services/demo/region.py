@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from services.demo.casework import build_cases
 from services.demo.chance import Chance
 from services.demo.courses import HISTORY, plan_courses
+from services.demo.moves import build_moves
 from services.demo.referrals import build_requests
 from services.demo.schooldays import history_before
 from services.demo.schools import build_landscape
@@ -20,7 +21,7 @@ from services.demo.staff import build_staff
 from services.demo.students import build_population
 
 if TYPE_CHECKING:
-    from services.demo.records import Case, Catchment, Organisation, Person, Request, Student
+    from services.demo.records import Case, Catchment, Move, Organisation, Person, Request, Student
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,8 @@ class Region:
     students: tuple[Student, ...]
     requests: tuple[Request, ...]
     cases: tuple[Case, ...]
+    #: who of the students lived elsewhere once
+    moves: tuple[Move, ...]
 
 
 def build_region(seed: int, today: date) -> Region:
@@ -47,11 +50,13 @@ def build_region(seed: int, today: date) -> Region:
     history = history_before(today, HISTORY)
     courses = plan_courses(chance, landscape, population.students, history)
     requests, openings = build_requests(chance, landscape, staff, courses, history)
+    cases = build_cases(chance, staff, openings, history)
     return Region(
         organisations=landscape.organisations,
         catchments=landscape.catchments,
         people=staff.people,
         students=population.students,
         requests=requests,
-        cases=build_cases(chance, staff, openings, history),
+        cases=cases,
+        moves=build_moves(chance, landscape, population.students, requests, cases, today),
     )

@@ -144,8 +144,15 @@ def _steps(region: Region, seed: int) -> list[Step]:
     """Return everything that happened to learners and records, oldest first."""
     names = {o.organisation_id: o.name for o in region.organisations}
     narrator = Narrator(region, Chance(seed), Posts(region.people))
-    known = [student_step(student, names) for student in region.students]
-    happened = [step for request in region.requests for step in narrator.request(request)]
+    moves = {move.former.student_id: move for move in region.moves}
+    known: list[Step] = []
+    happened: list[Step] = []
+    for student in region.students:
+        move = moves.get(student.student_id)
+        known.append(student_step(move.former if move else student, names))
+        if move:
+            happened.append(student_step(student, names, move.at))
+    happened += [step for request in region.requests for step in narrator.request(request)]
     # a stable sort: what a record's stream says at one moment stays in its order
     happened.sort(key=lambda step: step.at.timestamp() if step.at else 0)
     return [*known, *happened]

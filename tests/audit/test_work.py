@@ -32,7 +32,7 @@ _EVENTS: Final = """
     insert into audit.organisation_event
         select case when n between $1 + 1 and $1 + $2 then $3::uuid
             else md5((n % 40)::text)::uuid end, n, now(),
-            id, id::text, 'cases.read', 'read', 'allowed', 'case', id::text
+            id, id::text, 'cases.read', 'read', 'allowed', 'case', id::text, id
         from generate_series(0, $4::int) n, lateral (select case when n <= $1 then $5::uuid
             when n <= $1 + $2 then $6::uuid else gen_random_uuid() end as id) drawn
 """
@@ -49,9 +49,9 @@ _OF_ALL: Final = """
         select gen_random_uuid(), position, actor_id, organisation_id, now(), now()
         from audit.organisation_event;
     insert into audit.alert
-        (id, position, key, rule, status, told, person_id, organisation_id, state)
+        (id, position, key, rule, status, told, person_id, own_person_id, organisation_id, state)
         select case position when 0 then actor_id else gen_random_uuid() end, position,
-            position::text, 'burst', 'open', 1, actor_id, organisation_id, 'x'
+            position::text, 'burst', 'open', 1, actor_id, actor_id, organisation_id, 'x'
         from audit.organisation_event;
     insert into audit.person select actor_id, 'x' from audit.event group by 1;
     insert into audit.assignment
@@ -118,7 +118,7 @@ def _events(**filters: object) -> Callable[[str, Scope], tuple[Selection, str, s
 
 
 def _sessions(id_: str, scope: Scope) -> tuple[Selection, str, str]:
-    return of_sessions(SessionQuery(person=UUID(id_)), scope), sessions._ROWS, "s.position"
+    return of_sessions(SessionQuery(person=UUID(id_)), scope), sessions._OWN, "s.position"
 
 
 def _alerts(**filters: Any) -> Callable[[str, Scope], tuple[Selection, str, str]]:  # noqa: ANN401 - of the model

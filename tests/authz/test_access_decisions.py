@@ -216,11 +216,11 @@ def test_a_decision_serves_no_longer_than_its_leader_leads() -> None:
         served=False,
     )
     place = Organisation(school, OrganisationKind.SCHOOL, "Kauri School", "Pacific/Auckland")
-    change = Change(Person(person_id, "", UUID(int=0)), ROLE, place, GRANT)
+    change = Change(Person(person_id, b"", UUID(int=0)), ROLE, place, GRANT)
 
     def until(ends_at: datetime | None, decision: AccessDecision = found) -> datetime | None:
         held = Assignment(post, Role.SCHOOL_LEADER, school, NOON - timedelta(days=1), ends_at)
-        leader = Person(leader_id, "", UUID(int=0), (held,))
+        leader = Person(leader_id, b"", UUID(int=0), (held,))
         return serves_until(decision, leader, change, NOON)
 
     tomorrow, later = NOON + timedelta(days=1), NOON + timedelta(days=9)

@@ -1,28 +1,14 @@
 """Organisations and catchments: an administrator's to make, their members' to see."""
 
-from datetime import timedelta
 from http import HTTPStatus
 from uuid import uuid4
 
-import httpx
-import pytest
-
 from services.authz import events as e
-from services.authz.events import OrganisationKind
-from tests.authz.staffed import KOTARE, MATAI, RIMU, STAFF, TUI, Region, region
-from tests.conftest import Clock
+from tests.authz.staffed import MATAI, RIMU, STAFF, Region, region
 
 __all__ = ["region"]
 
 NEW = {"kind": "school", "name": "Kauri School", "time_zone": "Pacific/Auckland"}
-
-
-async def serve(
-    region: Region, provider: str, school: str, who: str = "admin", **more: str
-) -> httpx.Response:
-    path = f"/v1/organisations/{region.organisations[provider]}/catchment"
-    body = {"school_id": str(region.organisations[school]), **more}
-    return await region.call(who, "POST", path, body)
 
 
 async def test_one_lists_the_organisations_one_belongs_to(region: Region) -> None:
@@ -110,46 +96,3 @@ async def test_a_key_is_scoped_to_its_person(region: Region) -> None:
     await region.call("admin", "POST", "/v1/organisations", NEW, headers=key)
     other = await region.call("leader", "POST", "/v1/organisations", NEW, headers=key)
     assert other.status_code == HTTPStatus.FORBIDDEN
-
-
-@pytest.mark.parametrize("provider", [KOTARE, TUI])
-async def test_an_administrator_gives_a_school_to_a_provider(region: Region, provider: str) -> None:
-    """AC-DO-16."""
-    made = await serve(region, provider, MATAI)
-    assert made.status_code == HTTPStatus.CREATED, made.text
-    event = (await region.log(e.CATCHMENT_CHANGED))[-1].event
-    assert e.catchment_key(region.organisations[MATAI]) in event.touches
-    assert made.json()["until"] is None
-
-
-async def test_a_catchment_joins_a_provider_and_a_school(region: Region) -> None:
-    for provider, school in ((MATAI, RIMU), (KOTARE, TUI)):
-        made = await serve(region, provider, school)
-        assert made.status_code == HTTPStatus.UNPROCESSABLE_ENTITY
-
-
-async def test_nobody_else_changes_catchments(region: Region) -> None:
-    """AC-DO-16: the lead of the provider neither."""
-    assert (await serve(region, KOTARE, MATAI, "lead")).status_code == HTTPStatus.NOT_FOUND
-
-
-async def test_a_school_has_one_asp_at_a_time(region: Region, clock: Clock) -> None:
-    """Words: the provider whose catchment holds a school is one."""
-    await region.organisation("Kea Attendance", OrganisationKind.ASP)
-    start, change = clock.now(), clock.now() + timedelta(days=30)
-    await serve(region, KOTARE, MATAI, **{"from": start.isoformat()})
-    early = await serve(region, "Kea Attendance", MATAI)
-    assert early.status_code == HTTPStatus.CONFLICT
-    ended = await serve(
-        region, KOTARE, MATAI, **{"from": start.isoformat(), "until": change.isoformat()}
-    )
-    assert ended.status_code == HTTPStatus.CREATED, ended.text
-    then = await serve(region, "Kea Attendance", MATAI, **{"from": change.isoformat()})
-    assert then.status_code == HTTPStatus.CREATED, then.text
-    assert (await serve(region, TUI, MATAI)).status_code == HTTPStatus.CREATED
-
-
-async def test_an_isp_serves_one_school(region: Region) -> None:
-    """Words: an in-school provider serves one school."""
-    assert (await serve(region, TUI, MATAI)).status_code == HTTPStatus.CREATED
-    assert (await serve(region, TUI, RIMU)).status_code == HTTPStatus.CONFLICT

@@ -78,7 +78,7 @@ async def _pairs(installation: Installation, count: int) -> list[Pair]:
     owner = await asyncpg.connect(installation.server.url)
     try:
         rows = await owner.fetch(
-            "select r.state, s.state as student from cases.record r"
+            "select r.state, r.things, s.state as student from cases.record r"
             " join cases.student s on s.id = r.student_id where r.kind = 'case' order by r.id"
         )
         states = await owner.fetch("select state from cases.person order by id")
@@ -88,7 +88,7 @@ async def _pairs(installation: Installation, count: int) -> list[Pair]:
     draw, pairs = random.Random(20), []
     for _ in range(count):
         row = draw.choice(rows)
-        record = decode_record(row["state"])
+        record = decode_record(row["state"], row["things"])
         named = [s.person_id for s in (*record.staff, *record.team) if s.person_id in people]
         anybody = draw.random() < 0.5 or not named
         person = people[draw.choice(list(people) if anybody else named)]

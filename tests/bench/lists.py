@@ -35,7 +35,7 @@ insert into cases.record select new_id, kind, status, new_student, school,
     case when provider_id is not null then gen_random_uuid() end, gen_random_uuid(), school,
     case when case_manager is not null then gen_random_uuid() end,
     case when primary_contact is not null then gen_random_uuid() end, '{}', submitted, notified,
-    created_at + random() * interval '30 days', new_id::text, people, organisations, state
+    created_at + random() * interval '30 days', new_id::text, people, organisations, state, things
 from copied
 """
 

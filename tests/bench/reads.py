@@ -139,7 +139,7 @@ async def _sees(installation: Installation, made: Region) -> dict[UUID, list[UUI
         rows = await owner.fetch("select state from cases.person")
         people = {p.id: p for p in (decode_person(row["state"]) for row in rows)}
         rows = await owner.fetch(
-            "select r.state, s.state as student from cases.record r"
+            "select r.state, r.things, s.state as student from cases.record r"
             " join cases.student s on s.id = r.student_id where r.kind = 'case' order by r.id"
         )
     finally:
@@ -150,7 +150,7 @@ async def _sees(installation: Installation, made: Region) -> dict[UUID, list[UUI
     ]
     found = {}
     for row in rows:
-        record, student = decode_record(row["state"]), decode_student(row["student"])
+        record, student = decode_record(row["state"], row["things"]), decode_student(row["student"])
         sees = [c.person.id for c in callers if judge.see(c, record, student)]
         found[record.id] = sees
     return found
@@ -196,7 +196,7 @@ def _record(target: Target, body: bytes) -> dict[str, Any]:
 async def _standing(owner: asyncpg.Connection, target: Target) -> dict[str, Any]:
     """Return the facts between a reader and a case, as the policy's rows name them."""
     row = await owner.fetchrow(
-        "select r.state, s.state as student, p.state as person from cases.record r"
+        "select r.state, r.things, s.state as student, p.state as person from cases.record r"
         " join cases.student s on s.id = r.student_id, cases.person p"
         " where r.id = $1 and p.id = $2",
         target.case_id,
@@ -204,7 +204,7 @@ async def _standing(owner: asyncpg.Connection, target: Target) -> dict[str, Any]
     )
     assert row is not None
     policy = engine.load()
-    record, student = decode_record(row["state"]), decode_student(row["student"])
+    record, student = decode_record(row["state"], row["things"]), decode_student(row["student"])
     now = datetime.now(UTC)
     assignments = [a for a in decode_person(row["person"]).assignments if a.in_force(now)]
     facts = Judge(policy).facts

@@ -338,8 +338,10 @@ def answer(
 ) -> int:
     """Return the status of a well-formed attempt, in the order of the contract."""
     seen = sees(posts, rec, world)
-    if not seen or (item is not None and item.key not in seen.items):
+    if not seen or (item is not None and item.key not in seen.items | seen.summaries):
         return 404
+    if item is not None and item.key not in seen.items:
+        return 403
     if not any(may(post, rec, action, item) for post in posts):
         return 403
     return 200 if possible(posts, rec, action) else 409

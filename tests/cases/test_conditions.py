@@ -7,6 +7,7 @@ from uuid import uuid4
 import pytest
 import structlog
 
+from services.authz.events import OrganisationKind
 from services.kernel.http import PURPOSES
 from tests.cases.world import REASON, Region
 
@@ -146,6 +147,26 @@ async def test_a_change_never_answers_a_version_that_is_not_read_next(place: Reg
     read = await world.get(place.team, f"/v1/cases/{case}")
     assert moved.status_code == 200
     assert moved.headers.get("etag") in (None, read.headers["etag"])
+
+
+async def test_a_case_is_moved_from_one_asp_to_another_and_from_no_isp(place: Region) -> None:
+    """AC-DO-7: who sees the case and may not move it is told so."""
+    case, world = await place.case(), place.world
+    body = {"organisation_id": str(place.other_asp)}
+    await world.organisation(OrganisationKind.ISP, "Te Ara in School", place.asp)
+    refused = await world.send(place.team, "POST", f"/v1/cases/{case}/move", body)
+    assert refused.status_code == 403
+    await world.organisation(OrganisationKind.ASP, "Te Ara Attendance", place.asp)
+    moved = await world.send(place.team, "POST", f"/v1/cases/{case}/move", body)
+    assert moved.status_code == 200
+
+
+async def test_parts_may_be_said_one_by_one_or_together(place: Region) -> None:
+    case, world = await place.case(), place.world
+    path = f"/v1/cases/{case}"
+    for query in ("parts=overview,family", "parts=overview&parts=family"):
+        answer = await world.get(place.lead, f"{path}?{query}")
+        assert set(answer.json()["parts"]) == {"overview", "family"}
 
 
 async def test_a_304_is_a_recorded_disclosure(place: Region) -> None:

@@ -55,6 +55,32 @@ async def test_a_label_seals_the_referral_anew_in_the_sensitive_compartment(
     assert (await parts(region, region.leader, path))["referral"]["reason"] == before
 
 
+async def test_a_label_on_a_case_shuts_its_request_and_what_histories_hold_of_it(
+    region: Region,
+) -> None:
+    """SE: the referral is one thing, wherever it stands."""
+    world = region.world
+    case_id = await region.case()
+    path = f"/v1/cases/{case_id}"
+    requests = (await world.get(region.leader, "/v1/requests")).json()["items"]
+    (request,) = [f"/v1/requests/{one['id']}" for one in requests]
+    later = f"/v1/requests/{await world.request(region.leader, region.student, submit=False)}"
+    for who in (region.leader, region.office):
+        assert (await parts(region, who, request))["referral"]["reason"]
+    history = (await parts(region, region.leader, later))["history"]
+    assert all(entry["referral"]["reason"] for entry in history)
+    assert history
+    assert await put_labels(region, region.manager, path, "referral/labels", "allegation") == 200
+    for who in (region.leader, region.office):
+        assert "referral" not in await parts(region, who, request)
+    history = (await parts(region, region.leader, later))["history"]
+    assert [entry["referral"] for entry in history] == [None] * len(history)
+    for who in (region.manager, region.lead):
+        assert (await parts(region, who, request))["referral"]["labels"] == ["allegation"]
+    assert await put_labels(region, region.manager, path, "referral/labels") == 200
+    assert (await parts(region, region.leader, request))["referral"]["labels"] == []
+
+
 async def test_labels_set_on_an_allocated_request_go_along_into_its_case(region: Region) -> None:
     world = region.world
     request_id = await world.request(region.leader, region.student)
@@ -108,6 +134,8 @@ async def test_a_need_to_know_summary_can_be_withdrawn(region: Region) -> None:
     made = await world.must(region.manager, "POST", f"{path}/items", item)
     where = f"{path}/items/{made['id']}"
     assert (await world.get(region.leader, where)).json()["summary"] == item["summary"]
+    refused = await world.send(region.leader, "PATCH", where, {"summary": None}, If_Match="*")
+    assert refused.status_code == 403
     version = await world.version(region.manager, where)
     await world.must(region.manager, "PATCH", where, {"summary": None}, If_Match=version)
     assert (await world.get(region.leader, where)).status_code == 404

@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -17,14 +17,22 @@ from services.authz.engine import Policy
 from services.authz.events import Role
 from services.cases import loading, outline
 from services.cases.record import Record
-from services.cases.views import decode_record
+from services.cases.views import decode_head, decode_record
 from services.kernel.errors import Unavailable
 from services.kernel.log import Group
 from tests.cases.test_relations import NOW, Chance, fill
 from tests.cases.world import Json, Region, Staff, World
 
 _PERSON: Final = UUID(int=9)
-_CONTENT: Final = ("record", "student", "earlier_ids", "earlier", "people", "organisations")
+_CONTENT: Final = (
+    "record",
+    "things",
+    "student",
+    "earlier_ids",
+    "earlier",
+    "people",
+    "organisations",
+)
 _LONG: Final = {"kind": "note", "text": "A visit. " * 400}
 
 
@@ -68,7 +76,7 @@ async def test_a_record_is_read_for_whom_the_policy_lets_see_some_of_it(
             over = {out_of_force(chance.draw, a) for a in held[1:]}
             current = held[:1] if over else held
             await hold(owner, (*current, *over))
-            caller = Caller(Person(_PERSON, "", _PERSON, held), _PERSON, NOW, current)
+            caller = Caller(Person(_PERSON, b"", _PERSON, held), _PERSON, NOW, current)
             ask = desk.loader._records.ask
             rows = await asyncio.gather(*(ask(_PERSON, _PERSON, r.id, NOW) for r in records))
             for record, row in zip(records, rows, strict=True):
@@ -109,21 +117,24 @@ def counted(world: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[Work]:
         work.events += len(group.events)
         return await append(group)
 
-    def decoded(state: bytes) -> Record:
-        work.decoded += 1
-        return decode(state)
+    def counting(decode: Callable[..., Record]) -> Callable[..., Record]:
+        def decoded(*state: bytes) -> Record:
+            work.decoded += 1
+            return decode(*state)
+
+        return decoded
 
     def found(policy: Policy, role: str, action: str, object_: str, facts: int) -> str | None:
         work.clauses += 1
         return clause(policy, role, action, object_, facts)
 
-    decode = decode_record
     with monkeypatch.context() as patch:
         patch.setattr(desk.loader._records, "ask", asked)
         patch.setattr(world.cases.runtime.log, "append", appended)
         patch.setattr(Policy, "clause", found)
+        patch.setattr(loading, "decode_record", counting(decode_record))
         for module in (loading, outline):
-            patch.setattr(module, "decode_record", decoded)
+            patch.setattr(module, "decode_head", counting(decode_head))
         yield work
 
 

@@ -86,9 +86,12 @@ class World:
         await self.cases.runtime.projector.reached(position)
         return position
 
-    async def organisation(self, kind: OrganisationKind, name: str) -> UUID:
-        """Register an organisation."""
-        organisation_id = self.id()
+    async def organisation(
+        self, kind: OrganisationKind, name: str, organisation_id: UUID | None = None
+    ) -> UUID:
+        """Register an organisation, or one that is known as another kind."""
+        organisation_id = organisation_id or self.id()
+        version = self.versions.get(organisation_id, 0) + 1
         payload = authz.OrganisationRegistered(
             organisation_id=organisation_id,
             kind=kind,
@@ -102,13 +105,13 @@ class World:
                 id=self.id(),
                 type=authz.ORGANISATION_REGISTERED,
                 stream=f"organisation:{organisation_id}",
-                version=1,
+                version=version,
                 recorded_at=self.now(),
                 touches=(authz.organisation_key(organisation_id),),
                 data=msgspec.to_builtins(payload),
             )
         )
-        self.versions[organisation_id] = 1
+        self.versions[organisation_id] = version
         return organisation_id
 
     async def catchment(self, provider_id: UUID, school_id: UUID) -> None:
@@ -297,10 +300,18 @@ class World:
         )
 
     async def student(
-        self, school_id: UUID | None, given: str, family: str, *, student_id: UUID | None = None
+        self,
+        school_id: UUID | None,
+        given: str,
+        family: str,
+        *,
+        student_id: UUID | None = None,
+        version: int | None = None,
+        address: str = "1 Kauri Road",
+        caregiver: str = "Mere",
     ) -> UUID:
         """Register a learner, or say anew who ``student_id`` is."""
-        version = 1 if student_id is None else 2
+        version = version or (1 if student_id is None else 2)
         student_id, event_id = student_id or self.id(), self.id()
         ref = KeyRef(student_id, Compartment.STUDENT)
         keys = self.cases.runtime.keys
@@ -323,8 +334,8 @@ class World:
             student_id=student_id,
             school_id=school_id,
             basic=box("basic", basic),
-            demographics=box("demographics", {"address": "1 Kauri Road", "gender": "female"}),
-            family=box("family", {"caregivers": [{"name": "Mere", "relation": "mother"}]}),
+            demographics=box("demographics", {"address": address, "gender": "female"}),
+            family=box("family", {"caregivers": [{"name": caregiver, "relation": "mother"}]}),
         )
         position = await self.cases.runtime.log.append(
             Group(

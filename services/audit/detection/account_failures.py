@@ -17,6 +17,7 @@ from services.audit.detection.signals import (
     LOGIN_FAILED,
     SESSION_STARTED,
     Finding,
+    Own,
     Signal,
     bounded,
     login_succeeded,
@@ -99,6 +100,7 @@ def _succeeded(state: State, account: str, signal: Signal) -> list[Finding]:
 
 
 def _finding(burst: AccountBurst, signal: Signal) -> Finding:
+    share = bursts.share_of(burst, signal)
     return Finding(
         rule=NAME,
         key=f"{NAME}:{burst.first}",
@@ -110,6 +112,11 @@ def _finding(burst: AccountBurst, signal: Signal) -> Finding:
         evidence=bounded(burst.evidence),
         evidence_more=burst.events - len(burst.evidence),
         details={"failures": burst.failures},
+        own=Own(
+            person_id=signal.person_id,
+            events=share.events,
+            details={"failures": share.failures},
+        ),
     )
 
 
@@ -118,7 +125,7 @@ def then_success(burst: Burst, signal: Signal, burst_of: str) -> Finding:
 
     The logins come first in the evidence. The person is the last one who logged in.
     """
-    evidence = bounded([*burst.logins, *burst.evidence])
+    evidence, share = bounded([*burst.logins, *burst.evidence]), bursts.share_of(burst, signal)
     return Finding(
         rule=THEN_SUCCESS,
         key=f"{THEN_SUCCESS}:{burst_of}:{burst.first}",
@@ -130,4 +137,9 @@ def then_success(burst: Burst, signal: Signal, burst_of: str) -> Finding:
         evidence=evidence,
         evidence_more=burst.login_count + burst.events - len(evidence),
         details={"failures": burst.failures, "logins": burst.login_count, "of": burst_of},
+        own=Own(
+            person_id=signal.person_id,
+            events=share.events + share.logins,
+            details={"failures": share.failures, "logins": share.logins, "of": burst_of},
+        ),
     )

@@ -29,8 +29,16 @@ MOST_BURSTS: Final = 50_000
 SWEEP_EVERY: Final = 1024
 
 
+class Share(msgspec.Struct, array_like=True):
+    """What of a burst is one organisation's."""
+
+    failures: int = 0
+    events: int = 0
+    logins: int = 0
+
+
 class Burst(msgspec.Struct):
-    """One burst. `first` names it: the event that was folded first."""
+    """One burst. `first` names it: the event that was folded first. `shares` by organisation."""
 
     first: UUID
     started: datetime
@@ -42,6 +50,7 @@ class Burst(msgspec.Struct):
     logins: list[UUID] = msgspec.field(default_factory=list)
     login_count: int = 0
     logins_reported: int = 0
+    shares: dict[UUID, Share] = msgspec.field(default_factory=dict)
 
 
 B = TypeVar("B", bound=Burst)
@@ -83,6 +92,9 @@ def add(burst: Burst, signal: Signal) -> None:
         burst.started = at
     burst.failures += signal.count
     burst.events += 1
+    share = share_of(burst, signal)
+    share.failures += signal.count
+    share.events += 1
     if len(burst.evidence) < MOST_EVIDENCE:
         burst.evidence.append(signal.event_id)
 
@@ -92,12 +104,20 @@ def add_login(burst: Burst, signal: Signal) -> bool:
     if place(burst, signal.occurred_at) is not Place.WITHIN:
         return False
     burst.login_count += 1
+    share_of(burst, signal).logins += 1
     if len(burst.logins) < MOST_EVIDENCE:
         burst.logins.append(signal.event_id)
     if not doubled(burst.login_count, burst.logins_reported):
         return False
     burst.logins_reported = burst.login_count
     return True
+
+
+def share_of(burst: Burst, signal: Signal) -> Share:
+    """Return the share of a signal's organisation; what is of none is in no share."""
+    if signal.organisation_id is None:
+        return Share()
+    return burst.shares.setdefault(signal.organisation_id, Share())
 
 
 def doubled(count: int, reported: int) -> bool:

@@ -17,6 +17,7 @@ from services.audit.detection.signals import (
     CREDENTIALS_RESET,
     MOST_EVIDENCE,
     Finding,
+    Own,
     Signal,
     bounded,
     done,
@@ -31,7 +32,8 @@ DAY: Final = timedelta(days=1)
 class Spell(msgspec.Struct, omit_defaults=True):
     """Resets by one person with never a day between them. ``first`` names it.
 
-    `recent` are the times within a day, kept until the spell is reported.
+    `recent` are the times within a day, kept until the spell is reported; `shares` how many
+    resets were made for each organisation.
     """
 
     first: UUID
@@ -40,6 +42,7 @@ class Spell(msgspec.Struct, omit_defaults=True):
     reported: int = 0
     recent: list[datetime] = msgspec.field(default_factory=list)
     evidence: list[UUID] = msgspec.field(default_factory=list)
+    shares: dict[UUID, int] = msgspec.field(default_factory=dict)
 
 
 class State(people.ByPerson[Spell]):
@@ -75,6 +78,7 @@ def touches(signal: Signal) -> str | None:
 def _add(spell: Spell, signal: Signal) -> None:
     spell.last = max(spell.last, signal.occurred_at)
     spell.resets += 1
+    people.count(spell.shares, signal.organisation_id)
     if len(spell.evidence) < MOST_EVIDENCE:
         spell.evidence.append(signal.event_id)
 
@@ -88,6 +92,7 @@ def _due(spell: Spell, signal: Signal) -> bool:
 
 
 def _finding(spell: Spell, signal: Signal) -> Finding:
+    own = people.counted(spell.shares, signal.organisation_id)
     return Finding(
         rule=NAME,
         key=f"{NAME}:{spell.first}",
@@ -99,4 +104,5 @@ def _finding(spell: Spell, signal: Signal) -> Finding:
         evidence=bounded(spell.evidence),
         evidence_more=spell.resets - len(spell.evidence),
         details={"resets": spell.resets},
+        own=Own(person_id=signal.person_id, events=own, details={"resets": own}),
     )

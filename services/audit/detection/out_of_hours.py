@@ -14,6 +14,7 @@ from services.audit.detection.calendar import Hours, Reason, local_date, outside
 from services.audit.detection.signals import (
     SESSION_STARTED,
     Finding,
+    Own,
     Severity,
     Signal,
     login_succeeded,
@@ -73,6 +74,7 @@ def _remember(state: State, day: date, person: UUID) -> None:
 
 
 def _finding(signal: Signal, hours: Hours, person: UUID, day: date, reason: Reason) -> Finding:
+    details = {"reason": reason.value, "local_date": day.isoformat(), "kind": hours.kind}
     return Finding(
         rule=NAME,
         key=f"{NAME}:{person}:{day.isoformat()}",
@@ -82,5 +84,6 @@ def _finding(signal: Signal, hours: Hours, person: UUID, day: date, reason: Reas
         organisation_id=signal.organisation_id,
         occurred_at=signal.occurred_at,
         evidence=(signal.event_id,),
-        details={"reason": reason.value, "local_date": day.isoformat(), "kind": hours.kind},
+        details=details,
+        own=Own(person_id=person, details=details),
     )

@@ -24,6 +24,7 @@ from services.audit.detection.signals import (
     PERSON_REGISTERED,
     SESSION_STARTED,
     Finding,
+    Own,
     Severity,
     Signal,
     done,
@@ -43,8 +44,9 @@ _RANK: Final[dict[Severity | None, int]] = {None: 0, "low": 1, "medium": 2, "hig
 class Handover(msgspec.Struct, omit_defaults=True):
     """An account that somebody else made ready: who, from where, and what came of it.
 
-    `evidence` are their acts; the first names the handover. Somebody registered and without a role
-    is not `ready`.
+    `organisation_id` is whom they acted for. `evidence` are their acts; the first names the
+    handover. Somebody registered and without a role is not `ready`. `shares` are the logins, by
+    organisation.
     """
 
     by: UUID
@@ -56,6 +58,8 @@ class Handover(msgspec.Struct, omit_defaults=True):
     ready: bool = True
     logins: int = 0
     reported: Severity | None = None
+    organisation_id: UUID | None = None
+    shares: dict[UUID, int] = msgspec.field(default_factory=dict)
 
 
 class State(people.ByPerson[Handover]):
@@ -103,6 +107,7 @@ def _begun(signal: Signal, by: UUID, after: Literal["reset", "registration"]) ->
         address=signal.address,
         device=signal.device,
         ready=after == "reset",
+        organisation_id=signal.organisation_id,
     )
 
 
@@ -117,6 +122,7 @@ def _granted(handover: Handover | None, signal: Signal, by: UUID) -> None:
 
 def _used(handover: Handover, signal: Signal) -> list[Finding]:
     handover.logins += 1
+    people.count(handover.shares, signal.organisation_id)
     since = abs(signal.occurred_at - handover.last)
     if since > (FIRST_LOGIN if handover.logins == 1 else DAY):
         return []
@@ -148,4 +154,14 @@ def _finding(handover: Handover, signal: Signal, severity: Severity) -> Finding:
         occurred_at=signal.occurred_at,
         evidence=(*handover.evidence, signal.event_id),
         details={"after": handover.after, "minutes": minutes, "logins": handover.logins},
+        own=_own(handover, signal, minutes),
     )
+
+
+def _own(handover: Handover, signal: Signal, minutes: int) -> Own:
+    """Name who let the account in, and say when, where they acted for the same organisation."""
+    logins = people.counted(handover.shares, signal.organisation_id)
+    details: dict[str, str | int] = {"after": handover.after, "logins": logins}
+    if handover.organisation_id != signal.organisation_id:
+        return Own(details=details)
+    return Own(person_id=handover.by, details={**details, "minutes": minutes})

@@ -65,11 +65,11 @@ def _rule(of: Any, version: int, parts: str, *also: str) -> Rule:  # noqa: ANN40
 
 RULES: Final = (
     _rule(out_of_hours, 2, "reported"),
-    _rule(account_failures, 2, "by_account", account_failures.THEN_SUCCESS),
-    _rule(address_failures, 2, "by_address", account_failures.THEN_SUCCESS),
-    _rule(reset_then_used, 1, "by_person"),
-    _rule(many_resets, 1, "by_person"),
-    _rule(simultaneous_sessions, 1, "by_person"),
+    _rule(account_failures, 3, "by_account", account_failures.THEN_SUCCESS),
+    _rule(address_failures, 3, "by_address", account_failures.THEN_SUCCESS),
+    _rule(reset_then_used, 2, "by_person"),
+    _rule(many_resets, 2, "by_person"),
+    _rule(simultaneous_sessions, 2, "by_person"),
     _rule(position_set_aside, 1, "remembered"),
     _rule(shared_mailbox, 1, "remembered"),
 )

@@ -10,6 +10,8 @@ from datetime import datetime
 from typing import Final, Literal
 from uuid import UUID
 
+import msgspec
+
 from services.audit.detection.calendar import Hours
 
 SESSION_STARTED: Final = "authz.session_started"
@@ -59,6 +61,17 @@ class Signal:
     others: int = 0
 
 
+class Own(msgspec.Struct, frozen=True, kw_only=True):
+    """What of a finding its own organisation's readers are told: own people, and own counts.
+
+    `events` counts own events behind it, those left out of the evidence included; 0 where none is.
+    """
+
+    person_id: UUID | None = None
+    events: int = 0
+    details: Mapping[str, str | int] = {}
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """What a rule wants looked at.
@@ -66,6 +79,7 @@ class Finding:
     Two findings with one `key` are one alert: the later one says more (a higher count or
     severity, more evidence) and replaces the earlier. `evidence` are event ids, the first
     fifty; `evidence_more` counts those left out. `details` holds counts, dates and codes only.
+    All that is for who sees every organisation; `own` for readers at `organisation_id` alone.
     """
 
     rule: str
@@ -78,6 +92,7 @@ class Finding:
     evidence: tuple[UUID, ...]
     evidence_more: int = 0
     details: Mapping[str, str | int] = field(default_factory=dict)
+    own: Own = field(default_factory=Own)
 
 
 def login_succeeded(signal: Signal) -> bool:

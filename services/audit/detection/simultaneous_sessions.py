@@ -18,6 +18,7 @@ from services.audit.detection.signals import (
     SESSION_ENDED,
     SESSION_STARTED,
     Finding,
+    Own,
     Signal,
     login_succeeded,
 )
@@ -30,11 +31,12 @@ _MOST_SESSIONS: Final = 16
 
 
 class Begun(msgspec.Struct, array_like=True):
-    """Where a session began, and the event that says so."""
+    """Where a session began, the event that says so, and for which organisation."""
 
     session: UUID
     event_id: UUID
     address: str | None
+    organisation_id: UUID | None
 
 
 class Living(msgspec.Struct, omit_defaults=True):
@@ -77,7 +79,8 @@ def _started(state: State, who: str, session: UUID, signal: Signal) -> list[Find
     living = state.by_person.setdefault(who, Living(signal.occurred_at))
     living.last = signal.occurred_at
     beside = living.sessions[-signal.others :] if signal.others else []
-    living.sessions = [*beside, Begun(session, signal.event_id, signal.address)][-_MOST_SESSIONS:]
+    begun = Begun(session, signal.event_id, signal.address, signal.organisation_id)
+    living.sessions = [*beside, begun][-_MOST_SESSIONS:]
     elsewhere = [b for b in beside if b.address and b.address != signal.address]
     day = local_date(signal.organisation, signal.occurred_at) if signal.organisation else None
     day = day or signal.occurred_at.date()
@@ -97,5 +100,18 @@ def _finding(elsewhere: list[Begun], signal: Signal, day: date) -> Finding:
         organisation_id=signal.organisation_id,
         occurred_at=signal.occurred_at,
         evidence=(*(begun.event_id for begun in elsewhere), signal.event_id),
-        details={"places": len({begun.address for begun in elsewhere}) + 1},
+        details={"places": _places(elsewhere)},
+        own=Own(
+            person_id=signal.person_id,
+            details={
+                "places": _places(
+                    [b for b in elsewhere if b.organisation_id == signal.organisation_id]
+                )
+            },
+        ),
     )
+
+
+def _places(elsewhere: list[Begun]) -> int:
+    """Count the places of sessions elsewhere, and the one of this login."""
+    return len({begun.address for begun in elsewhere}) + 1

@@ -50,8 +50,9 @@ def signal(
     device: str | None = None,
     session: int | None = None,
     others: int = 0,
+    of: int = 7,
 ) -> Signal:
-    """Make a signal with a position and an event id of its own."""
+    """Make a signal with a position and an event id of its own, ``of`` an organisation."""
     position = next(_positions)
     return Signal(
         position=position,
@@ -62,7 +63,7 @@ def signal(
         account=account,
         address=address,
         organisation=hours,
-        organisation_id=UUID(int=7),
+        organisation_id=UUID(int=of),
         outcome=outcome,
         count=times,
         about=None if about is None else person(about),

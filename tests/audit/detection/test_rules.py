@@ -11,7 +11,14 @@ from hypothesis import strategies as st
 
 from services.audit.detection import rules, states
 from services.audit.detection.calendar import Hours
-from services.audit.detection.signals import Finding, Signal
+from services.audit.detection.signals import (
+    CREDENTIALS_RESET,
+    LOGIN_FAILED,
+    SESSION_STARTED,
+    Finding,
+    Own,
+    Signal,
+)
 from tests.audit.detection.given import (
     AUCKLAND_SCHOOL,
     CHATHAM_SCHOOL,
@@ -81,6 +88,48 @@ def test_findings_keep_to_the_registry_and_carry_references_only(signals: list[S
         assert not {"192.0.2.1", "2001:db8::1", "digest a", "digest b", "browser a"} & {
             str(value) for value in found.details.values()
         }
+
+
+@given(st.lists(some_signal(), max_size=60) | crowded_signals())
+def test_finding_of_one_organisation_tells_its_readers_the_whole(signals: list[Signal]) -> None:
+    """SG-10: own people and own counts are all there are where everything is their own."""
+    for found in findings(signals):
+        if found.organisation_id is None:
+            assert found.own == Own()
+            continue
+        assert (found.own.person_id, found.own.details) == (found.person_id, found.details)
+        assert found.own.events in {0, len(found.evidence) + found.evidence_more}
+
+
+def begun(of: int, session: int, address: str, others: int = 0) -> Signal:
+    return replace(
+        signal(SESSION_STARTED, who=1, address=address, session=session, others=others, of=of),
+        outcome="allowed",
+    )
+
+
+def test_finding_across_organisations_tells_its_readers_their_share() -> None:
+    """SG-10: what is of organisation 8 is no reader's at 7."""
+    failed = [signal(LOGIN_FAILED, who=n, of=8 if n < 6 else 7) for n in range(8)]
+    (_, spray_used) = findings([*failed, begun(7, 1, "192.0.2.1")])
+    assert spray_used.details == {"failures": 8, "logins": 1, "of": "address"}
+    assert spray_used.own.details == {"failures": 2, "logins": 1, "of": "address"}
+    assert (spray_used.own.person_id, spray_used.own.events) == (spray_used.person_id, 3)
+
+    resets = [
+        signal(CREDENTIALS_RESET, who=1, about=10 + n, outcome="allowed", of=8 if n < 3 else 7)
+        for n in range(5)
+    ]
+    (many,) = findings(resets)
+    assert (many.details, many.own.details, many.own.events) == ({"resets": 5}, {"resets": 2}, 2)
+
+    (places,) = findings([begun(8, 1, "192.0.2.1"), begun(7, 2, "192.0.2.2", 1)])
+    assert (places.details, places.own.details) == ({"places": 2}, {"places": 1})
+
+    reset = signal(CREDENTIALS_RESET, who=2, about=1, outcome="allowed", of=8)
+    (used,) = findings([reset, begun(8, 1, "203.0.113.1"), begun(7, 2, "192.0.2.1")])
+    assert used.details == {"after": "reset", "minutes": 0, "logins": 2}
+    assert (used.own.person_id, used.own.details) == (None, {"after": "reset", "logins": 1})
 
 
 @given(st.lists(st.tuples(st.integers(0, 300), st.integers(0, 1)), max_size=40))

@@ -1,4 +1,7 @@
-"""States of people, organisations, learners and records are MessagePack: folded again."""
+"""States of people, organisations, learners and records are MessagePack, things of records apart.
+
+All of them are folded again.
+"""
 
 from services.kernel.migrations.script import run
 
@@ -20,6 +23,8 @@ update {s}.projection set position = -1 where name = '{s}.directory';
 _RECORDS = """
 delete from cases.student;
 delete from cases.record;
+alter table cases.record add column things bytea not null;
+alter table cases.record alter column things set storage external;
 update cases.projection set position = -1 where name = 'cases.records';
 """
 

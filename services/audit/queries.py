@@ -122,12 +122,12 @@ class EventQueries:
         return await self._asking.ask(asker, subject, find)
 
     async def _known(self, person: UUID, scope: Scope) -> bool:
-        if scope.own is None:
+        if scope.everywhere:
             return bool(await self._pool.fetchval(_KNOWN, person))
         return bool(await self._pool.fetchval(_KNOWN_OWN, person, scope.own))
 
     async def _one(self, event_id: UUID, scope: Scope) -> Recorded | None:
-        if scope.own is None:
+        if scope.everywhere:
             row = await self._pool.fetchrow(_ONE, event_id)
         else:
             row = await self._pool.fetchrow(_ONE_OWN, event_id, scope.own)
@@ -150,7 +150,7 @@ class EventQueries:
 
     async def by_ids(self, ids: Sequence[UUID], scope: Scope) -> list[Recorded]:
         """Return the events with these ids that the scope covers, in the order of the log."""
-        if scope.own is None:
+        if scope.everywhere:
             rows = await self._pool.fetch(_MANY, list(ids))
         else:
             rows = await self._pool.fetch(_MANY_OWN, list(ids), scope.own)

@@ -87,7 +87,7 @@ class Reviews:
 
     async def load(self, alert_id: UUID, scope: Scope) -> Alert | None:
         """Return an alert of the scope's organisations; ``None`` for any other, or none."""
-        if scope.own is None:
+        if scope.everywhere:
             state = await self._pool.fetchval(_ONE, alert_id)
         else:
             state = await self._pool.fetchval(_ONE_OWN, alert_id, scope.own)

@@ -20,7 +20,7 @@ class Selection:
     def __init__(self, scope: Scope) -> None:
         self._clauses: list[str] = ["true"]
         self.everywhere = scope.everywhere
-        self.parameters: list[object] = [] if scope.own is None else [scope.own]
+        self.parameters: list[object] = [] if scope.everywhere else [scope.own]
 
     def add(self, clause: str, *values: object) -> None:
         """Require ``clause``; ``{0}`` in it stands for the first of ``values``, and so on."""

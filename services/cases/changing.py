@@ -15,8 +15,9 @@ from services.authz.events import Role
 from services.cases import events as e
 from services.cases.desk import Asked, Desk, View, staff_of
 from services.cases.events import Box, RecordKind, Staff, record_key, student_key
+from services.cases.evolution import evolve
 from services.cases.loading import Loaded
-from services.cases.record import Item, Record, evolve, stream_of
+from services.cases.record import Item, Record, stream_of
 from services.cases.rendering import canonical
 from services.cases.sight import Basis, Sight
 from services.kernel.errors import Forbidden, NotFound, Problem

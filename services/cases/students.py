@@ -27,7 +27,7 @@ from services.kernel.handling import Draft
 from services.kernel.sealing import Compartment, KeyRef
 
 Reply = tuple[bytes, str]
-_BOXES: Final[Mapping[str, Callable[[Student | Particulars], Kept | None]]] = {
+_BOXES: Final[Mapping[str, Callable[[Particulars], Kept | None]]] = {
     "student_basic": lambda learner: learner.basic,
     "demographics": lambda learner: learner.demographics,
     "family": lambda learner: learner.family,
@@ -35,9 +35,9 @@ _BOXES: Final[Mapping[str, Callable[[Student | Particulars], Kept | None]]] = {
 
 
 class _Told(NamedTuple):
-    """Whom a part tells of, as they are or as they were, and by what it is known."""
+    """What a part tells from, as the learner is or as they were, and by what it is known."""
 
-    learner: Student | Particulars
+    learner: Particulars
     basis: Basis
 
 
@@ -50,7 +50,7 @@ def _told(ways: Sequence[Way], student: Student, records: Mapping[UUID, Record])
     for way in ways:
         record = None if way.record_id is None else records[way.record_id]
         if record is None or record.particulars is None:
-            return _Told(student, way.basis)
+            return _Told(student.particulars, way.basis)
         ended.append((record.created_at, record.id, _Told(record.particulars, way.basis)))
     return max(ended, key=itemgetter(0, 1))[2]
 

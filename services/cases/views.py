@@ -14,16 +14,8 @@ import asyncpg
 import msgspec
 
 from services.cases.events import CASE_OPENED, REQUEST_DRAFTED, RecordKind
-from services.cases.record import (
-    ENDINGS,
-    Item,
-    PlanVersion,
-    Record,
-    Student,
-    evolve,
-    evolve_student,
-    follow,
-)
+from services.cases.evolution import ENDINGS, evolve, evolve_student, follow
+from services.cases.record import Item, PlanVersion, Record, Student
 from services.cases.relations import view_of
 from services.kernel import states
 from services.kernel.events import Event, Recorded

@@ -34,7 +34,8 @@ _STATEMENT_S: Final = 30
 async def check(installation: Installation, services: Sequence[Service] = tuple(Service)) -> None:
     """Raise :class:`UserError` unless ``services`` can run over this database, from this directory.
 
-    A database that is ahead of this version will do: migrations expand before they contract.
+    A database that is ahead of this version is not refused, and may not do: services are stopped
+    before it is migrated (``docs/operations.md``, Upgrading).
     """
     if not (installation.data / "secrets" / "roles").exists():
         raise UserError(

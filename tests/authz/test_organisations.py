@@ -1,4 +1,4 @@
-"""Organisations and catchments: an administrator's to make, their members' to see."""
+"""Organisations: an administrator's to make, their members' to see."""
 
 from http import HTTPStatus
 from uuid import uuid4

@@ -9,7 +9,8 @@ from typing import Any, cast
 from uuid import UUID
 
 from services.cases.events import RecordKind
-from services.cases.record import Record, Status, Student, evolve, evolve_student, follow
+from services.cases.evolution import evolve, evolve_student, follow
+from services.cases.record import Record, Status, Student
 from services.demo.region import Region, build_region
 from services.demo.sealed import Sealer
 from services.demo.seed import _steps

@@ -17,7 +17,8 @@ from services import demonstration as marker
 from services.authz import events as authz
 from services.authz import passwords
 from services.cases import events as cases
-from services.cases.record import Record, Status, evolve
+from services.cases.evolution import evolve
+from services.cases.record import Record, Status
 from services.demo import seed
 from services.demo.abroad import DESKS, with_desks
 from services.demo.accounts import accounts

@@ -12,7 +12,12 @@ import socket
 import struct
 from typing import Final
 
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn._types import ASGI3Application
+from uvicorn.protocols.http.httptools_impl import (
+    STATUS_LINE,
+    HttpToolsProtocol,
+    RequestResponseCycle,
+)
 
 from services.kernel.errors import BadRequest, HeadTooLarge, Problem, Unavailable
 from services.kernel.http import problem_unasked
@@ -45,6 +50,8 @@ class BoundedProtocol(HttpToolsProtocol):
     _in_head = True
     _head_bytes = 0
     _told = False
+    #: the one being answered; uvicorn's own ``cycle`` is the newest, which may wait behind it
+    _answering: RequestResponseCycle | None = None
     _too_late: asyncio.TimerHandle | None = None
     _unread: asyncio.TimerHandle | None = None
 
@@ -58,10 +65,16 @@ class BoundedProtocol(HttpToolsProtocol):
         self._await_message()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop waiting for it."""
+        """Stop waiting for it, and tell what is being answered.
+
+        uvicorn tells the newest request alone: an earlier one would write on, which is an error.
+        """
         self._message_came()
         self._was_read()
         super().connection_lost(exc)
+        if self._answering is not None and not self._answering.response_complete:
+            self._answering.disconnected = True
+            self._answering.message_event.set()
 
     def pause_writing(self) -> None:
         """Wait for the other side to read, and no longer than :data:`ANSWER_S`."""
@@ -117,13 +130,17 @@ class BoundedProtocol(HttpToolsProtocol):
         """Answer what is not HTTP; where an answer has begun, only close."""
         self._refuse(BadRequest())
 
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._answering = cycle
+        super()._start_asgi_task(cycle, app)
+
     def _refuse(self, problem: Problem) -> None:
-        # before the first request there is no cycle
-        if not getattr(self.cycle, "response_complete", True):
-            if self.cycle.response_started:
+        answering = self._answering
+        if answering is not None and not answering.response_complete:
+            if answering.response_started:
                 self._close()
                 return
-            self.cycle.disconnected = True  # no answer may follow this one
+            answering.disconnected = True  # no answer may follow this one
         self._told = True
         self._write(problem)
         self.transport.write_eof()

@@ -3,11 +3,13 @@
 import asyncio
 import contextlib
 import json
+import logging
 import socket
 from collections.abc import AsyncIterator
 
 import pytest
 import uvicorn
+import uvloop
 from starlette.types import Receive, Scope, Send
 
 from services import protocol
@@ -44,8 +46,8 @@ def keep_alive() -> int:
     return 5
 
 
-@pytest.fixture
-async def port(keep_alive: int) -> AsyncIterator[int]:
+@contextlib.asynccontextmanager
+async def _serving(keep_alive: int) -> AsyncIterator[uvicorn.Server]:
     config = uvicorn.Config(
         _hello,
         port=0,
@@ -61,9 +63,20 @@ async def port(keep_alive: int) -> AsyncIterator[int]:
     serving = asyncio.create_task(server.serve())
     while not server.started:
         await asyncio.sleep(0.01)
-    yield server.servers[0].sockets[0].getsockname()[1]
+    yield server
     server.should_exit = True
     await serving
+
+
+def _port(server: uvicorn.Server) -> int:
+    port: int = server.servers[0].sockets[0].getsockname()[1]
+    return port
+
+
+@pytest.fixture
+async def port(keep_alive: int) -> AsyncIterator[int]:
+    async with _serving(keep_alive) as server:
+        yield _port(server)
 
 
 async def _answers(reader: asyncio.StreamReader) -> bytes:
@@ -165,6 +178,22 @@ async def test_an_answer_that_has_begun_is_not_followed_by_a_problem(port: int) 
         await reader.readuntil(b"\r\n\r\nhalf")
         writer.write(b"this is not HTTP\r\n\r\n")
         assert await reader.read() == b""
+    writer.close()
+
+
+def _errors(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [one.getMessage() for one in caplog.records if one.levelno >= logging.ERROR]
+
+
+async def test_what_is_not_http_behind_waiting_requests_is_answered_alone(
+    port: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Anybody could fill the error log with answers that come after the last."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(2 * b"GET / HTTP/1.1\r\nhost: x\r\n\r\n" + b"this is not HTTP\r\n\r\n")
+    status, _, body = await _whole(reader)
+    assert (status, json.loads(body)["code"]) == (400, "bad_request")
+    assert _errors(caplog) == []
     writer.close()
 
 
@@ -309,6 +338,43 @@ async def test_who_never_reads_an_answer_holds_no_place_for_long(
         await asyncio.wait_for(deaf[0][0].read(), 5)
     for _, writer in deaf:
         writer.transport.abort()
+
+
+def test_who_pipelines_and_never_reads_is_no_error_of_ours(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nobody fills the error log by turning away.
+
+    On the loop that serves, for asyncio's own takes what is written to a lost connection.
+    """
+    monkeypatch.setattr(protocol, "ANSWER_S", 0.3)
+
+    async def turn_away() -> None:
+        async with _serving(5) as server, asyncio.timeout(10):
+            _, writer = await _deaf(_port(server), 3 * _LARGE)
+            state = server.server_state
+            while not state.tasks:
+                await asyncio.sleep(0.01)
+            while state.connections or state.tasks:
+                await asyncio.sleep(0.01)
+            assert state.total_requests == 1, "the second waited for the first to be read"
+            writer.transport.abort()
+
+    uvloop.run(turn_away())
+    assert _errors(caplog) == []
+
+
+async def test_what_is_asked_at_once_learns_that_nobody_waits(port: int) -> None:
+    """Else what an answer holds is held for who has gone."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    left = asyncio.all_tasks()
+    writer.write(2 * b"GET /half HTTP/1.1\r\nhost: x\r\n\r\n")
+    async with asyncio.timeout(10):
+        await reader.readuntil(b"\r\n\r\nhalf")
+        assert asyncio.all_tasks() - left
+        writer.close()
+        while asyncio.all_tasks() - left:
+            await asyncio.sleep(0.01)
 
 
 async def test_who_reads_slowly_gets_all_of_it_and_may_ask_again(

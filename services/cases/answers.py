@@ -106,7 +106,10 @@ class Item(Answer):
 
 
 class HistoryEntry(Answer):
-    """An earlier request or closed case of the same learner."""
+    """An earlier request or closed case of the same learner.
+
+    The referral is left out where a label shuts it.
+    """
 
     id: UUID
     overview: Overview

@@ -9,6 +9,7 @@ from services.authz.events import OrganisationKind, Role
 from services.cases import events as e
 from services.cases.changing import Change, Command
 from services.cases.events import Label, PlanStatus
+from services.cases.labelling import ordered
 from services.cases.record import Status
 from services.cases.requests import Holder, require_holder, require_provider, require_status
 from services.kernel.errors import Conflict, Forbidden, NotFound
@@ -99,7 +100,7 @@ def write_plan(goals: str, actions: str, status: PlanStatus, labels: Sequence[La
             status=status,
             content=await pen.box("content", text, sensitive=bool(labels)),
             author=author,
-            labels=tuple(labels),
+            labels=ordered(labels),
         )
         change.write(payload, pen)
 

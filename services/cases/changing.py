@@ -166,7 +166,7 @@ async def change_record(
     try:
         await command(change)
     except Problem as problem:
-        refused = await desk.refuse(asked, loaded, object_, problem, change.guards)
+        refused = await desk.refuse(asked, loaded, object_, problem, change.guards, sight)
         return Draft(refused.group, problem)
     events = [await _appended(desk, change, fact) for fact in change.facts]
     after = await _view_after(desk, loaded, change)

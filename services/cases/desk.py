@@ -130,8 +130,12 @@ class Desk:
         shown: Mapping[str, Sequence[UUID]] | None = None,
         data: Mapping[str, object] | None = None,
         event_id: UUID | None = None,
+        organisation_id: UUID | None = None,
     ) -> Event:
-        """Return an event of this request; an observation until it is given a stream."""
+        """Return an event of this request; an observation until it is given a stream.
+
+        The caller acts for ``organisation_id``, else for that of the first ground.
+        """
         effects = self.runtime.effects
         event_id = event_id or effects.new_id()
         claims = asked.claims
@@ -141,7 +145,7 @@ class Desk:
             recorded_at=effects.now(),
             actor=Actor(
                 person_id=claims.person_id,
-                organisation_id=_organisation(asking, grounds),
+                organisation_id=organisation_id or _organisation(asking, grounds),
             ),
             origin=await self.runtime.origins.seal(event_id, asked.call, claims.session_id),
             action=asked.action,
@@ -167,8 +171,13 @@ class Desk:
         object_: ObjectRef,
         problem: Problem,
         guards: Sequence[str] = (),
+        sight: Sight | None = None,
     ) -> Draft[bytes]:
-        """Draft a refusal about a record, resting on ``guards`` beside what was loaded."""
+        """Draft a refusal about a record, resting on ``guards`` beside what was loaded.
+
+        What was asked of a record that is in ``sight`` was asked for who shows it.
+        """
+        shows = next(iter(sight.parts.values()), None) if sight else None
         event = await self.event(
             asked,
             loaded.asking,
@@ -177,6 +186,7 @@ class Desk:
             student_id=loaded.student_id if loaded.exists else None,
             object_=object_,
             data={"code": problem.code},
+            organisation_id=shows and shows.assignment.organisation_id,
         )
         rests_on = list(dict.fromkeys((*loaded.guards, *guards)))
         return Draft(self.group(loaded.asking, [event], rests_on), problem)
@@ -236,21 +246,24 @@ async def disclose(
         return Draft(refused.group, NotFound())
     seen = await desk.outline(loaded, sight)
     told = seen.only(wanted)
-    event = await desk.event(
-        asked,
-        loaded.asking,
-        e.READ,
-        grounds=grounds_of(told.basis),
-        student_id=loaded.student_id,
-        object_=object_,
-        shown=told.shown,
-    )
+    events = [
+        await desk.event(
+            asked,
+            loaded.asking,
+            e.READ,
+            grounds=grounds_of(one.basis),
+            student_id=loaded.student_id,
+            object_=object_,
+            shown=one.shown,
+        )
+        for one in told.apart()
+    ]
 
     def reply() -> tuple[bytes, str]:
         view = desk.opened(seen)
         return answer(view), view.version
 
-    return Draft(desk.group(loaded.asking, [event], loaded.guards), meanwhile(reply))
+    return Draft(desk.group(loaded.asking, events, loaded.guards), meanwhile(reply))
 
 
 async def read_record(

@@ -7,7 +7,7 @@ from services.cases.desk import Asked, Desk
 from services.cases.events import RecordKind
 from services.cases.outline import outline
 from services.cases.rendering import canonical
-from services.cases.sight import grounds_of
+from services.cases.telling import Telling
 from services.kernel.errors import NotFound
 from services.kernel.events import ObjectRef
 from services.kernel.handling import Draft
@@ -22,15 +22,20 @@ async def explain(
     sight = desk.see(loaded)
     bases = outline(desk.judge, loaded, sight).basis.get(part) if sight else None
     if sight is None or not bases:
-        return await desk.refuse(asked, loaded, object_, NotFound())
-    event = await desk.event(
-        asked,
-        loaded.asking,
-        e.READ,
-        grounds=grounds_of({part: bases}),
-        student_id=sight.record.student_id,
-        object_=object_,
-    )
+        return await desk.refuse(asked, loaded, object_, NotFound(), sight=sight)
+    telling = Telling()
+    telling.add({part: bases}, {}, sight.record.student_id)
+    events = [
+        await desk.event(
+            asked,
+            loaded.asking,
+            e.READ,
+            grounds=told.grounds,
+            student_id=sight.record.student_id,
+            object_=object_,
+        )
+        for told in telling.told()
+    ]
     body = {
         "part": part,
         "allowed": True,
@@ -46,4 +51,4 @@ async def explain(
         "policy_version": desk.judge.policy.version,
         "valid_until": loaded.caller.valid_until,
     }
-    return Draft(desk.group(loaded.asking, [event], loaded.guards), canonical(body))
+    return Draft(desk.group(loaded.asking, events, loaded.guards), canonical(body))

@@ -10,47 +10,40 @@ from uuid import UUID
 
 from services.cases import events as e
 from services.cases.desk import Asked, Desk
-from services.cases.lists import merge
 from services.cases.loading import Asking
 from services.cases.name_index import NameIndex
 from services.cases.record import Student
 from services.cases.rendering import canonical
 from services.cases.search import matches, names_of
 from services.cases.sight import Basis
+from services.cases.telling import Telling, Told
 from services.kernel.errors import NotFound
-from services.kernel.events import Ground, ObjectRef
+from services.kernel.events import Event, ObjectRef
 from services.kernel.handling import Draft
 from services.kernel.sealing import Compartment, KeyRef, period_subject
 
 _FOUND: Final = 100
 #: more than any school's roll; who may be called so is opened and compared
 _CANDIDATES: Final = 5_000
+_PART: Final = "student_basic"
+_SEARCH: Final = ObjectRef("student_search", "students")
 Hit = tuple[Student, dict[str, Any]]
 
 
 async def find(desk: Desk, names: NameIndex, asked: Asked, query: str) -> Draft[bytes]:
     """Draft a search for learners of the caller's schools, by name or number."""
     asking = await desk.loader.asking(asked.claims, desk.now())
-    object_ = ObjectRef("student_search", "students")
     schools = _schools(desk, asking)
     if not schools:
-        return await desk.refuse_plain(asked, asking, object_, NotFound())
+        return await desk.refuse_plain(asked, asking, _SEARCH, NotFound())
     hits = await _hits(desk, names, list(schools), query)
     ids = [student.id for student, _ in hits]
-    event_id = desk.runtime.effects.new_id()
-    event = await desk.event(
-        asked,
-        asking,
-        e.READ,
-        grounds=_grounds(schools, hits),
-        object_=object_,
-        shown={"student_basic": ids},
-        data={"students": [str(i) for i in ids], "query": await _sealed(desk, event_id, query)},
-        event_id=event_id,
-    )
+    events = [
+        await _event(desk, asked, asking, told, query) for told in _told(schools, hits).told()
+    ]
     guards = [*asking.caller.guards, *(e.student_key(i) for i in ids)]
     items = [{"student_id": student.id, **basic} for student, basic in hits]
-    group = desk.group(asking, [event], guards)
+    group = desk.group(asking, events, guards)
     return Draft(group, canonical({"items": items, "next_cursor": None}))
 
 
@@ -70,12 +63,29 @@ async def _hits(desk: Desk, names: NameIndex, schools: list[UUID], query: str) -
     return [(s, b) for s, b in opened if b and matches(query, names_of(b))][:_FOUND]
 
 
-def _grounds(schools: dict[UUID, Basis], hits: list[Hit]) -> tuple[Ground, ...]:
-    grounds: dict[tuple[UUID, str], Ground] = {}
+def _told(schools: dict[UUID, Basis], hits: list[Hit]) -> Telling:
+    telling = Telling()
     for student, _ in hits:
         if student.school_id is not None:
-            merge(grounds, {"student_basic": (schools[student.school_id],)})
-    return tuple(grounds.values())
+            basis = {_PART: (schools[student.school_id],)}
+            telling.add(basis, {_PART: [student.id]}, student.id)
+    return telling
+
+
+async def _event(desk: Desk, asked: Asked, asking: Asking, told: Told, query: str) -> Event:
+    """Return the event of what was found for one organisation, or of having found nothing."""
+    event_id = desk.runtime.effects.new_id()
+    ids = told.shown.get(_PART, [])
+    return await desk.event(
+        asked,
+        asking,
+        e.READ,
+        grounds=told.grounds,
+        object_=_SEARCH,
+        shown={_PART: ids},
+        data={"students": [str(i) for i in ids], "query": await _sealed(desk, event_id, query)},
+        event_id=event_id,
+    )
 
 
 async def _sealed(desk: Desk, event_id: UUID, query: str) -> str:

@@ -5,7 +5,7 @@ index, and each row is then decided like a single read. What a caller may not se
 counted nor skipped visibly.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from functools import lru_cache
 from typing import Any, Final
@@ -23,10 +23,11 @@ from services.cases.loading import Asking, Loaded
 from services.cases.record import Status
 from services.cases.relations import EXISTS, conditions
 from services.cases.rendering import canonical
-from services.cases.sight import Basis, Sight, grounds_of
+from services.cases.sight import Sight
+from services.cases.telling import Telling
 from services.cases.views import decode_head, decode_student
 from services.kernel.cursors import Cursors
-from services.kernel.events import Ground, ObjectRef
+from services.kernel.events import ObjectRef
 from services.kernel.handling import Draft
 from services.kernel.sealing import Compartment, KeyRef
 
@@ -108,25 +109,28 @@ class Lists:
         rows = await self._page(asking, kind, wanted, place)
         loaded = [_loaded(asking, row) for row in rows[: wanted.limit]]
         seen = [(one, sight) for one in loaded if (sight := desk.see(one))]
-        items, shown, basis = await self._render(seen)
+        items, telling = await self._render(seen)
         following = None
         if len(rows) > wanted.limit:
             last = decode_head(rows[wanted.limit - 1]["state"])
             following = self._cursors.seal(
                 caller.person.id, filter_text, Place(last.created_at, last.id)
             )
-        event = await desk.event(
-            asked,
-            asking,
-            e.READ,
-            grounds=basis,
-            object_=ObjectRef(f"{kind}_list", str(kind)),
-            student_id=wanted.student_id,
-            shown=shown,
-            data={"students": sorted({str(sight.record.student_id) for _, sight in seen})},
-        )
+        events = [
+            await desk.event(
+                asked,
+                asking,
+                e.READ,
+                grounds=told.grounds,
+                object_=ObjectRef(f"{kind}_list", str(kind)),
+                student_id=wanted.student_id,
+                shown=told.shown,
+                data={"students": sorted(map(str, told.students))},
+            )
+            for told in telling.told()
+        ]
         guards = dict.fromkeys(guard for one, _ in seen for guard in one.guards)
-        group = desk.group(asking, [event], [*dict.fromkeys((*caller.guards, *guards))])
+        group = desk.group(asking, events, [*dict.fromkeys((*caller.guards, *guards))])
         return Draft(group, canonical({"items": items, "next_cursor": following}))
 
     async def _page(
@@ -153,15 +157,14 @@ class Lists:
 
     async def _render(
         self, seen: Sequence[tuple[Loaded, Sight]]
-    ) -> tuple[list[dict[str, Any]], dict[str, list[UUID]], tuple[Ground, ...]]:
+    ) -> tuple[list[dict[str, Any]], Telling]:
         await self._desk.runtime.keys.load(
             KeyRef(sight.record.student_id, compartment)
             for _, sight in seen
             for compartment in (Compartment.STUDENT, Compartment.RECORD)
         )
         items: list[dict[str, Any]] = []
-        shown: dict[str, list[UUID]] = {}
-        grounds: dict[tuple[UUID, str], Ground] = {}
+        telling = Telling()
         for one, sight in seen:
             listed = await self._desk.outline(one, sight.limited_to(LISTED))
             record = sight.record
@@ -174,10 +177,8 @@ class Lists:
                     "parts": self._desk.renderer.parts(listed),
                 }
             )
-            for part, ids in listed.shown.items():
-                shown.setdefault(part, []).extend(ids)
-            merge(grounds, listed.basis)
-        return items, shown, tuple(grounds.values())
+            telling.add(listed.basis, listed.shown, record.student_id)
+        return items, telling
 
 
 def _loaded(asking: Asking, row: Any) -> Loaded:  # noqa: ANN401 - a database row
@@ -192,12 +193,3 @@ def _loaded(asking: Asking, row: Any) -> Loaded:  # noqa: ANN401 - a database ro
         student=decode_student(row["student_state"]),
         organisations={o.id: o for o in organisations},
     )
-
-
-def merge(grounds: dict[tuple[UUID, str], Ground], basis: Mapping[str, Sequence[Basis]]) -> None:
-    """Add ``basis`` to ``grounds``, one ground for each assignment and clause."""
-    for ground in grounds_of(basis):
-        key = (ground.assignment_id, ground.clause)
-        known = grounds.get(key)
-        parts = dict.fromkeys((*(known.parts if known else ()), *ground.parts))
-        grounds[key] = msgspec.structs.replace(ground, parts=tuple(parts))

@@ -12,6 +12,7 @@ from services.cases.events import Staff
 from services.cases.loading import Loaded
 from services.cases.parts import PARTS
 from services.cases.sight import Basis, Judge, Sight
+from services.cases.telling import limited, organisations_of
 from services.cases.views import decode_head
 
 
@@ -35,6 +36,33 @@ class Outline(NamedTuple):
             basis={part: basis for part, basis in self.basis.items() if part in wanted},
             shown={part: ids for part, ids in self.shown.items() if part in wanted},
         )
+
+    def apart(self) -> list["Outline"]:
+        """Return the outline cut by the organisations it rests on: what is told for each."""
+        held = self.loaded.caller.assignments
+        if all(a.organisation_id == held[0].organisation_id for a in held[1:]):
+            return [self]
+        return [self._told_for(one) for one in organisations_of(self.basis)] or [self]
+
+    def _told_for(self, organisation_id: UUID) -> "Outline":
+        """Return what rests on assignments at one organisation, thing by thing."""
+        basis, sight = limited(self.basis, organisation_id), self.sight
+        things: dict[str, Iterable[tuple[UUID, Basis | None]]] = {
+            "plan": ((version.id, by) for version, by in sight.versions),
+            "items": ((entry.item.id, entry.basis) for entry in sight.entries),
+            "history": ((other.record.id, sight.history(other)) for other in self.history),
+        }
+        shown = {
+            part: [
+                id_
+                for id_, by in things[part]
+                if by is not None and by.assignment.organisation_id == organisation_id
+            ]
+            if part in things
+            else self.shown[part]
+            for part in basis
+        }
+        return self._replace(basis=basis, shown=shown)
 
 
 def outline(judge: Judge, loaded: Loaded, sight: Sight) -> Outline:

@@ -34,7 +34,7 @@ async def _read(
     if document and entry and not (entry.whole and entry.item.kind is ItemKind.DOCUMENT):
         entry = None
     if sight is None or entry is None:
-        refused = await desk.refuse(asked, loaded, object_, NotFound())
+        refused = await desk.refuse(asked, loaded, object_, NotFound(), sight=sight)
         return Draft(refused.group, NotFound())
     await desk.renderer.load_item_keys(loaded.student_id, entry)
     rendered = desk.renderer.entry(loaded.student_id, entry)

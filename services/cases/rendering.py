@@ -165,9 +165,10 @@ class _Page:
     def _earlier(self, other: Sight) -> dict[str, Any]:
         # Whoever has an entry from another provider is no one whom a label of its lets in.
         record = other.record
-        shut = record.referral_labels and "referral" not in other.parts
-        referral = None if shut else self._referral(record)
-        return {"id": record.id, "overview": self._overview(record), "referral": referral}
+        entry = {"id": record.id, "overview": self._overview(record)}
+        if not record.referral_labels or "referral" in other.parts:
+            entry["referral"] = self._referral(record)
+        return entry
 
 
 _PARTS: Final[Mapping[str, Callable[[_Page], Any]]] = {

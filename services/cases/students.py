@@ -20,7 +20,8 @@ from services.cases.loading import Asking
 from services.cases.name_index import NameIndex
 from services.cases.record import Record, Student
 from services.cases.rendering import canonical
-from services.cases.sight import Basis, grounds_of
+from services.cases.sight import Basis
+from services.cases.telling import Telling
 from services.kernel.errors import NotFound, Problem, Unavailable
 from services.kernel.events import ObjectRef
 from services.kernel.handling import Draft
@@ -109,19 +110,25 @@ class Students:
         opened = desk.renderer.boxes(student_id)
         content = {part: opened.json(_BOXES[part](one.learner)) for part, one in told.items()}
         version = desk.version(asking, canonical(content))
-        event = await desk.event(
-            asked,
-            asking,
-            e.READ,
-            grounds=grounds_of({part: (one.basis,) for part, one in told.items()}),
-            student_id=student_id,
-            object_=ObjectRef("student", str(student_id)),
-            shown={part: [student_id] for part in found.parts},
-        )
+        telling = Telling()
+        ids = {part: [student_id] for part in told}
+        telling.add({part: (one.basis,) for part, one in told.items()}, ids, student_id)
+        events = [
+            await desk.event(
+                asked,
+                asking,
+                e.READ,
+                grounds=one.grounds,
+                student_id=student_id,
+                object_=ObjectRef("student", str(student_id)),
+                shown=one.shown,
+            )
+            for one in telling.told()
+        ]
         body = {
             "id": student_id,
             "version": version.strip('"'),
             **(content.get("student_basic") or {}),
             "parts": content,
         }
-        return Draft(desk.group(asking, [event], found.guards), (canonical(body), version))
+        return Draft(desk.group(asking, events, found.guards), (canonical(body), version))

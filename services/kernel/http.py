@@ -15,7 +15,7 @@ from uuid import uuid4
 import asyncpg
 import structlog
 from prometheus_client import Counter, Histogram
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.kernel import errors, telemetry
@@ -91,6 +91,8 @@ def problem_unasked(problem: Problem) -> tuple[list[tuple[bytes, bytes]], bytes]
 
 def _unexpected(error: Exception, problem: Problem) -> bool:
     """Say whether ``error`` is to be looked into: no answer of ours, and no lost connection."""
+    if isinstance(error, ClientDisconnect):
+        return False
     refused = isinstance(error, asyncpg.PostgresError) and not is_connection_error(error)
     return refused or type(problem) is Problem
 

@@ -431,6 +431,33 @@ class World:
         assert row is not None
         return decode(row["position"], row["body"]).event
 
+    async def told(self) -> Event:
+        """Return the events of the newest request as if they were one.
+
+        There is one for each organisation that the caller acts for, and each names its own only.
+        """
+        connection = await self._peek()
+        rows = await connection.fetch(
+            "select position, body from log.event order by position desc limit 4"
+        )
+        last = [decode(row["position"], row["body"]).event for row in reversed(rows)]
+        newest = last[-1]
+        told = [one for one in last if one.origin.request_id == newest.origin.request_id]
+        held = await connection.fetch(
+            "select id, organisation_id from cases.assignment where id = any($1)",
+            [ground.assignment_id for one in told for ground in one.grounds],
+        )
+        organisations = {row["id"]: row["organisation_id"] for row in held}
+        for one in told:
+            own = {organisations[ground.assignment_id] for ground in one.grounds}
+            assert own <= {one.actor.organisation_id}
+        shown: dict[str, list[str]] = {}
+        for one in told:
+            for part, ids in one.shown.items():
+                shown.setdefault(part, []).extend(ids)
+        grounds = tuple(ground for one in told for ground in one.grounds)
+        return msgspec.structs.replace(newest, shown=shown, grounds=grounds)
+
     async def _peek(self) -> asyncpg.Connection:
         if self._owner is None:
             self._owner = await asyncpg.connect(self.installation.server.url)

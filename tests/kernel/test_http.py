@@ -9,6 +9,8 @@ import httpx
 import pytest
 from fastapi import FastAPI, Request
 from starlette.responses import PlainTextResponse, StreamingResponse
+from starlette.types import Message
+from structlog.testing import capture_logs
 
 from services.kernel import errors, http
 from services.kernel.events import Service
@@ -259,6 +261,32 @@ async def test_a_body_that_stops_coming_is_given_up(
         response = await client.post(path, content=dribbles(), headers=JSON)
     problem(response, 408, "request_timeout")
     assert response.headers["connection"] == "close"
+
+
+async def test_who_goes_away_before_their_body_came_is_no_error_of_ours() -> None:
+    """Nobody fills the error log by hanging up."""
+    pieces: list[Message] = [
+        {"type": "http.request", "body": b"half", "more_body": True},
+        {"type": "http.disconnect"},
+    ]
+
+    async def receive() -> Message:
+        return pieces.pop(0)
+
+    async def send(_: Message) -> None:
+        """Tell nobody."""
+
+    scope = {"type": "http", "method": "POST", "path": "/raw", "query_string": b"", "headers": []}
+    with capture_logs() as logged:
+        await small_app()(scope, receive, send)
+    assert not pieces
+    assert logged == []
+
+
+async def test_an_error_of_ours_is_logged(client: httpx.AsyncClient) -> None:
+    with capture_logs() as logged:
+        problem(await client.get("/broken"), 500, "internal")
+    assert [(one["event"], one["log_level"]) for one in logged] == [("unexpected_error", "error")]
 
 
 async def test_a_body_may_take_longer_than_its_answer(

@@ -1,0 +1,117 @@
+"""Whoever works at two organisations is audited by each for what they saw there (AC-USE-1)."""
+
+from collections.abc import Sequence
+from typing import Final
+from uuid import UUID
+
+from services.authz.events import Role
+from services.kernel.events import Event
+from tests.cases.world import Region, Staff
+
+ANY: Final = {"if_match": "*"}
+
+
+async def one_case_at_each(region: Region) -> tuple[Staff, UUID, UUID]:
+    """Return a lead of both providers, and a case of each."""
+    both = await region.world.also(region.lead, Role.ASP_WORKFLOW_LEAD, region.other_asp)
+    here = await region.case()
+    there = await region.world.case(
+        region.other_leader,
+        region.other_student,
+        region.team,
+        region.other_lead,
+        region.other_manager,
+    )
+    return both, here, there
+
+
+async def told(region: Region, who: Staff, path: str) -> list[Event]:
+    """Return the events of reading ``path``."""
+    before = len(await region.world.events())
+    assert (await region.world.get(who, path)).status_code == 200
+    return [recorded.event for recorded in (await region.world.events())[before:]]
+
+
+def ids_in(event: Event) -> set[str]:
+    return {one for ids in event.shown.values() for one in ids}
+
+
+def held_at(who: Staff, events: Sequence[Event]) -> list[set[UUID]]:
+    assert {event.actor.person_id for event in events} == {who.id}
+    return [{ground.assignment_id for ground in event.grounds} for event in events]
+
+
+async def test_a_list_is_told_to_each_organisation_for_its_own_records(region: Region) -> None:
+    """AC-USE-1: who saw this learner is known where they were seen for, and nowhere else."""
+    both, here, there = await one_case_at_each(region)
+    events = await told(region, both, "/v1/cases")
+    by_organisation = {event.actor.organisation_id: event for event in events}
+    assert by_organisation.keys() == {region.asp, region.other_asp}
+    for organisation, own, student in (
+        (region.asp, here, region.student),
+        (region.other_asp, there, region.other_student),
+    ):
+        event = by_organisation[organisation]
+        assert ids_in(event) & {str(here), str(there)} == {str(own)}
+        assert event.data["students"] == [str(student)]
+    grounds = held_at(both, events)
+    assert all(grounds)
+    assert not grounds[0] & grounds[1]
+    assert len({event.origin.request_id for event in events}) == 1
+
+
+async def test_a_record_is_told_to_the_organisation_that_shows_it(region: Region) -> None:
+    both, here, there = await one_case_at_each(region)
+    for case, organisation in ((here, region.asp), (there, region.other_asp)):
+        for path in (f"/v1/cases/{case}", f"/v1/cases/{case}/why?part=overview"):
+            (event,) = await told(region, both, path)
+            assert event.actor.organisation_id == organisation
+
+
+async def test_what_is_refused_on_a_visible_record_is_told_to_whoever_shows_it(
+    region: Region,
+) -> None:
+    """SG-8: 412 and 403 belong to the organisation for which the record was seen."""
+    both, _, there = await one_case_at_each(region)
+    path, reason = f"/v1/cases/{there}", {"reason": "Opened in error."}
+    stale = await region.world.send(both, "DELETE", path, reason, if_match='"stale"')
+    moved = await region.world.send(
+        both, "POST", f"{path}/move", {"organisation_id": str(region.asp)}
+    )
+    events = [recorded.event for recorded in (await region.world.events())[-2:]]
+    assert (stale.status_code, moved.status_code) == (412, 403)
+    assert {event.actor.organisation_id for event in events} == {region.other_asp}
+
+
+async def test_a_learner_and_a_search_are_told_to_each_school(region: Region) -> None:
+    """AC-SEE-23: a leader of two schools looks learners up at each of them."""
+    both = await region.world.also(region.leader, Role.SCHOOL_LEADER, region.other_school)
+    for student, school in (
+        (region.student, region.school),
+        (region.other_student, region.other_school),
+    ):
+        (event,) = await told(region, both, f"/v1/students/{student}")
+        assert event.actor.organisation_id == school
+    await region.world.student(region.other_school, "Mārama", "Heke")
+    before = len(await region.world.events())
+    found = await region.world.send(both, "POST", "/v1/students/search", {"query": "Mārama"})
+    events = [recorded.event for recorded in (await region.world.events())[before:]]
+    shown = {item["student_id"] for item in found.json()["items"]}
+    assert shown == {one for event in events for one in ids_in(event)}
+    assert len(shown) == 2
+    assert {event.actor.organisation_id for event in events} == {region.school, region.other_school}
+    assert not ids_in(events[0]) & ids_in(events[1])
+
+
+async def test_things_of_a_record_are_told_to_whom_they_rest_on(region: Region) -> None:
+    """One record may be seen through two organisations at once, part by part, thing by thing."""
+    both = await region.world.also(region.leader, Role.ASP_WORKFLOW_LEAD, region.asp)
+    case = await region.case()
+    events = await told(region, both, f"/v1/cases/{case}")
+    assert [event.actor.organisation_id for event in events] == [region.school, region.asp]
+    school, provider = events
+    assert "items" in school.shown or "contacts" in school.shown
+    assert "family" in provider.shown
+    assert "family" not in school.shown
+    assert {ground.role for ground in school.grounds} == {Role.SCHOOL_LEADER}
+    assert {ground.role for ground in provider.grounds} == {Role.ASP_WORKFLOW_LEAD}

@@ -1,7 +1,7 @@
 """The catchments of providers: who serves which school, from when until when (AC-DO-16).
 
 Changed and seen by the Ministry's administrators. Every change is a fact of the provider's stream
-``organisation:<id>`` and moves no case by itself.
+``organisation:<id>`` and moves no case by itself; what is seen is recorded for the Ministry alone.
 """
 
 from collections.abc import Sequence
@@ -83,7 +83,7 @@ class Catchments:
             page = CatchmentPage(items, _key(items[-1]) if len(rest) > limit else None)
             served = {o for c in items for o in (c.school_id, c.provider_id)} - {organisation_id}
             shown = {"catchment": sorted(map(str, served))}
-            return await hearing.disclose(decision, page, shown, organisation_id=organisation_id)
+            return await hearing.disclose(decision, page, shown)
 
         asked = Asked("list", ObjectRef("catchment", str(organisation_id)))
         return await self._desk.hear(visit, asked, decide)
@@ -100,7 +100,7 @@ class Catchments:
             return await _serve(hearing, command)
 
         async def repeat(hearing: Hearing, made: Made) -> Draft[Catchment]:
-            return await _repeated(hearing, command, made["provider"])
+            return await _repeated(hearing, command, made["change"])
 
         asked = Asked("update", ObjectRef("organisation", str(command.provider_id)))
         return await self._desk.hear_once(visit, asked, attempt, decide, repeat)
@@ -143,7 +143,7 @@ async def _serve(hearing: Hearing, command: Serve) -> Draft[Any]:
         effective_at=wanted.starts_at,
         organisation_id=provider.id,
     )
-    return hearing.draft([event], wanted, {"provider": provider.id})
+    return hearing.draft([event], wanted, {"change": event.id})
 
 
 def _entries(known: Sequence[Catchment], command: Serve) -> list[Catchment]:
@@ -195,8 +195,9 @@ def _same(one: Catchment, other: Catchment) -> bool:
     return msgspec.structs.replace(one, ends_at=other.ends_at) == other
 
 
-async def _repeated(hearing: Hearing, command: Serve, provider_id: UUID) -> Draft[Any]:
-    provider = await hearing.sees_organisation(provider_id)
+async def _repeated(hearing: Hearing, command: Serve, change_id: UUID) -> Draft[Any]:
+    """Show the entry that was made or changed, as it is now."""
+    provider = await hearing.sees_organisation(command.provider_id)
     if provider is None:
         return await hearing.refuse(NotFound())
     standing = hearing.standing
@@ -204,16 +205,8 @@ async def _repeated(hearing: Hearing, command: Serve, provider_id: UUID) -> Draf
     if not decision.allowed:
         return await hearing.refuse(Forbidden())
     hearing.guards.append(e.catchment_key(command.school_id))
-    named = (command.school_id, provider_id)
-    known = await hearing.facts.catchments(*named)
-    mine = [c for c in known if (c.school_id, c.provider_id) == named]
-    made = max(mine, key=lambda c: (_is_of(command, c), c.starts_at))
-    shown = {"catchment": [str(command.school_id)]}
-    return await hearing.disclose(decision, made, shown, organisation_id=provider_id)
-
-
-def _is_of(command: Serve, one: Catchment) -> bool:
-    """Say whether an entry is as a command made it; several may be, the last is taken."""
-    if command.starts_at is not None:
-        return one.starts_at == command.starts_at
-    return one.ends_at == command.ends_at
+    made = await hearing.facts.catchment_of(change_id)
+    if made is None:
+        return await hearing.refuse(NotFound())
+    shown = {"catchment": [str(made.school_id)]}
+    return await hearing.disclose(decision, made, shown)

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapp
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
 
 import msgspec
@@ -38,6 +38,13 @@ class Asked:
 
     action: str
     object: ObjectRef
+
+
+class Part(NamedTuple):
+    """What one organisation's posts of the caller show of an answer: ids by part, and why."""
+
+    decision: Decision
+    shown: Mapping[str, Sequence[str]]
 
 
 @dataclass(slots=True)
@@ -176,9 +183,35 @@ class Hearing:
         organisation_id: UUID | None = None,
     ) -> Draft[T]:
         """Return the draft of an answer that shows ``shown``, profiles of ``people`` included."""
+        return await self.disclose_each([Part(decision, shown)], reply, people, organisation_id)
+
+    async def disclose_each(
+        self,
+        parts: Sequence[Part],
+        reply: T,
+        people: Collection[UUID] = (),
+        organisation_id: UUID | None = None,
+    ) -> Draft[T]:
+        """Return the draft of an answer that posts at several organisations show.
+
+        An event for each, since each has an audit of its own; there is always one.
+        """
         self.guards.extend(e.person_key(person_id) for person_id in people)
-        event = await self.event(e.READ, decision, shown=shown, organisation_id=organisation_id)
-        return self.draft([event], reply)
+        return self.draft(await self.reads(told(parts), organisation_id), reply)
+
+    async def reads(
+        self, parts: Sequence[Part], organisation_id: UUID | None = None
+    ) -> list[Event]:
+        """Return the event of each part."""
+        return [
+            await self.event(e.READ, p.decision, shown=p.shown, organisation_id=organisation_id)
+            for p in parts
+        ]
+
+
+def told(parts: Sequence[Part]) -> Sequence[Part]:
+    """Return the parts that show something; the first one where none does."""
+    return [part for part in parts if any(part.shown.values())] or parts[:1]
 
 
 Decide = Callable[[Hearing], Awaitable[Draft[T]]]

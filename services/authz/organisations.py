@@ -4,15 +4,17 @@ Registered by administrators (AC-DO-16); seen by those who belong to them. Each 
 the stream ``organisation:<id>``.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 from uuid import UUID
 
 from services.authz import events as e
-from services.authz.desk import Asked, Desk, Hearing
+from services.authz.desk import Asked, Desk, Hearing, Part
 from services.authz.directory import Organisation
 from services.authz.events import OrganisationKind
 from services.authz.recording import data_of, organisation_stream
+from services.authz.relations import REFUSED, Decision, Standing
 from services.authz.visits import Visit
 from services.kernel.errors import Forbidden, NotFound
 from services.kernel.events import ObjectRef
@@ -43,6 +45,18 @@ class Page:
     after: UUID | None
 
 
+class _View(NamedTuple):
+    """Which organisations the posts at one organisation show, ``None`` for all, and why."""
+
+    decision: Decision
+    ids: Collection[UUID] | None
+
+    def of(self, page: Page) -> Part:
+        """Return what of ``page`` these posts show."""
+        seen = (o.id for o in page.items if self.ids is None or o.id in self.ids)
+        return Part(self.decision, {"organisation": [str(id_) for id_ in seen]})
+
+
 class Organisations:
     """Commands and queries about organisations."""
 
@@ -53,17 +67,12 @@ class Organisations:
         """Return the organisations the caller belongs to, or all of them for an administrator."""
 
         async def decide(hearing: Hearing) -> Draft[Page]:
-            standing = hearing.standing
-            everything = standing.may("read", "organisation", standing.towards(()))
-            own = {a.organisation_id for a in hearing.facts.caller.assignments}
-            decision = everything
-            if not decision.allowed:
-                decision = standing.every("read", "organisation", standing.towards(own))
-            ids = None if everything.allowed else own if decision.allowed else ()
+            views = [_view(one) for one in hearing.standing.apart()] or [_View(REFUSED, ())]
+            everything = any(view.ids is None for view in views)
+            ids = None if everything else {id_ for view in views for id_ in view.ids or ()}
             found = await hearing.facts.organisations(ids, after, limit + 1)
             page = Page(found[:limit], found[limit - 1].id if len(found) > limit else None)
-            shown = {"organisation": [str(o.id) for o in page.items]}
-            return await hearing.disclose(decision, page, shown)
+            return await hearing.disclose_each([view.of(page) for view in views], page)
 
         return await self._desk.hear(visit, Asked("list", _ALL), decide)
 
@@ -110,11 +119,21 @@ def _reference(organisation_id: UUID) -> ObjectRef:
     return ObjectRef("organisation", str(organisation_id))
 
 
+def _view(standing: Standing) -> _View:
+    """Return what the posts at one organisation show: all for an administrator, else itself."""
+    everything = standing.may("read", "organisation", standing.towards(()))
+    if everything.allowed:
+        return _View(everything, None)
+    own = {a.organisation_id for a in standing.caller.assignments}
+    decision = standing.every("read", "organisation", standing.towards(own))
+    return _View(decision, own if decision.allowed else ())
+
+
 async def _show(hearing: Hearing, organisation_id: UUID) -> Draft[Organisation]:
     organisation = await hearing.sees_organisation(organisation_id)
     if organisation is None:
         return await hearing.refuse(NotFound())
-    standing = hearing.standing
-    decision = standing.may("read", "organisation", standing.towards((organisation.id,)))
     shown = {"organisation": [str(organisation.id)]}
-    return await hearing.disclose(decision, organisation, shown, organisation_id=organisation.id)
+    towards = hearing.standing.towards((organisation.id,))
+    parts = [Part(d, shown) for d in hearing.standing.each("read", "organisation", towards)]
+    return await hearing.disclose_each(parts, organisation, (), organisation.id)

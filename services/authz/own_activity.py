@@ -5,11 +5,13 @@ done before the question is in the answer; the question itself is in the next on
 is shown is said in :mod:`services.authz.activity_views`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
+from uuid import UUID
 
 from services.authz.activity import newest
 from services.authz.activity_views import ActivityPage, own_event
+from services.authz.callers import Called
 from services.authz.self_desk import SelfDesk
 from services.authz.visits import Visit
 from services.kernel.cursors import Cursors
@@ -46,7 +48,7 @@ class OwnActivity:
             caller = await self._desk.called(visit)
             found = await newest(self._runtime.pool, visit.person_id, before, limit + 1)
             page = await self._page(visit, found, limit)
-            ids = [str(item.id) for item in page.items]
+            ids = _by_place(caller, found[:limit])
             return await self._desk.answer(visit, caller, "list", "activity", reply=page, ids=ids)
 
         return await self._runtime.handling.run(decide)
@@ -59,3 +61,15 @@ class OwnActivity:
             following = self._cursors.seal(visit.person_id, _ROUTE, shown[-1].position)
         items = [own_event(visit.person_id, r.event, self._places.of(r.event)) for r in shown]
         return ActivityPage(items=items, next_cursor=following)
+
+
+def _by_place(caller: Called, recorded: Sequence[Recorded]) -> Mapping[UUID | None, list[str]]:
+    """Return the ids of what one did, by whom one did it for; by one's first where one has left."""
+    own = {a.organisation_id for a in caller.caller.assignments}
+    ids: dict[UUID | None, list[str]] = {}
+    for event in (r.event for r in recorded):
+        place = event.actor.organisation_id
+        ids.setdefault(place if place in own else caller.caller.organisation_id, []).append(
+            str(event.id)
+        )
+    return ids

@@ -13,14 +13,22 @@ import msgspec
 from starlette.requests import Request
 
 from services.authz import events as e
-from services.authz.desk import Asked, Desk, Hearing
+from services.authz.desk import Asked, Desk, Hearing, Part
 from services.authz.directory import Assignment, Person
 from services.authz.me import Change
 from services.authz.people import facts_about, next_fact
 from services.authz.recording import person_object
 from services.authz.registration import has_address
 from services.authz.relations import Decision
-from services.authz.staff_views import PersonView, Staff, places_of, shown_of, version_of
+from services.authz.staff_views import (
+    PersonView,
+    Seeing,
+    Staff,
+    parts_of,
+    places_of,
+    shown_of,
+    version_of,
+)
 from services.authz.visits import Visit
 from services.kernel.errors import (
     Conflict,
@@ -54,7 +62,7 @@ class Profiles:
         """
 
         async def decide(hearing: Hearing) -> Draft[PersonView]:
-            person, seen = await self._staff.judged(hearing, person_id)
+            person, seeing = await self._staff.judged(hearing, person_id)
             if person is None:
                 return await hearing.refuse(NotFound())
             view = await self._staff.view(hearing, person)
@@ -70,7 +78,8 @@ class Profiles:
                 return await hearing.refuse(problem)
             if moved and await has_address(self._desk, hearing, change.email or ""):
                 return await hearing.refuse(Conflict())
-            return await self._corrected(hearing, decision.showing(seen), person, view, change)
+            parts = _parts(decision, view, seeing)
+            return await self._corrected(hearing, parts, person, view, change)
 
         asked = Asked("update", person_object(person_id))
         return await self._desk.hear(visit, asked, decide)
@@ -78,7 +87,7 @@ class Profiles:
     async def _corrected(
         self,
         hearing: Hearing,
-        decision: Decision,
+        parts: Sequence[Part],
         person: Person,
         view: PersonView,
         change: Change,
@@ -94,8 +103,17 @@ class Profiles:
             person_id=person.id, profile=sealed, address_changed=change.moves(view.profile)
         )
         fact = (e.PROFILE_CORRECTED, event_id, data)
-        event = await next_fact(hearing, decision, person, fact, shown_of(view))
-        return hearing.draft([event], msgspec.structs.replace(view, profile=profile))
+        own, *others = parts
+        event = await next_fact(hearing, own.decision, person, fact, own.shown)
+        events = [event, *await hearing.reads(others)]
+        return hearing.draft(events, msgspec.structs.replace(view, profile=profile))
+
+
+def _parts(decision: Decision, view: PersonView, seeing: Sequence[Seeing]) -> list[Part]:
+    """Return what the posts show that the correction rests on, and then what others do."""
+    parts = {part.decision.organisation_id: part for part in parts_of(view, seeing)}
+    own = parts.pop(decision.organisation_id, Part(decision, shown_of(view.id, ())))
+    return [Part(decision.showing(own.decision), own.shown), *parts.values()]
 
 
 def _may_correct(hearing: Hearing, person: Person, places: Collection[UUID]) -> Decision:

@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 from typing import Final
 from uuid import UUID
 
+import msgspec
+
 from services.authz.directory import Assignment, Caller, Organisation, Person
 from services.authz.engine import Policy
 from services.authz.events import OrganisationKind, Role
@@ -74,9 +76,26 @@ class Standing:
     kinds: Kinds
     policy: Policy
 
+    def apart(self) -> list["Standing"]:
+        """Return the standing at each organisation by itself, in the order of the assignments.
+
+        So that no organisation's own audit meets what somebody was shown in a post elsewhere.
+        """
+        places = dict.fromkeys(a.organisation_id for a in self.caller.assignments)
+        return [self._at(place) for place in places]
+
+    def _at(self, organisation_id: UUID) -> "Standing":
+        own = (a for a in self.caller.assignments if a.organisation_id == organisation_id)
+        return replace(self, caller=msgspec.structs.replace(self.caller, assignments=tuple(own)))
+
     def may(self, action: str, object_: str, facts_of: FactsOf) -> Decision:
         """Decide by the first assignment of the caller that a row of the policy allows."""
         return next(self._allowed(action, object_, facts_of), REFUSED)
+
+    def each(self, action: str, object_: str, facts_of: FactsOf) -> list[Decision]:
+        """Return what :meth:`may` decides at each organisation by itself, where that allows."""
+        decisions = (one.may(action, object_, facts_of) for one in self.apart())
+        return [decision for decision in decisions if decision.allowed]
 
     def every(self, action: str, object_: str, facts_of: FactsOf) -> Decision:
         """Decide likewise, naming each assignment that allows: each shows a part of the answer."""

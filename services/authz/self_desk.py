@@ -4,8 +4,9 @@ Place in the flow: ``caller -> clause -> draft``. Everybody has themselves (AC-S
 the policy say so, and each event names the assignment and the clause.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
+from uuid import UUID
 
 from services.authz import events as e
 from services.authz.callers import Called, called
@@ -13,7 +14,7 @@ from services.authz.engine import Policy
 from services.authz.recording import Recorder, person_object
 from services.authz.visits import Visit
 from services.kernel.errors import Forbidden, Problem
-from services.kernel.events import Event, Ground, Outcome
+from services.kernel.events import Actor, Event, Ground, Outcome
 from services.kernel.handling import Draft
 from services.kernel.log import Group
 from services.kernel.runtime import Runtime
@@ -33,10 +34,14 @@ class SelfDesk:
         """Return who is calling; raise 401 without a live session."""
         return await called(self.runtime, visit)
 
-    def grounds(self, caller: Called, action: str, part: str) -> tuple[Ground, ...] | None:
-        """Return the assignment and clause this rests on; everybody has themselves."""
+    def grounds(
+        self, caller: Called, action: str, part: str, place: UUID | None = None
+    ) -> tuple[Ground, ...] | None:
+        """Return the assignment (at ``place``) and clause it rests on; everybody has themselves."""
         facts = self.policy.bits(("self",))
         for assignment in caller.caller.assignments:
+            if place not in {None, assignment.organisation_id}:
+                continue
             clause = self.policy.clause(assignment.role.value, action, part, facts)
             if clause is not None:
                 return (Ground(assignment.id, assignment.role.value, clause, (part,)),)
@@ -50,25 +55,31 @@ class SelfDesk:
         part: str,
         *,
         reply: T,
-        ids: Sequence[str] = (),
+        ids: Mapping[UUID | None, Sequence[str]] | None = None,
     ) -> Draft[T]:
-        """Draft the disclosure of a part of oneself, its event first."""
-        grounds = self.grounds(caller, "read", part)
-        if grounds is None:
-            return await self.refuse(visit, caller, action, Forbidden())
+        """Draft the disclosure of a part of oneself, its event first.
+
+        ``ids`` are what is shown by the organisation it is of: an event for each of them.
+        """
         person_id = caller.caller.person.id
-        event = await self.recorder.event(
-            e.READ,
-            visit.call,
-            action=action,
-            actor=caller.actor,
-            session_id=visit.session_id,
-            grounds=grounds,
-            policy_version=self.policy.version,
-            object_=person_object(person_id),
-            shown={part: ids or [str(person_id)]},
-        )
-        return Draft(self.group(caller, [event]), reply)
+        events = []
+        for place, shown in (ids or {caller.caller.organisation_id: [str(person_id)]}).items():
+            grounds = self.grounds(caller, "read", part, place)
+            if grounds is None:
+                return await self.refuse(visit, caller, action, Forbidden())
+            event = await self.recorder.event(
+                e.READ,
+                visit.call,
+                action=action,
+                actor=Actor(person_id=person_id, organisation_id=place),
+                session_id=visit.session_id,
+                grounds=grounds,
+                policy_version=self.policy.version,
+                object_=person_object(person_id),
+                shown={part: shown},
+            )
+            events.append(event)
+        return Draft(self.group(caller, events), reply)
 
     async def refuse(
         self, visit: Visit, caller: Called, action: str, problem: Problem

@@ -26,11 +26,12 @@ from services.authz.directory import (
     decode_organisation,
     decode_person,
 )
-from services.authz.events import CREDENTIALS_RESET, OrganisationKind, Role
+from services.authz.events import CREDENTIALS_RESET, CatchmentChanged, OrganisationKind, Role
 from services.authz.login_views import AT, Session, live_sessions
 from services.authz.recording import person_stream
 from services.authz.visits import Visit
 from services.kernel.errors import Unauthenticated
+from services.kernel.events import decode
 from services.kernel.intake import decode_envelope
 from services.kernel.projection import Connection
 from services.kernel.sealing import Compartment, KeyRef, Sealed
@@ -265,6 +266,21 @@ class Snapshot:
             provider_id,
         )
         return [Catchment(*(row[f] for f in Catchment.__struct_fields__)) for row in rows]
+
+    async def catchment_of(self, change_id: UUID) -> Catchment | None:
+        """Return, as it is now, the entry that a change of a catchment was about."""
+        row = await self._connection.fetchrow(
+            "select l.position, l.body from log.event_id i join log.event l using (position)"
+            " where i.id = $1",
+            change_id,
+        )
+        if row is None:
+            return None
+        event = decode(row["position"], row["body"]).event
+        said = msgspec.convert(event.data, CatchmentChanged)
+        known = await self.catchments(said.school_id, said.provider_id)
+        key = (said.school_id, said.provider_id, said.starts_at)
+        return next((c for c in known if (c.school_id, c.provider_id, c.starts_at) == key), None)
 
     async def stream_version(self, stream: str) -> int:
         """Return the newest version of a stream, 0 when there is none."""

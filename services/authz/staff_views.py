@@ -4,15 +4,17 @@ Queries only. Profiles are opened here, after the decision and for what is shown
 profile's key is among the guards.
 """
 
+from collections.abc import Collection, Sequence
 from datetime import datetime
+from typing import NamedTuple
 from uuid import UUID
 
 import msgspec
 
-from services.authz.desk import Asked, Desk, Hearing
+from services.authz.desk import Asked, Desk, Hearing, Part
 from services.authz.directory import Assignment, Person
 from services.authz.events import Profile, Role
-from services.authz.relations import Decision
+from services.authz.relations import Decision, Standing
 from services.authz.snapshot import Staffed
 from services.authz.visits import Visit
 from services.kernel.errors import NotFound
@@ -75,10 +77,10 @@ def version_of(desk: Desk, visit: Visit, view: msgspec.Struct) -> str:
     return etag(desk.etag_secret, visit.person_id, msgspec.json.encode(view, order="sorted"))
 
 
-def shown_of(view: PersonView) -> dict[str, list[str]]:
-    """Return the ids that showing ``view`` discloses, by part."""
-    assignments = [str(a.assignment_id) for a in view.assignments]
-    return {"profile": [str(view.id)], "assignment": assignments}
+def shown_of(person_id: UUID, assignments: Sequence[AssignmentView]) -> dict[str, list[str]]:
+    """Return the ids that showing a person with ``assignments`` discloses, by part."""
+    own = [str(a.assignment_id) for a in assignments]
+    return {"profile": [str(person_id)], "assignment": own}
 
 
 def places_of(hearing: Hearing, person: Person) -> set[UUID]:
@@ -88,6 +90,44 @@ def places_of(hearing: Hearing, person: Person) -> set[UUID]:
         return {a.organisation_id for a in person.assignments if not a.has_ended(now)}
     home = hearing.facts.home(person.id)
     return {home} if home else set()
+
+
+class Seeing(NamedTuple):
+    """By what the posts at one organisation show somebody; ``itself``: oneself."""
+
+    standing: Standing
+    decision: Decision
+    itself: bool
+
+    def sees(self, assignment: AssignmentView) -> bool:
+        """Say whether they show this assignment: on a list seen there; one's own, if of there."""
+        if self.itself:
+            return assignment.organisation_id == self.decision.organisation_id
+        towards = self.standing.towards((assignment.organisation_id,))
+        return self.standing.may("read", "staff", towards).allowed
+
+
+def _seeing(standing: Standing, places: Collection[UUID], *, itself: bool) -> Seeing:
+    towards = standing.towards(places)
+    decision = standing.every("read", "staff", towards)
+    if not decision.allowed:
+        decision = standing.may("read", "person", towards)
+    if itself:
+        decision = standing.may("read", "profile", lambda _: ("self",))
+    return Seeing(standing, decision, itself)
+
+
+def parts_of(view: PersonView, seeing: Sequence[Seeing]) -> list[Part]:
+    """Return what of ``view`` each organisation's posts show.
+
+    One's own assignment that is still to begin, where one has no other, is in the first.
+    """
+    seen = [[a for a in view.assignments if one.sees(a)] for one in seeing]
+    left = [a for a in view.assignments if not any(a in own for own in seen)]
+    return [
+        Part(one.decision, shown_of(view.id, [*own, *(left if one is seeing[0] else ())]))
+        for one, own in zip(seeing, seen, strict=True)
+    ]
 
 
 class Staff:
@@ -107,24 +147,21 @@ class Staff:
 
         async def decide(hearing: Hearing) -> Draft[StaffPage]:
             towards = hearing.standing.towards((organisation_id,))
-            decision = hearing.standing.may("read", "staff", towards)
+            decisions = hearing.standing.each("read", "staff", towards)
             organisation = await hearing.organisation(organisation_id)
-            if organisation is None or not decision.allowed:
+            if organisation is None or not decisions:
                 return await hearing.refuse(NotFound())
             staff, more = await hearing.facts.staff(organisation_id, after, limit)
             ends = [s.assignment.ends_at for s in staff if s.assignment.ends_at is not None]
             hearing.valid_until = min([hearing.valid_until, *ends])
             page = StaffPage(await self._members(visit, staff), more)
-            return await hearing.disclose(
-                decision,
-                page,
-                {
-                    "staff": sorted({str(s.person.id) for s in staff}),
-                    "assignment": [str(s.assignment.id) for s in staff],
-                },
-                {s.person.id for s in staff},
-                organisation_id,
-            )
+            people = {s.person.id for s in staff}
+            shown = {
+                "staff": sorted(map(str, people)),
+                "assignment": [str(s.assignment.id) for s in staff],
+            }
+            parts = [Part(decision, shown) for decision in decisions]
+            return await hearing.disclose_each(parts, page, people, organisation_id)
 
         asked = Asked("list", ObjectRef("staff", str(organisation_id)))
         return await self._desk.hear(visit, asked, decide)
@@ -137,29 +174,25 @@ class Staff:
         """
 
         async def decide(hearing: Hearing) -> Draft[PersonView]:
-            person, decision = await self.judged(hearing, person_id)
+            person, seeing = await self.judged(hearing, person_id)
             if person is None:
                 return await hearing.refuse(NotFound())
             view = await self.view(hearing, person)
-            return await hearing.disclose(decision, view, shown_of(view), (person.id,))
+            return await hearing.disclose_each(parts_of(view, seeing), view, (person.id,))
 
         asked = Asked("read", ObjectRef("person", str(person_id)))
         return await self._desk.hear(visit, asked, decide)
 
-    async def judged(self, hearing: Hearing, person_id: UUID) -> tuple[Person | None, Decision]:
-        """Return a person the caller may be shown, and by which clauses; nobody else.
+    async def judged(self, hearing: Hearing, person_id: UUID) -> tuple[Person | None, list[Seeing]]:
+        """Return a person the caller may be shown, and in which posts of theirs; nobody else.
 
-        Each assignment that shows one of the person's is named; one's own are all one's own.
+        Each assignment that shows one of the person's is named, at each organisation by itself.
         """
-        standing = hearing.standing
         person = await hearing.nearest(person_id)
-        towards = standing.towards(places_of(hearing, person))
-        decision = standing.every("read", "staff", towards)
-        if not decision.allowed:
-            decision = standing.may("read", "person", towards)
-        if person.id == hearing.visit.person_id:
-            decision = standing.may("read", "profile", lambda _: ("self",))
-        return (person if decision.allowed and person.id == person_id else None), decision
+        places, itself = places_of(hearing, person), person.id == hearing.visit.person_id
+        judged = [_seeing(one, places, itself=itself) for one in hearing.standing.apart()]
+        seeing = [one for one in judged if one.decision.allowed]
+        return (person if seeing and person.id == person_id else None), seeing
 
     async def view(self, hearing: Hearing, person: Person) -> PersonView:
         """Return ``person`` as far as the caller, who may be shown them, sees them."""

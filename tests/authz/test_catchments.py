@@ -94,7 +94,6 @@ async def test_an_administrator_sees_what_a_provider_serves_and_who_serves_a_sch
     read = (await region.log(e.READ))[-1].event
     schools = sorted(str(region.organisations[name]) for name in (MATAI, RIMU))
     assert (read.shown, read.action) == ({"catchment": schools}, "list")
-    assert read.organisation_id == region.organisations[KOTARE]
     assert [ground.clause for ground in read.grounds] == ["AC-DO-16"]
     assert sorted(await entries(region, MATAI), key=str) == sorted([made, of_school], key=str)
 
@@ -214,3 +213,45 @@ async def test_an_ending_sent_again_under_its_key_is_made_once_and_answered_alik
     assert first.status_code == again.status_code == HTTPStatus.CREATED
     assert first.json() == again.json()
     assert len(await region.log(e.CATCHMENT_CHANGED)) == before + 1
+
+
+async def test_what_is_seen_of_a_catchment_is_recorded_for_the_ministry_alone(
+    region: Region,
+) -> None:
+    """AC-DO-16: neither provider nor school reads in its audit what it may not see."""
+    path = f"/v1/organisations/{region.organisations[KOTARE]}/catchment"
+    body = {"school_id": str(region.organisations[MATAI])}
+    for _ in range(2):
+        made = await region.call("admin", "POST", path, body, headers={"idempotency-key": "c-1"})
+        assert made.status_code == HTTPStatus.CREATED, made.text
+    await entries(region, KOTARE)
+    await entries(region, MATAI)
+    reads = [r.event for r in await region.log(e.READ)]
+    assert [event.action for event in reads] == ["update", "list", "list"]
+    assert all(event.shown["catchment"] for event in reads)
+    told = {o for event in reads for o in (event.organisation_id, event.actor.organisation_id)}
+    assert told == {region.organisations[MINISTRY]}
+
+
+async def test_a_change_sent_again_under_its_key_answers_the_entry_it_made(
+    region: Region, clock: Clock
+) -> None:
+    """Contract: Idempotency-Key; whatever other entries there are since, and as it is now."""
+    path = f"/v1/organisations/{region.organisations[KOTARE]}/catchment"
+    first, later = clock.now() + 900 * DAY, clock.now() + 1300 * DAY
+    end = terms_of(clock.now() + 100 * DAY)
+    body = {"school_id": str(region.organisations[MATAI]), "until": end}
+    key = {"idempotency-key": "K1"}
+
+    await serve(region, KOTARE, MATAI, **{"from": first.isoformat()})
+    made = await region.call("admin", "POST", path, body, headers=key)
+    await serve(region, KOTARE, MATAI, **{"from": later.isoformat()})
+    again = await region.call("admin", "POST", path, body, headers=key)
+
+    assert made.json()["from"] == made.json()["until"] == terms_of(first)
+    assert again.status_code == HTTPStatus.CREATED, again.text
+    assert again.json() == made.json()
+    assert {entry["from"] for entry in await entries(region, KOTARE)} == {
+        terms_of(first),
+        terms_of(later),
+    }

@@ -152,10 +152,15 @@ class _Exchange:
 
     async def fail(self, error: Exception) -> None:
         """Answer ``error``, unless an answer has begun."""
+        late = self._deadline is not None and self._deadline.expired()
         self._deadline = None
         problem = as_problem(error)
         if isinstance(error, TimeoutError) and self._reading:
             problem = errors.RequestTimeout()
+        elif isinstance(error, TimeoutError) and late:
+            # what was cancelled says in which line it waited
+            waited = telemetry.described(error.__cause__ or error)
+            _logger.warning("deadline_passed", request_id=self.request_id, **waited)
         if _unexpected(error, problem):
             _logger.error(
                 "unexpected_error", request_id=self.request_id, **telemetry.described(error)

@@ -235,8 +235,12 @@ async def test_what_is_not_answered_in_time_is_unavailable_and_given_up(
     """SG-8: one deadline, and nothing is shown after it."""
     monkeypatch.setattr(http, "DEADLINE_S", 0.05)
     GIVEN_UP.clear()
-    problem(await client.get("/stuck"), 503, "unavailable")
+    with capture_logs() as logged:
+        problem(await client.get("/stuck"), 503, "unavailable")
     assert GIVEN_UP == ["stuck"]
+    (told,) = logged
+    assert (told["event"], told["log_level"]) == ("deadline_passed", "warning")
+    assert any("tests/kernel/test_http.py" in frame for frame in told["frames"])
 
 
 async def test_an_answer_that_has_begun_is_not_cut_off(

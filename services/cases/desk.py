@@ -186,7 +186,7 @@ class Desk:
             student_id=loaded.student_id if loaded.exists else None,
             object_=object_,
             data={"code": problem.code},
-            organisation_id=shows and shows.assignment.organisation_id,
+            organisation_id=shows.assignment.organisation_id if shows else None,
         )
         rests_on = list(dict.fromkeys((*loaded.guards, *guards)))
         return Draft(self.group(loaded.asking, [event], rests_on), problem)

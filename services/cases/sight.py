@@ -6,8 +6,10 @@ by one by the same rows, with the facts of the thing added. Pure: no clock, no k
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Final, NamedTuple
+from typing import Final
 from uuid import UUID
+
+import msgspec
 
 from services.authz.directory import Assignment, Caller
 from services.authz.engine import Policy
@@ -24,14 +26,14 @@ _POSSIBLE: Final = ("shared", "cleared", "agreed", "seen_itself", "elsewhere")
 _REMEMBERED: Final = 65_536
 
 
-class Standing(NamedTuple):
+class Standing(msgspec.Struct, frozen=True, gc=False):
     """One assignment, and the facts that hold between it and the record."""
 
     assignment: Assignment
     facts: int
 
 
-class Basis(NamedTuple):
+class Basis(msgspec.Struct, frozen=True, gc=False):
     """On which assignment, by which clause, a part rests."""
 
     assignment: Assignment
@@ -39,10 +41,10 @@ class Basis(NamedTuple):
 
     def __hash__(self) -> int:
         """As equal as its clause; an assignment has many fields, and this is asked very often."""
-        return hash(self[1])
+        return hash(self.clause)
 
 
-class Entry(NamedTuple):
+class Entry(msgspec.Struct, frozen=True, gc=False):
     """What is seen of an item and by what: the item itself, or its need-to-know summary alone."""
 
     item: Item
@@ -72,9 +74,11 @@ class Judge:
             granted = self._granted(assignment.role, record.kind, facts | self._possible)
             # Whose item it is, and that they see its record, hold of one and the same assignment.
             standings.append(Standing(assignment, facts | self._sees if granted else facts))
+            given: dict[str, Basis] = {}
             for clause, names in granted:
-                # what an assignment before gave stays with it
-                parts = dict.fromkeys(names, Basis(assignment, clause)) | parts
+                given |= dict.fromkeys(names, Basis(assignment, clause))
+            # what an assignment before gave stays with it
+            parts = given | parts if parts else given
         sight = Sight(self, record, tuple(standings), parts)
         if record.referral_labels and "referral" in parts:
             sight.shut_referral()
@@ -165,7 +169,8 @@ class Sight:
         ``thing`` is a fact of the thing acted upon that holds of the assignments ``owners`` only.
         """
         policy = self._judge.policy
-        for assignment, facts in self.standings:
+        for standing in self.standings:
+            assignment, facts = standing.assignment, standing.facts
             if assignment.role not in among:
                 continue
             extra = policy.bits((thing,)) if assignment.id in owners else 0
@@ -191,13 +196,13 @@ class Sight:
 
     def _decide(self, part: str, facts: int, mine: int | None) -> Basis | None:
         policy, object_ = self._judge.policy, f"{self.record.kind}.{part}"
-        for place, (assignment, standing) in enumerate(self.standings):
-            bits = standing | facts
+        for place, standing in enumerate(self.standings):
+            bits = standing.facts | facts
             if place == mine:
                 bits |= self._judge.bit["authored"]
-            clause = policy.clause(assignment.role, "read", object_, bits)
+            clause = policy.clause(standing.assignment.role, "read", object_, bits)
             if clause is not None:
-                return Basis(assignment, clause)
+                return Basis(standing.assignment, clause)
         return None
 
     def _cleared(self, labels: Sequence[Label]) -> int:
@@ -285,8 +290,9 @@ class Sight:
             return None
         closed = record.kind is RecordKind.CASE
         elsewhere = closed and record.provider_id != self.record.provider_id
-        for assignment, facts in self.standings:
-            bits = facts | (self._judge.bit["elsewhere"] if elsewhere else 0)
+        for standing in self.standings:
+            assignment = standing.assignment
+            bits = standing.facts | (self._judge.bit["elsewhere"] if elsewhere else 0)
             if other._shows_entry_to(assignment):  # noqa: SLF001 - a sight like this one
                 bits |= self._judge.bit["seen_itself"]
             object_ = f"{self.record.kind}.history"
@@ -312,6 +318,6 @@ def grounds_of(parts: Mapping[str, Sequence[Basis]]) -> tuple[Ground, ...]:
         for basis in bases:
             grouped.setdefault(basis, []).append(part)
     return tuple(
-        Ground(assignment.id, assignment.role, clause, tuple(names))
-        for (assignment, clause), names in grouped.items()
+        Ground(basis.assignment.id, basis.assignment.role, basis.clause, tuple(names))
+        for basis, names in grouped.items()
     )

@@ -1,6 +1,7 @@
 """What a service's role can do to the log with a connection of its own, as psql would: append."""
 
 import asyncio
+import contextlib
 from datetime import UTC, datetime
 from typing import Any, Final, Literal
 from uuid import uuid4
@@ -191,6 +192,23 @@ async def test_a_missing_body_is_refused(connect: Connect) -> None:
         with pytest.raises(DENIED):
             await cases.fetchrow(APPEND, *arguments)
     assert await cases.fetchval("select count(*) from log.event") == 0
+
+
+@pytest.mark.parametrize("groups", ["{}", "{0,1}", "{1,2}", "{1,null}", "{1}", "{1,1,1}", "{2,1}"])
+async def test_positions_stay_contiguous_whatever_groups_a_role_names(
+    connect: Connect, groups: str
+) -> None:
+    """What belongs to no group that was named is stored nowhere, or the call is refused."""
+    cases = await connect(Service.CASES)
+    arguments = call(read(Service.CASES), read(Service.CASES))
+    arguments[1] = groups
+    with contextlib.suppress(asyncpg.PostgresError):
+        await cases.fetchrow(APPEND, *arguments)
+    await cases.fetchrow(APPEND, *call(read(Service.CASES)))
+    stored = await cases.fetch("select position, id from log.event order by position")
+    known = await cases.fetch("select position, id from log.event_id order by position")
+    assert stored == known
+    assert [row["position"] for row in stored] == list(range(len(stored)))
 
 
 async def test_a_once_key_of_one_role_is_not_another_roles(connect: Connect) -> None:

@@ -15,7 +15,7 @@ from services.kernel.database import Server, open_pool
 from services.kernel.effects import Effects
 from services.kernel.errors import TooLarge, Unavailable
 from services.kernel.events import Event, Recorded, Service
-from services.kernel.log import Duplicate, Group, Log, VersionConflict
+from services.kernel.log import Duplicate, Group, Log, Stale, VersionConflict
 from services.kernel.migrate import migrate
 from services.kernel.postgres import EmbeddedPostgres
 from services.kernel.runtime import Installation
@@ -94,6 +94,38 @@ async def test_a_group_is_contiguous_and_answers_its_last_fact(log: Log, connect
     assert await log.append(Group(events)) == 3
     stored = await rows(await connect(None))
     assert [id_ for _, id_ in stored[1:]] == [event.id for event in events]
+
+
+@pytest.mark.parametrize("sizes", [(3,), (2, 1, 3), (1, 1, 1)])
+async def test_groups_of_observations_answer_their_first_position(
+    log: Log, connect: Connect, sizes: tuple[int, ...]
+) -> None:
+    groups = [[read() for _ in range(size)] for size in sizes]
+    await log.append(Group([read()]))
+    answers = await asyncio.gather(*(log.append(Group(events)) for events in groups))
+    assert answers == [1 + sum(sizes[:place]) for place in range(len(sizes))]
+    stored = await rows(await connect(None))
+    assert_whole(stored)
+    assert [id_ for _, id_ in stored[1:]] == [event.id for events in groups for event in events]
+
+
+async def test_a_stale_group_of_observations_leaves_its_neighbours(
+    log: Log, connect: Connect
+) -> None:
+    touched = await log.append(Group([fact("person:one", 1, "person:one")]))
+    before = [read(), read()]
+    stale = Group([read(), read(), read()], at=touched - 1, guards=["person:one"])
+    after = [read(), read()]
+    answers = await asyncio.gather(
+        log.append(Group(before)),
+        log.append(stale),
+        log.append(Group(after)),
+        return_exceptions=True,
+    )
+    assert answers[::2] == [1, 3]
+    assert isinstance(answers[1], Stale)
+    stored = await rows(await connect(None))
+    assert [id_ for _, id_ in stored[1:]] == [event.id for event in (*before, *after)]
 
 
 async def test_facts_are_read_without_the_observations_between(log: Log, connect: Connect) -> None:

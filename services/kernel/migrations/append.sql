@@ -18,7 +18,7 @@
 -- registered to the calling role, a stream that is not of its type, or a touch of a group without a
 -- fact (whoever reads facts would wait for it for ever). Whether a fold understands what is in the
 -- JSON is not known here: see docs/decisions/0013.
-create function log.append(
+create or replace function log.append(
     bodies bytea[], grps int[], g_at bigint[], g_until timestamptz[],
     k_grp int[], k_key bigint[], t_grp int[], t_key bigint[], o_grp int[], o_key bytea[],
     out status int[], out at bigint[]
@@ -106,26 +106,34 @@ begin
     into head, newest;
     moment := clock_timestamp();
 
-    -- The common case, single observations none of which is refused, without deciding one by one.
-    if single and not facts and o_key is null and cardinality(bodies) = n then
+    -- The common case, observations none of which is refused, without deciding group by group.
+    if not facts and o_key is null and cardinality(bodies) = coalesce(cardinality(grps), n) then
         oldest := g_at[1];
         ending := g_until[1];
         if n > 1 then
             select min(g.at), min(g.until) into oldest, ending from unnest(g_at, g_until) g(at, until);
         end if;
         if newest <= oldest and coalesce(ending > moment, true) then
-            insert into log.event (position, id, type, body)
-            select head + e.ord - 1, e.id, e.type, e.body
-            from unnest(ids, types, bodies) with ordinality e(id, type, body, ord);
-            insert into log.event_id (id, position)
-            select e.id, head + e.ord - 1 from unnest(ids) with ordinality e(id, ord);
-            status := array_fill(0, array[n]);
-            if n = 1 then
+            if single and n = 1 then
                 at := array[head];
-            else
+            elsif single then
                 at := array(select generate_series(head, head + n - 1));
+            else
+                at := array(select head + min(e.ord) - 1 from unnest(grps) with ordinality e(grp, ord)
+                            where e.grp between 1 and n group by e.grp order by e.grp);
             end if;
-            return;
+            -- A group without an event, or an event without a group, is answered below.
+            if cardinality(at) = n and (single or not exists (
+                select from unnest(grps) e(grp) where (e.grp between 1 and n) is not true
+            )) then
+                insert into log.event (position, id, type, body)
+                select head + e.ord - 1, e.id, e.type, e.body
+                from unnest(ids, types, bodies) with ordinality e(id, type, body, ord);
+                insert into log.event_id (id, position)
+                select e.id, head + e.ord - 1 from unnest(ids) with ordinality e(id, ord);
+                status := array_fill(0, array[n]);
+                return;
+            end if;
         end if;
     end if;
 

@@ -15,13 +15,12 @@ from http import HTTPStatus
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-import structlog
-
+from services.health import OK, Health
 from services.installation import vocabulary
 from services.kernel import errors, telemetry
-from services.kernel.background import patiently
+from services.kernel.catching_up import caught_up
 from services.kernel.database import CONNECTION_ERRORS
-from services.kernel.events import CorruptEvent, Service, UnknownEvent
+from services.kernel.events import Service
 from services.kernel.http import Boundary
 from services.witness import Witness, path_of
 
@@ -32,15 +31,12 @@ if TYPE_CHECKING:
     from starlette.responses import Response
     from starlette.types import Receive, Scope, Send
 
-    from services.kernel.projection import Projector
+    from services.kernel.projector import Projector
     from services.kernel.runtime import Installation, Runtime
     from services.kernel.settings import Settings
 
-_HEALTH_S: Final = 1.0
-#: for how long an answer about health stands, whoever asks and how often
-_HEALTH_STANDS_S: Final = 0.5
-_FOLD_S: Final = 600.0
-_logger = structlog.get_logger(__name__)
+#: the methods of the paths that are no service's
+_READ: Final = frozenset({"GET", "HEAD"})
 _TRY: Final = {
     "name": "Casewarden",
     "try": {
@@ -91,6 +87,8 @@ async def build_service(service: Service, installation: Installation, settings: 
 class House:
     """The services of this process, mounted: an ASGI application, started and stopped whole.
 
+    Until it is started, every path of a service but its metrics is answered 503.
+
     Guarantees: after :meth:`stop` every event of a request that was answered is durable. Does not
     guarantee that clients still connected are answered: the server around it must drain first.
     """
@@ -98,8 +96,10 @@ class House:
     def __init__(self, services: Mapping[Service, Built]) -> None:
         self._services = services
         telemetry.BUILD_INFO.labels(version("casewarden")).set(1)
-        self._health = asyncio.Lock()
-        self._healthy, self._healthy_until = False, 0.0
+        built = services.values()
+        self.health = Health(
+            [one.runtime for one in built], [p for one in built for p in one.projectors]
+        )
         audit = services.get(Service.AUDIT)
         self._witness = None if audit is None else _witness(audit.runtime)
         self._mounted = {str(service): service for service in services}
@@ -121,7 +121,11 @@ class House:
         return cls(built)
 
     async def start(self) -> None:
-        """Start every service, or none: authz first, since the others fold what it says."""
+        """Start every service, or none: authz first, since the others fold what it says.
+
+        Waits for what their answers rest on to be folded, for as long as that comes further; where
+        a fold of another than authz stands, its service answers 503 and goes on when it can.
+        """
         try:
             await self._start()
         except BaseException:
@@ -132,12 +136,15 @@ class House:
         authz = self._services.get(Service.AUTHZ)
         if authz is not None:
             # it makes the first signing key only when it knows that there is none
-            with contextlib.suppress(UnknownEvent, CorruptEvent):
-                await _caught_up(authz.runtime.projector)
+            await caught_up(authz.runtime.projector)
         for built in self._services.values():
             await built.start()
         if self._witness is not None:
             self._witness.start()
+        for built in self._services.values():
+            with contextlib.suppress(errors.Unavailable, *CONNECTION_ERRORS):
+                await caught_up(built.runtime.projector)
+        self.health.started = True
 
     async def stop(self) -> None:
         """Stop every service, each after it has appended what it accepted."""
@@ -146,38 +153,12 @@ class House:
         # side by side: over a database that hangs each takes its time
         await asyncio.gather(*(_stopped(built) for built in self._services.values()))
 
-    async def healthy(self) -> bool:
-        """Say whether every projection follows and the log takes events."""
-        try:
-            async with asyncio.timeout(_HEALTH_S):
-                answers = await asyncio.gather(
-                    *(_follows(built) for built in self._services.values())
-                )
-        except (TimeoutError, errors.Unavailable, *CONNECTION_ERRORS):
-            return False
-        except Exception as error:  # noqa: BLE001 - whatever it is, what is served is not whole
-            _logger.warning("unhealthy", **telemetry.described(error))
-            return False
-        return all(answers)
-
-    async def _recently_healthy(self) -> bool:
-        """Return :meth:`healthy` as it was found half a second ago at most: nobody logs in to ask.
-
-        However many ask, one at a time looks.
-        """
-        loop = asyncio.get_running_loop()
-        async with self._health:
-            if loop.time() >= self._healthy_until:
-                self._healthy = await self.healthy()
-                self._healthy_until = loop.time() + _HEALTH_STANDS_S
-            return self._healthy
-
     async def caught_up(self, within_s: float) -> None:
         """Return when every service has folded the log as it is now; raise ``TimeoutError``."""
         async with asyncio.timeout(within_s):
             for built in self._services.values():
                 for projector in built.projectors:
-                    await _folded(projector, within_s)
+                    await projector.reached(await projector.head(), within_s=within_s)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request: a service's own, or one about the whole."""
@@ -185,11 +166,13 @@ class House:
             await self._edge(scope, receive, send)
 
     async def _route(self, scope: Scope, receive: Receive, send: Send) -> None:
-        first, below, _ = scope["path"][1:].partition("/")
+        first, below, rest = scope["path"][1:].partition("/")
         service = self._mounted.get(first) if below else None
         if service is None:
             await self._own(scope, receive, send)
             return
+        if not self.health.started and rest != "metrics":
+            raise errors.Unavailable
         scope["casewarden.service"] = service
         scope["root_path"] = f"{scope.get('root_path', '')}/{first}"
         await self._services[service].app(scope, receive, send)
@@ -198,14 +181,14 @@ class House:
         path = scope["path"]
         if path not in ("/", "/healthz"):
             raise errors.NotFound
-        if scope["method"] not in ("GET", "HEAD"):
-            raise errors.MethodNotAllowed
+        if scope["method"] not in _READ:
+            raise errors.MethodNotAllowed(_READ)
         if path == "/":
             response = _json(_TRY)
-        elif await self._recently_healthy():
-            response = _json({"status": "ok"})
         else:
-            response = _json({"status": "unavailable"}, HTTPStatus.SERVICE_UNAVAILABLE)
+            said = await self.health.said()
+            status = HTTPStatus.OK if said is OK else HTTPStatus.SERVICE_UNAVAILABLE
+            response = _json(said, status)
         await response(scope, receive, send)
 
 
@@ -216,26 +199,6 @@ async def _stopped(built: Built) -> None:
 
 def _witness(runtime: Runtime) -> Witness:
     return Witness(runtime.pool, path_of(runtime.installation))
-
-
-async def _folded(projector: Projector, within_s: float) -> None:
-    """Return when the log as it is now is folded; raise :class:`errors.Unavailable` if too late."""
-    await projector.reached(await projector.head(), within_s=within_s)
-
-
-async def _caught_up(projector: Projector) -> None:
-    """Fold the log as it is now, however long that takes; a database may be slow to begin with."""
-    await patiently(lambda: _folded(projector, _FOLD_S), hopeless=lambda: projector.stopped)
-
-
-async def _follows(built: Built) -> bool:
-    writable = await built.runtime.pool.fetchval(
-        "select not pg_is_in_recovery() and current_setting('transaction_read_only') = 'off'"
-    )
-    for projector in built.projectors:
-        projector.check()
-        await _folded(projector, _HEALTH_S)
-    return bool(writable)
 
 
 def _json(content: Mapping[str, Any], status: int = HTTPStatus.OK) -> Response:

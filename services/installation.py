@@ -72,7 +72,7 @@ def running(
     ``postgres`` is what :func:`embedded` gave. Without ``make`` an embedded server that was never
     started is a :class:`UserError`.
     """
-    from services.kernel.postgres import PostgresError
+    from services.kernel.cluster import PostgresError
 
     if postgres is None:
         yield installation_of(settings, None)

@@ -1,29 +1,40 @@
 """HTTP/1.1 with the bounds that uvicorn's httptools protocol lacks, in bytes, seconds and number.
 
 Without them one connection that sends a header value without end is parsed again and again while
-everybody else waits, one that never ends what it began, or never reads its answer, stays for ever,
-and as many as come are let in. What is not HTTP is answered as every other error is: problem+json
-with a request id.
+everybody else waits, thousands of requests wait on one that reads no answer, one that never ends
+what it began stays for ever, and as many as come are let in. What is not HTTP is answered as every
+other error is: problem+json with a request id.
 """
 
 import asyncio
 import resource
 import socket
 import struct
-from typing import Final
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
 
-from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import (
     STATUS_LINE,
     HttpToolsProtocol,
     RequestResponseCycle,
 )
 
-from services.kernel.errors import BadRequest, HeadTooLarge, Problem, Unavailable
+from services.kernel.errors import (
+    BadRequest,
+    HeadTooLarge,
+    Problem,
+    TooManyRequests,
+    Unavailable,
+)
 from services.kernel.http import problem_unasked
 
 #: bytes of request line and headers together; what one read brings beside them counts too
 MAX_HEAD_BYTES: Final = 262_144
+#: of a path with its query, in bytes: every parameter of a query is looked at
+MAX_TARGET_BYTES: Final = 16_384
+MAX_HEADERS: Final = 100
+#: requests that wait on one connection behind the one being answered (RFC 9112, 9.3.2)
+MAX_WAITING: Final = 8
 #: within which a connection's first request, and every request that began, must have come whole.
 #: A body that an application reads is given up sooner, with an answer.
 MESSAGE_S: Final = 15.0
@@ -44,12 +55,22 @@ def most_connections() -> int:
     return _MOST if files < 0 else min(_MOST, files * 3 // 4)
 
 
+class _EnoughError(Exception):
+    """Raised in a callback of the parser: what follows of the same read is not parsed."""
+
+
 class BoundedProtocol(HttpToolsProtocol):
-    """Closes a connection whose request does not come within the bounds of this module."""
+    """Closes a connection whose request does not come within the bounds of this module.
+
+    Guarantees: of requests sent at once, every one up to the bound is answered in turn; the next is
+    answered 429, the connection is closed behind it, and what follows is never looked at.
+    """
 
     _in_head = True
     _head_bytes = 0
     _told = False
+    #: what is wrong with the request being parsed, when it is HTTP
+    _wrong: Problem | None = None
     #: the one being answered; uvicorn's own ``cycle`` is the newest, which may wait behind it
     _answering: RequestResponseCycle | None = None
     _too_late: asyncio.TimerHandle | None = None
@@ -114,10 +135,34 @@ class BoundedProtocol(HttpToolsProtocol):
                 return
         super().data_received(data)
 
+    def on_url(self, url: bytes) -> None:
+        """Take a piece of the path and the query, unless they have grown past their bound."""
+        super().on_url(url)
+        if len(self.url) > MAX_TARGET_BYTES:
+            self._wrong = HeadTooLarge()
+            raise _EnoughError
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header, unless there are too many."""
+        super().on_header(name, value)
+        if len(self.headers) > MAX_HEADERS:
+            self._wrong = HeadTooLarge()
+            raise _EnoughError
+
     def on_headers_complete(self) -> None:
-        """Stop counting: what follows is a body, which has a bound of its own."""
+        """Stop counting: what follows is a body, which has a bound of its own.
+
+        Of too many that wait the newest waits on to be refused, and is the last one read.
+        """
         self._in_head = False
         super().on_headers_complete()
+        if len(self.pipeline) > MAX_WAITING:
+            self._told = True
+            self._message_came()
+            cycle, _ = self.pipeline.popleft()
+            cycle.keep_alive = False
+            self.pipeline.appendleft((cycle, _too_many))
+            raise _EnoughError
 
     def on_message_complete(self) -> None:
         """Begin to count again: what follows is the head of the next request."""
@@ -127,10 +172,13 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's words are not ours
-        """Answer what is not HTTP; where an answer has begun, only close."""
-        self._refuse(BadRequest())
+        """Answer what is not HTTP or over a bound; where an answer has begun, only close."""
+        if not self._told:
+            self._refuse(self._wrong or BadRequest())
 
-    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+    def _start_asgi_task(
+        self, cycle: RequestResponseCycle, app: Callable[..., Awaitable[None]]
+    ) -> None:
         self._answering = cycle
         super()._start_asgi_task(cycle, app)
 
@@ -184,3 +232,9 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._unread is not None:
             self._unread.cancel()
             self._unread = None
+
+
+async def _too_many(_scope: object, _receive: object, send: Callable[[Any], Any]) -> None:
+    headers, body = problem_unasked(TooManyRequests(retry_after_s=1))
+    await send({"type": "http.response.start", "status": 429, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

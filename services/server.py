@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any, Final, Self
 import uvicorn
 
 from services.installation import UserError
+from services.kernel.background import ended
 from services.protocol import BoundedProtocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Coroutine, Iterator
 
     from starlette.types import ASGIApp
 
@@ -95,8 +96,14 @@ async def serve(
     settings: Settings,
     stop: asyncio.Event,
     ready: Callable[[], None],
+    *,
+    start: Callable[[], Coroutine[Any, Any, None]] | None = None,
 ) -> None:
-    """Serve ``app`` on the claimed port until ``stop`` is set and everything is answered."""
+    """Serve ``app`` on the claimed port until ``stop`` is set and everything is answered.
+
+    ``start`` is done while the port is listened on already, so that who asks is told; ``stop``
+    breaks it off, and what it raises ends serving. ``ready`` is called after it.
+    """
     # What strangers send is no news: not a line for each form that is none.
     logging.getLogger("python_multipart").setLevel(logging.CRITICAL)
     trusted = settings.trusted_proxies
@@ -123,10 +130,23 @@ async def serve(
     try:
         while not (server.started or serving.done() or stop.is_set()):  # noqa: ASYNC110 - uvicorn tells by an attribute only
             await asyncio.sleep(0.01)
-        if server.started:
+        if server.started and (start is None or await _done(start(), stopping)):
             ready()
         await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
     finally:
         server.should_exit = True
         stopping.cancel()
         await serving
+
+
+async def _done(work: Coroutine[Any, Any, None], stopping: asyncio.Task[Any]) -> bool:
+    """Do ``work``, or break it off when ``stopping`` is done; say whether it was done."""
+    working = asyncio.create_task(work)
+    try:
+        await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            working.result()
+            return True
+        return False
+    finally:
+        await ended(working)

@@ -28,7 +28,9 @@ from services.commands import openapi
 from services.kernel.events import Event, ObjectRef, Service
 from services.kernel.log import Group, Log
 from services.kernel.runtime import Installation
-from services.verification import Tree, Wrong, _Check, verify
+from services.verification import Wrong, verify
+from services.verification.check import Check
+from services.verification.tree import Tree
 from tests.conftest import Connect, Pools
 
 _COMMAND = [sys.executable, "-m", "services.cli"]
@@ -301,7 +303,7 @@ async def test_any_changed_byte_is_found(
             place,
         )
         with pytest.raises(Wrong, match="position 1:"):
-            await _Check(owner, witnessed, lambda _count: None).run()
+            await Check(owner, witnessed, lambda _count: None).run()
         await transaction.rollback()
 
 

@@ -43,7 +43,7 @@ def own_server() -> Iterator[EmbeddedPostgres]:
 @contextlib.contextmanager
 def hung(server: EmbeddedPostgres) -> Iterator[None]:
     """Stop every process of a server for the length of the block, or until it is told to go on."""
-    postmaster = server._postmaster()
+    postmaster = server._cluster.postmaster()
     assert postmaster is not None
     stopped: list[int] = []
     try:

@@ -30,6 +30,18 @@ def test_every_route_says_how_it_refuses(service: str) -> None:
                     assert "application/problem+json" in answer["content"], (method, path, status)
 
 
+def test_a_list_names_the_states_it_is_filtered_by() -> None:
+    """Contract, "Names"."""
+    document: dict[str, Any] = json.loads((_WRITTEN / "cases.json").read_text())
+    for kind, states in (
+        ("requests", "draft submitted accepted declined allocated assigned withdrawn"),
+        ("cases", "active closed withdrawn"),
+    ):
+        said = document["paths"][f"/v1/{kind}"]["get"]["parameters"]
+        (status,) = (one["schema"] for one in said if one.get("name") == "status")
+        assert status["anyOf"][0]["enum"] == states.split(), kind
+
+
 @pytest.mark.parametrize("service", ["cases", "audit"])
 def test_every_answer_in_json_has_a_shape(service: str) -> None:
     document: dict[str, Any] = json.loads((_WRITTEN / f"{service}.json").read_text())

@@ -19,8 +19,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from services.app import House
 from services.authz import access
 from services.commands.openapi import documents
+from services.kernel.bodies import LARGEST_BYTES, SMALL_BYTES
 from services.kernel.events import Service
-from services.kernel.http import MAX_BODY_BYTES
 from services.kernel.runtime import Installation
 from services.kernel.settings import Settings
 
@@ -32,8 +32,8 @@ BODIES: Final[Mapping[str, tuple[bytes | None, bytes]]] = {
     "UTF-16": (JSON, '{"reason":"x"}'.encode("utf-16")),
     "another charset": (JSON + b"; charset=utf-7", b"{}"),
     "cut off": (JSON, b'{"reason":'),
-    "nested deeply": (JSON, b"[" * 200_000),
-    "nested deeply, and well": (JSON, b"[" * 100_000 + b"]" * 100_000),
+    "nested deeply": (JSON, b"[" * 16_000),
+    "nested deeply, and well": (JSON, b"[" * 8_000 + b"]" * 8_000),
     "a NUL": (JSON, b'{"reason":"a\\u0000b","username":"\\u0000"}'),
     "a raw NUL": (JSON, b'{"reason":"\x00"}'),
     "half a character": (JSON, b'{"reason":"\\ud800"}'),
@@ -111,11 +111,35 @@ async def test_no_route_tells_who_is_not_signed_in_what_is_wrong_with_a_request(
                 assert answer.status_code < 500, case
 
 
+async def test_a_method_that_a_path_has_not_is_told_with_those_it_has(
+    client: httpx.AsyncClient,
+) -> None:
+    """RFC 9110, 15.5.6: of all routes of the path together, whoever asks and however."""
+    operations = await _operations()
+    paths = {re.sub(r"\{\w+\}", str(uuid4()), path) for _, path, _ in operations}
+    expected = {
+        path: {
+            method.upper()
+            for method, pattern, _ in operations
+            if re.fullmatch(re.sub(r"\{\w+\}", "[^/]+", pattern), path)
+        }
+        for path in paths
+    }
+    for own in ("/", "/healthz", "/authz/metrics"):
+        expected[own] = {"GET", "HEAD"}
+    for path, allowed in expected.items():
+        for method in {"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"} - allowed:
+            answer = await client.request(method, path)
+            assert answer.status_code == 405, (method, path)
+            assert set(answer.headers["allow"].split(", ")) == allowed, (method, path)
+            assert answer.headers["content-type"] == "application/problem+json", (method, path)
+
+
 async def test_a_body_over_the_bound_is_refused_unread_whoever_sends_it(
     client: httpx.AsyncClient,
 ) -> None:
     """Announced or found on the way: nobody's session is looked for on its account."""
-    too_much = b"[" + b"0," * (MAX_BODY_BYTES // 2) + b"0]"
+    too_much = b"[" + b"0," * (LARGEST_BYTES // 2) + b"0]"
 
     async def parts() -> AsyncIterator[bytes]:
         for first in range(0, len(too_much), 65_536):
@@ -129,3 +153,29 @@ async def test_a_body_over_the_bound_is_refused_unread_whoever_sends_it(
             )
             unread = answer.status_code in (401, 200) and not isinstance(content, bytes)
             assert answer.status_code == 413 or unread, (method, path, answer.text)
+
+
+async def test_each_route_takes_as_large_a_body_as_it_says(client: httpx.AsyncClient) -> None:
+    """RFC 9110, 15.5.14: that many bytes are looked at, and not one more."""
+    for service, document in (await documents()).items():
+        for path, operations in json.loads(document)["paths"].items():
+            filled = f"/{service}" + re.sub(r"\{\w+\}", str(uuid4()), path)
+            for method, operation in operations.items():
+                said = operation["responses"].get("413", {"description": f"{SMALL_BYTES:,}"})
+                most = int(re.sub(r"\D", "", said["description"]))
+                for size, refused in ((most, False), (most + 1, True)):
+                    answer = await client.request(
+                        method, filled, content=b" " * size, headers={b"content-type": JSON}
+                    )
+                    assert (answer.status_code == 413) is refused, (method, path, size)
+
+
+async def test_what_anybody_may_send_is_refused_in_few_words(client: httpx.AsyncClient) -> None:
+    """Whoever is not signed in keeps nobody waiting: not every name they send is looked at."""
+    bodies = [json.dumps(dict.fromkeys(map(str, range(n)), 1)) for n in (1_000, 30_000, 60_000)]
+    bodies.append(json.dumps({"reason": "a" + "\u0301\u0316" * 9_999}, ensure_ascii=False))
+    for path in ("/authz/v1/login", "/cases/v1/requests", "/authz/v1/token"):
+        for body in bodies:
+            answer = await client.post(path, content=body, headers={b"content-type": JSON})
+            assert answer.status_code in (401, 413, 422), (path, answer.text)
+            assert len(answer.content) < 1_000

@@ -13,7 +13,13 @@ import uvloop
 from starlette.types import Receive, Scope, Send
 
 from services import protocol
-from services.protocol import MAX_HEAD_BYTES, BoundedProtocol
+from services.protocol import (
+    MAX_HEAD_BYTES,
+    MAX_HEADERS,
+    MAX_TARGET_BYTES,
+    MAX_WAITING,
+    BoundedProtocol,
+)
 
 #: more than the kernel takes for somebody who reads nothing
 LARGE = b"x" * 8_388_608
@@ -375,6 +381,73 @@ async def test_what_is_asked_at_once_learns_that_nobody_waits(port: int) -> None
         writer.close()
         while asyncio.all_tasks() - left:
             await asyncio.sleep(0.01)
+
+
+_GET = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n"
+
+
+async def test_as_many_as_may_wait_are_answered_and_the_connection_stays(port: int) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    for _ in range(3):
+        writer.write((1 + MAX_WAITING) * _GET)
+        async with asyncio.timeout(10):
+            for _ in range(1 + MAX_WAITING):
+                await reader.readuntil(b"\r\n\r\nok")
+    writer.close()
+
+
+async def test_of_requests_sent_at_once_no_more_wait_than_may(port: int) -> None:
+    """RFC 9112, 9.3.2: who is not answered asks again; the rest of a flood is not looked at."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(5_000 * _GET)
+    async with asyncio.timeout(10):
+        for _ in range(1 + MAX_WAITING):
+            await reader.readuntil(b"\r\n\r\nok")
+    status, headers, body = await _whole(reader)
+    assert (status, headers["connection"], headers["retry-after"]) == (429, "close", "1")
+    assert json.loads(body)["code"] == "too_many_requests"
+    writer.close()
+
+
+async def test_who_floods_and_never_reads_has_no_more_parsed_than_may_wait() -> None:
+    """Else memory and processor are whoever's sends the shortest requests."""
+    async with _serving(5) as server, asyncio.timeout(10):
+        _, writer = await _deaf(_port(server), _LARGE + 8_000 * _GET)
+        (protocol_,) = await _connected(server)
+        while not protocol_.pipeline:
+            await asyncio.sleep(0.01)
+        for _ in range(20):
+            writer.write(1_000 * _GET)
+            await asyncio.sleep(0.01)
+            assert len(protocol_.pipeline) <= 1 + MAX_WAITING
+        writer.transport.abort()
+
+
+async def _connected(server: uvicorn.Server) -> list[BoundedProtocol]:
+    while not server.server_state.connections:
+        await asyncio.sleep(0.01)
+    return [one for one in server.server_state.connections if isinstance(one, BoundedProtocol)]
+
+
+@pytest.mark.parametrize(
+    ("head", "status"),
+    [
+        (b"GET /" + (MAX_TARGET_BYTES - 1) * b"a" + b" HTTP/1.1\r\n", 200),
+        (b"GET /" + MAX_TARGET_BYTES * b"a" + b" HTTP/1.1\r\n", 431),
+        (b"GET /?" + MAX_TARGET_BYTES // 3 * b"a=&" + b" HTTP/1.1\r\n", 431),
+        (b"GET / HTTP/1.1\r\n" + MAX_HEADERS * b"a: b\r\n", 431),
+        (b"GET / HTTP/1.1\r\n" + (MAX_HEADERS - 2) * b"a: b\r\n", 200),
+    ],
+    ids=["target", "longer target", "many parameters", "many headers", "headers"],
+)
+async def test_targets_and_headers_are_bounded(port: int, head: bytes, status: int) -> None:
+    """Every parameter of a query and every header costs work of its own."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(head + b"host: x\r\nconnection: close\r\n\r\n")
+    answered, _, body = await _whole(reader)
+    assert answered == status
+    assert body == b"ok" or json.loads(body)["code"] == "head_too_large"
+    writer.close()
 
 
 async def test_who_reads_slowly_gets_all_of_it_and_may_ask_again(

@@ -3,18 +3,19 @@
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from uuid import uuid4
 
 import asyncpg
 import httpx
 import pytest
 
-from services import app
+from services import health
 from services.app import House
 from services.authz.signing_keys import SigningKeys
 from services.commands.openapi import documents
-from services.kernel import errors
+from services.health import OK, UNAVAILABLE
+from services.kernel import batches, errors
 from services.kernel.events import Service
 from services.kernel.log import Group, Log
 from services.kernel.runtime import Installation
@@ -73,13 +74,13 @@ async def test_health_is_looked_at_once_however_many_ask(
     """Nobody logs in to ask: asking makes no work."""
     looks = 0
 
-    async def healthy() -> bool:
+    async def look() -> Mapping[str, object]:
         nonlocal looks
         looks += 1
         await asyncio.sleep(0.01)
-        return looks == 1
+        return OK if looks == 1 else UNAVAILABLE
 
-    monkeypatch.setattr(house, "healthy", healthy)
+    monkeypatch.setattr(house.health, "look", look)
     answers = await asyncio.gather(*(client.get("/healthz") for _ in range(50)))
     assert {answer.status_code for answer in answers} == {200}
     assert looks == 1
@@ -93,10 +94,10 @@ async def test_health_is_unavailable_whatever_is_wrong(
 ) -> None:
     """Who asks takes 503 for an installation to send nobody to, and 500 for a fault of asking."""
 
-    async def follows(_built: object) -> bool:
+    async def writable(_runtime: object) -> bool:
         raise asyncpg.QueryCanceledError
 
-    monkeypatch.setattr(app, "_follows", follows)
+    monkeypatch.setattr(health, "_writable", writable)
     answer = await client.get("/healthz")
     assert (answer.status_code, answer.json()) == (503, {"status": "unavailable"})
 
@@ -182,6 +183,62 @@ async def test_a_start_waits_for_a_log_that_is_slow_to_begin_with(
             keys = (await client.get("/authz/.well-known/jwks.json")).json()["keys"]
         assert len(keys) == 1
     finally:
+        await house.stop()
+
+
+async def test_while_a_start_folds_anew_what_an_upgrade_emptied_who_asks_is_told_how_far_it_is(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is shown from half of what there is, and nobody takes it for dead."""
+    settings, services = Settings(data=installation.data), [Service.AUTHZ, Service.CASES]
+    former = await House.build(installation, settings, services)
+    await former.start()
+    runtime = former._services[Service.AUTHZ].runtime
+    for _ in range(4):
+        await SigningKeys(runtime).rotate()
+    events = await runtime.projector.head() + 1
+    assert (await former.health.look()) == OK
+    await former.stop()
+
+    monkeypatch.setattr(batches, "_BATCH", 1)
+    monkeypatch.setattr(batches, "_CATCHING_UP", 1)
+    monkeypatch.setattr(health, "_STANDS_S", 0)
+    house = await House.build(installation, settings, services)
+    projector, gate = house._services[Service.AUTHZ].runtime.projector, asyncio.Semaphore(0)
+    folds = projector._batches
+    await folds.empty(projector.names)
+    folding = folds.fold
+
+    async def one() -> batches.Folded:
+        await gate.acquire()
+        return await folding()
+
+    monkeypatch.setattr(folds, "fold", one)
+    starting = asyncio.create_task(house.start())
+    try:
+        transport = httpx.ASGITransport(house)
+        async with httpx.AsyncClient(transport=transport, base_url="http://casewarden") as client:
+            answer = await client.get("/healthz")
+            assert (answer.status_code, answer.json()) == (503, {"status": "starting"})
+            gate.release()
+            async with asyncio.timeout(5):
+                while (answer := await client.get("/healthz")).json() == {"status": "starting"}:
+                    await asyncio.sleep(0.01)
+            far = {"status": "catching_up", "folded": 1, "to_fold": events - 1}
+            assert (answer.status_code, answer.json()) == (503, far)
+            for path in ("/authz/.well-known/jwks.json", "/cases/v1/cases"):
+                refused = await client.get(path)
+                assert (refused.status_code, refused.json()["code"]) == (503, "unavailable")
+            assert (await client.get("/cases/metrics")).status_code == 200
+            for _ in range(100):
+                gate.release()
+            await starting
+            answer = await client.get("/healthz")
+            assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
+            assert (await client.get("/cases/v1/cases")).status_code == 401
+    finally:
+        starting.cancel()
+        await asyncio.gather(starting, return_exceptions=True)
         await house.stop()
 
 

@@ -19,7 +19,7 @@ from services.audit.sessions import SessionQueries
 from services.audit.views import EventIndex, Sessions
 from services.authz import engine
 from services.authz.access import AccessTokens
-from services.authz.directory import Directory
+from services.authz.directory_fold import Directory
 from services.kernel.application import application
 from services.kernel.budgets import RefusalBudget
 from services.kernel.cursors import Cursors
@@ -27,7 +27,7 @@ from services.kernel.documents import Ways
 from services.kernel.events import EventType, Service
 from services.kernel.origins import Places
 from services.kernel.problems import authenticate_first
-from services.kernel.projection import Projector
+from services.kernel.projector import Projector
 from services.kernel.refusals import RefusalWindows
 from services.kernel.runtime import Installation, Runtime, open_runtime
 from services.kernel.settings import Settings

@@ -26,8 +26,8 @@ from services.audit.grounds import (
 from services.authz.access import Claims
 from services.authz.engine import Policy
 from services.kernel.budgets import RefusalBudget
-from services.kernel.errors import Conflict, Forbidden, NotFound, Problem
-from services.kernel.events import Actor, Event, ObjectRef, Outcome
+from services.kernel.errors import Conflict, Forbidden, NotFound, Problem, outcome_of
+from services.kernel.events import Actor, Event, ObjectRef
 from services.kernel.handling import Draft
 from services.kernel.idempotency import Attempt, Idempotency, Made
 from services.kernel.log import Group
@@ -180,7 +180,8 @@ class Asking:
     ) -> Draft[T]:
         """Return a refusal, told once it is recorded."""
         asked = await self.event(asker, standing, scope, subject, shown={})
-        refused = msgspec.structs.replace(asked, type=e.REFUSED, outcome=Outcome.DENIED, grounds=())
+        outcome = outcome_of(problem)
+        refused = msgspec.structs.replace(asked, type=e.REFUSED, outcome=outcome, grounds=())
         return self.draft(standing, refused, problem)
 
     def draft(

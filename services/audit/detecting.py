@@ -26,7 +26,8 @@ from services.authz import events as authz
 from services.kernel.events import EventType, Recorded
 from services.kernel.keystore import KeyStore
 from services.kernel.origins import Places
-from services.kernel.projection import Connection, Projector
+from services.kernel.projection import Connection
+from services.kernel.projector import Projector
 
 _WATCHED: Final = rules.TYPES | {authz.ORGANISATION_REGISTERED}
 _finding = msgspec.json.Encoder()

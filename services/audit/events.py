@@ -12,9 +12,16 @@ from uuid import NAMESPACE_URL, UUID, uuid5
 
 import msgspec
 
-from services.audit.detection.signals import Own
 from services.kernel.codes import Code
-from services.kernel.events import SET_ASIDE, EventType, Kind, Registry, Service
+from services.kernel.events import (
+    SET_ASIDE,
+    Event,
+    EventType,
+    Kind,
+    Outcome,
+    Registry,
+    Service,
+)
 
 
 class Verdict(Code):
@@ -33,6 +40,28 @@ def alert_id(key: str) -> UUID:
 def alert_key(alert: UUID) -> str:
     """Guard key of an alert's state; also the name of its stream."""
     return f"alert:{alert}"
+
+
+def tells_learner(event: Event) -> bool:
+    """Say whether an event tells readers outside the Ministry which learner it is about.
+
+    A refusal does not, nor a list that showed nothing of the learner it was asked for: the one
+    would say whether what own staff tried is there, and by neither did anybody see the learner.
+    """
+    # a list names in ``data.students`` the learners whose records are in ``shown``
+    in_vain = "students" in event.data and not event.shown
+    return event.outcome is not Outcome.DENIED and not in_vain
+
+
+class Own(msgspec.Struct, frozen=True, kw_only=True):
+    """What of an alert its own organisation's readers are told: own people, and own counts.
+
+    ``events`` counts own events behind it, those left out of the evidence included; or 0.
+    """
+
+    person_id: UUID | None = None
+    events: int = 0
+    details: Mapping[str, str | int] = {}
 
 
 class AlertRaised(msgspec.Struct, frozen=True, kw_only=True):

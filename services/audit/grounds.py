@@ -13,7 +13,9 @@ from uuid import UUID
 
 import asyncpg
 
+from services.audit.events import tells_learner
 from services.authz.access import Claims
+from services.authz.client_events import client_key
 from services.authz.directory import (
     CALLER_COLUMNS,
     Assignment,
@@ -22,9 +24,9 @@ from services.authz.directory import (
     caller_of,
 )
 from services.authz.engine import Policy
-from services.authz.events import client_key, organisation_key
+from services.authz.events import organisation_key
 from services.kernel.errors import Unauthenticated
-from services.kernel.events import Event, Ground, Outcome
+from services.kernel.events import Event, Ground
 from services.kernel.http import Call
 
 _LOAD: Final = (
@@ -147,10 +149,9 @@ class Scope:
     def learner_of(self, event: Event) -> UUID | None:
         """Return the learner an event names to who has this scope.
 
-        Of what was refused only the Ministry is told whom it was about: elsewhere that would say
-        whether what own staff tried is there.
+        Of what showed nothing only the Ministry is told whom it was about (:func:`tells_learner`).
         """
-        told = self.everywhere or event.outcome is not Outcome.DENIED
+        told = self.everywhere or tells_learner(event)
         return event.student_id if told else None
 
     def names_actor(self, event: Event) -> bool:

@@ -21,7 +21,7 @@ from pydantic_core import PydanticCustomError
 
 from services.audit.asking import MOST_SHOWN
 from services.audit.events import Verdict
-from services.authz.events import CLIENT_ID
+from services.authz.client_events import CLIENT_ID
 from services.kernel.events import Outcome
 from services.kernel.texts import Body, Line, Moment, Prose
 

@@ -2,8 +2,9 @@
 
 A session that was never ended in the log may have lapsed all the same, at its absolute limit or
 by idleness (SG-19); it is shown as over from that moment. Activity is any event of the session; to
-an organisation's own auditors, any that was for the organisation the session began for: whether
-somebody is at work for another one is not theirs to know.
+an organisation's own auditors, any that was for the organisation the session began for, and its end
+is one of those: whether somebody is at work for another one, or is still once they have left, is
+not theirs to know.
 """
 
 from collections.abc import Sequence
@@ -17,6 +18,7 @@ from services.audit.asking import Asking, Found, Subject
 from services.audit.grounds import Asker, Scope
 from services.audit.pages import walk
 from services.audit.selection import of_sessions
+from services.authz.session_events import SESSION_ENDED
 from services.kernel.cursors import Cursors
 from services.kernel.effects import Effects
 from services.kernel.events import ObjectRef, decode
@@ -25,11 +27,14 @@ from services.kernel.origins import Place, Places
 _OF: Final = (
     "select s.*, (select l.body from log.event l where l.position = s.position) as body,"
     " (select e.recorded_at from {activity} and e.session_id = s.id"
-    " order by e.position desc limit 1) as seen_at from audit.login_session s"
+    " order by e.position desc limit 1) as seen_at, {told} as told from audit.login_session s"
 )
-_EVERYWHERE: Final = _OF.format(activity="audit.event e where true")
+_EVERYWHERE: Final = _OF.format(activity="audit.event e where true", told="true")
+_OWN_EVENT: Final = "audit.organisation_event e where e.organisation_id = s.organisation_id"
 _OWN: Final = _OF.format(
-    activity="audit.organisation_event e where e.organisation_id = s.organisation_id"
+    activity=_OWN_EVENT,
+    told=f"exists (select from {_OWN_EVENT} and e.object_type = 'session'"
+    f" and e.object_id = s.id::text and e.type = '{SESSION_ENDED}')",
 )
 
 
@@ -103,7 +108,7 @@ class SessionQueries:
     def _end(
         self, row: asyncpg.Record, seen_at: datetime, now: datetime
     ) -> tuple[datetime | None, str | None]:
-        if row["ended_at"] is not None:
+        if row["ended_at"] is not None and row["told"]:
             return row["ended_at"], row["end_reason"]
         lapses = [(row["expires_at"], "absolute"), (seen_at + self._idle, "idle")]
         at, reason = min(lapses)

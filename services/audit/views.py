@@ -12,15 +12,21 @@ from uuid import UUID
 
 import msgspec
 
+from services.audit.events import tells_learner
 from services.audit.grounds import organisations_of
-from services.authz import events as authz
-from services.kernel.events import Actor, CorruptEvent, Event, Outcome, Recorded
+from services.authz.session_events import (
+    SESSION_ENDED,
+    SESSION_STARTED,
+    SessionEnded,
+    SessionStarted,
+)
+from services.kernel.events import Actor, CorruptEvent, Event, Recorded
 from services.kernel.projection import Connection
 
 # What an index entry and a text column can hold, whatever somebody put in an id.
 _LONGEST: Final = 200
 _NOBODY: Final = Actor()
-_OF_SESSIONS: Final = frozenset({authz.SESSION_STARTED, authz.SESSION_ENDED})
+_OF_SESSIONS: Final = frozenset({SESSION_STARTED, SESSION_ENDED})
 #: from so many rows on a COPY costs less than arrays; it asks for the columns each time anew
 _MANY: Final = 100
 
@@ -87,8 +93,8 @@ class EventIndex:
         await _STUDENT.add(connection, [(s, r.position) for s, r in about])
         own = [(*_row(r, of=o), o) for r in batch for o in organisations_of(r.event)]
         await _OWN.add(connection, own)
-        # as :meth:`services.audit.grounds.Scope.learner_of` tells them: a refusal's is nobody
-        told = [(s, r) for s, r in about if r.event.outcome is not Outcome.DENIED]
+        # as :meth:`services.audit.grounds.Scope.learner_of` tells them
+        told = [(s, r) for s, r in about if tells_learner(r.event)]
         scoped = [(o, s, r.position) for s, r in told for o in organisations_of(r.event)]
         await _SCOPED.add(connection, scoped)
 
@@ -149,8 +155,8 @@ class Sessions:
 
     async def fold(self, connection: Connection, batch: Sequence[Recorded]) -> None:
         """Add what began and close what ended, in order."""
-        began = [_began(r) for r in batch if r.event.type == authz.SESSION_STARTED]
-        ended = [_ended(r.event) for r in batch if r.event.type == authz.SESSION_ENDED]
+        began = [_began(r) for r in batch if r.event.type == SESSION_STARTED]
+        ended = [_ended(r.event) for r in batch if r.event.type == SESSION_ENDED]
         if began:
             await connection.executemany(
                 "insert into audit.login_session"
@@ -168,7 +174,7 @@ class Sessions:
 
 def _began(recorded: Recorded) -> tuple[Any, ...]:
     event = recorded.event
-    data = msgspec.convert(event.data, authz.SessionStarted)
+    data = msgspec.convert(event.data, SessionStarted)
     return (
         data.session_id,
         recorded.position,
@@ -180,5 +186,5 @@ def _began(recorded: Recorded) -> tuple[Any, ...]:
 
 
 def _ended(event: Event) -> tuple[Any, ...]:
-    data = msgspec.convert(event.data, authz.SessionEnded)
+    data = msgspec.convert(event.data, SessionEnded)
     return (data.session_id, event.recorded_at, data.reason)

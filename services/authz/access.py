@@ -18,7 +18,7 @@ import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from starlette.requests import Request
 
-from services.kernel.errors import Unauthenticated
+from services.kernel.errors import Unauthenticated, Unavailable
 
 ISSUER: Final = "casewarden"
 AUDIENCE: Final = "casewarden"
@@ -56,9 +56,14 @@ class AccessTokens:
         self._keys: dict[str, Ed25519PublicKey] = {}
         self._known: OrderedDict[str, Claims] = OrderedDict()
         self._loaded_at: datetime | None = None
+        #: how far the keys were folded when they were loaded; behind it they are folded anew
+        self._mark = -1
 
     async def claims(self, request: Request, now: datetime) -> Claims:
-        """Return the claims of the request's bearer token; raise :class:`Unauthenticated`."""
+        """Return the claims of the request's bearer token; raise :class:`Unauthenticated`.
+
+        Raises :class:`Unavailable` for a key that is not known while keys are folded anew.
+        """
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not token or len(token) > _LONGEST:
             raise Unauthenticated
@@ -111,17 +116,29 @@ class AccessTokens:
         if kid not in self._keys and not (recent and self._keys):
             self._loaded_at = now
             rows = await self._pool.fetch(
-                f"select kid, public_key from {self._schema}.signing_key where retired_at is null"
+                "select kid, public_key, (select position from"
+                f" {self._schema}.projection where name = '{self._schema}.directory') as at"
+                f" from {self._schema}.signing_key where retired_at is null"
             )
+            emptied = self._emptied(rows)
             keys = {r["kid"]: Ed25519PublicKey.from_public_bytes(r["public_key"]) for r in rows}
             if self._keys.keys() - keys.keys():
                 # else whoever keeps asking for unknown names keeps what a retired key signed
                 self._known.clear()
             self._keys = keys
+            if emptied and kid not in keys:
+                raise Unavailable
         try:
             return self._keys[kid]
         except KeyError:
             raise Unauthenticated from None
+
+    def _emptied(self, rows: Sequence[asyncpg.Record]) -> bool:
+        """Say whether keys are missing for being folded anew: whoever signs has one, always."""
+        at = min((row["at"] for row in rows), default=-1)
+        emptied = at < max(self._mark, 0)
+        self._mark = max(self._mark, at)
+        return emptied
 
 
 def _claims(payload: dict[str, object]) -> Claims:

@@ -11,12 +11,18 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
+import msgspec
+
 from services.authz import events as e
 from services.authz.administration import AccessDecision
-from services.authz.desk import Hearing
 from services.authz.directory import Assignment, Organisation, Person
-from services.authz.relations import LEAD, Decision, FactsOf, fits
+from services.authz.hearing import Hearing
+from services.authz.recording import data_of, person_stream
+from services.authz.relations import Decision, FactsOf
+from services.authz.roles import LEAD, fits
 from services.kernel.errors import Forbidden, Malformed, NotFound, Problem
+from services.kernel.events import Event
+from services.kernel.idempotency import Made
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,13 +39,17 @@ class Proposal:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What is to change: whose role, where, whether it is given or taken, and the one taken."""
+    """What is to change: whose role, where, whether it is given or taken, and the one taken.
+
+    ``done``: it was made before, and a repeat is judged; ``held`` is then the one given.
+    """
 
     person: Person
     role: e.Role
     organisation: Organisation
     change: str
     held: Assignment | None = None
+    done: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,17 +72,23 @@ class Opened:
 Judge = Callable[[Hearing, Change], Awaitable[Ruling]]
 
 
-async def opened(hearing: Hearing, proposal: Proposal, judge: Judge) -> Opened | Problem:
-    """Return the change proposed, judged; or the problem it is to be refused with."""
+async def opened(
+    hearing: Hearing, proposal: Proposal, judge: Judge, made: Made | None = None
+) -> Opened | Problem:
+    """Return the change proposed, judged; or the problem it is to be refused with.
+
+    ``made`` is what an earlier request made of it: that made sense in its time.
+    """
     organisation = await hearing.sees_organisation(proposal.organisation_id)
     person = await hearing.knows(proposal.person_id)
     if organisation is None or person is None:
         return NotFound()
-    if not makes_sense(proposal, organisation.kind):
+    if made is None and not makes_sense(proposal, organisation.kind):
         return Malformed()
-    return await judged(
-        hearing, Change(person, proposal.role, organisation, proposal.change), judge
-    )
+    given = assignment_in(person, made["assignment"]) if made and "assignment" in made else None
+    done = made is not None
+    change = Change(person, proposal.role, organisation, proposal.change, given, done=done)
+    return await judged(hearing, change, judge)
 
 
 async def judged(hearing: Hearing, change: Change, judge: Judge) -> Opened | Problem:
@@ -105,7 +121,7 @@ def allowed(
     standing = hearing.standing
     near = standing.changing(change.organisation, change.role, change.person, first=first)
     facts: FactsOf = (lambda a: [*near(a), "decided"]) if decided else near
-    return standing.may(action, object_, standing.knowing(hearing.places(change.person), facts))
+    return hearing.may(action, object_, standing.knowing(hearing.places(change.person), facts))
 
 
 def by(decision_id: UUID | None) -> Judge:
@@ -119,15 +135,10 @@ def by(decision_id: UUID | None) -> Judge:
         alone = allowed(hearing, change, change.change, "assignment", first=first)
         if alone.allowed or decision_id is None:
             return Ruling(alone)
-        until = await _decided(hearing, change, decision_id)
-        if until is None:
+        if not await _decided(hearing, change, decision_id):
             return Ruling(alone)
         with_it = allowed(hearing, change, change.change, "assignment", first=first, decided=True)
-        if not with_it.allowed:
-            return Ruling(with_it)
-        hearing.valid_until = min(hearing.valid_until, until)
-        hearing.once.append(f"access decision:{decision_id}".encode())
-        return Ruling(with_it, decision_id)
+        return Ruling(with_it, decision_id if with_it.allowed else None)
 
     return judge
 
@@ -140,17 +151,31 @@ async def _of_the_first(hearing: Hearing, change: Change) -> bool:
     if LEAD.get(change.organisation.kind) is not change.role:
         return False
     if change.held is not None:
-        return await hearing.facts.first_lead(change.organisation.id) == change.held.id
-    return not await hearing.facts.filled(change.organisation.id, change.role)
+        return await hearing.facts.posts.first_lead(change.organisation.id) == change.held.id
+    return not await hearing.facts.posts.filled(change.organisation.id, change.role)
 
 
-async def _decided(hearing: Hearing, change: Change, decision_id: UUID) -> datetime | None:
-    """Return until when a leader's decision serves for ``change``, if it does now."""
+async def _decided(hearing: Hearing, change: Change, decision_id: UUID) -> bool:
+    """Say whether a leader's decision serves for ``change`` now, or served when that was done."""
     hearing.guards.append(e.decision_key(decision_id))
     found = await hearing.facts.decision(decision_id)
     if found is None:
-        return None
-    return serves_until(found, await hearing.person(found.decided_by), change, hearing.facts.now)
+        return False
+    if change.done:
+        return found.served and says(found, change)
+    leader = await hearing.person(found.decided_by)
+    until = serves_until(found, leader, change, hearing.facts.now)
+    if until is None:
+        return False
+    hearing.valid_until = min(hearing.valid_until, until)
+    hearing.once.append(f"access decision:{decision_id}".encode())
+    return True
+
+
+def says(found: AccessDecision, change: Change) -> bool:
+    """Say whether a decision names just this change."""
+    names = (found.person_id, found.role, found.organisation_id, found.change)
+    return names == (change.person.id, change.role, change.organisation.id, change.change)
 
 
 def serves_until(
@@ -163,10 +188,8 @@ def serves_until(
     post = assignment_in(leader, found.decided_as)
     if leader is None or leader.suspended or post is None or not post.in_force(now):
         return None
-    names = (found.person_id, found.role, found.organisation_id, found.change)
-    wanted = (change.person.id, change.role, change.organisation.id, change.change)
     until = min(found.expires_at, post.ends_at or found.expires_at)
-    return until if names == wanted and not found.served and now < until else None
+    return until if says(found, change) and not found.served and now < until else None
 
 
 def assignment_in(person: Person | None, assignment_id: UUID) -> Assignment | None:
@@ -185,7 +208,25 @@ def staff_list(hearing: Hearing, organisation_id: UUID, person: Person) -> Decis
     return standing.may("read", "staff", standing.knowing(hearing.places(person), towards))
 
 
-def touched(person_id: UUID, organisation_id: UUID, used: UUID | None) -> tuple[str, ...]:
-    """Return what a change of access touches: who, where, and the decision it used up."""
-    keys = (e.person_key(person_id), e.organisation_key(organisation_id))
-    return keys if used is None else (*keys, e.decision_key(used))
+async def fact(
+    hearing: Hearing,
+    about: Opened,
+    type_: str,
+    data: msgspec.Struct,
+    effective_at: datetime | None = None,
+) -> Event:
+    """Return the fact of a change: the next of the person's stream, of the organisation's concern.
+
+    It touches who, where, and the decision it used up.
+    """
+    person, place = about.change.person, about.change.organisation.id
+    used = () if about.used is None else (e.decision_key(about.used),)
+    return await hearing.event(
+        type_,
+        about.decision,
+        data=data_of(data),
+        stream=(person_stream(person.id), person.version + 1),
+        touches=(e.person_key(person.id), e.organisation_key(place), *used),
+        effective_at=effective_at,
+        organisation_id=place,
+    )

@@ -17,13 +17,13 @@ from services.authz.access_changes import (
     Ruling,
     allowed,
     opened,
-    staff_list,
 )
 from services.authz.administration import GRANT
-from services.authz.desk import Asked, Desk, Hearing
+from services.authz.desk import Command, Desk
+from services.authz.hearing import Asked, Hearing
 from services.authz.recording import data_of
 from services.authz.visits import Visit
-from services.kernel.errors import NotFound, Problem
+from services.kernel.errors import Problem
 from services.kernel.events import ObjectRef
 from services.kernel.handling import Draft
 from services.kernel.idempotency import Attempt, Made
@@ -61,22 +61,18 @@ class AccessDecisions:
         """Record a leader's decision (AC-DO-3) and return its id."""
         decision_id = self._desk.runtime.effects.new_id()
 
-        async def decide(hearing: Hearing) -> Draft[UUID]:
-            about = await opened(hearing, command.proposal(hearing.facts.now), _judge)
-            if isinstance(about, Problem):
-                return await hearing.refuse(about)
+        async def judge(hearing: Hearing, made: Made | None) -> Opened | Problem:
+            return await opened(hearing, command.proposal(hearing.facts.now), _judge, made)
+
+        async def act(hearing: Hearing, about: Opened) -> Draft[UUID]:
             return await _recorded(hearing, about, command.recorded(decision_id))
 
-        async def repeat(hearing: Hearing, made: Made) -> Draft[UUID]:
-            person = await hearing.nearest(command.person_id)
-            decision = staff_list(hearing, command.organisation_id, person)
-            if person.id != command.person_id or not decision.allowed:
-                return await hearing.refuse(NotFound())
+        async def again(hearing: Hearing, about: Opened, made: Made) -> Draft[UUID]:
             reply = made["decision"]
-            return await hearing.disclose(decision, reply, {"decision": [str(reply)]})
+            return await hearing.disclose(about.decision, reply, {"decision": [str(reply)]})
 
         asked = Asked("create", ObjectRef("access_decision", str(decision_id)))
-        return await self._desk.hear_once(visit, asked, attempt, decide, repeat)
+        return await self._desk.hear_once(visit, asked, attempt, Command(judge, act, again))
 
 
 async def _judge(hearing: Hearing, change: Change) -> Ruling:

@@ -1,15 +1,18 @@
-"""Accounts as the front door needs them: found, their key in reach, a password compared.
+"""Accounts as the front door needs them: found, their key in reach, a password compared or taken.
 
 Place in the flow: an attempt is admitted, then the account it is on is loaded here. Owns the way
 from what somebody claims to be (a user name's digest, a token's person, an invitation's digest) to
-their sealed credentials. Never admits, records or decides anything.
+their sealed credentials, and which password an account takes. Never admits or records anything.
 """
 
 from datetime import timedelta
 from uuid import UUID
 
+import msgspec
+
+from services.authz.events import Profile
 from services.authz.login_views import Account, account_by
-from services.authz.passwords import Passwords
+from services.authz.passwords import Passwords, own_details
 from services.kernel.runtime import Runtime
 from services.kernel.sealing import Sealed
 
@@ -45,6 +48,21 @@ class Accounts:
         """Say whether ``password`` is the account's; the same work for no account at all."""
         kept = self.open(account.password) if account else None
         return await self._passwords.verify(kept, password)
+
+    async def accepted(self, account: Account, password: str) -> str:
+        """Return the hash of a password that is to be the account's.
+
+        Raises the ``PasswordRefused`` that says why it cannot be (SG-4, SG-21): the person's own
+        details and their last passwords are looked at besides the password itself.
+        """
+        keys, sealed = self._runtime.keys, account.person.sealed_profile()
+        await keys.load([sealed.ref, account.username.ref])
+        profile = msgspec.json.decode(keys.open_sealed(sealed), type=Profile)
+        own = own_details(profile, keys.open_sealed(account.username))
+        await self._passwords.check(password, own)
+        former = [keys.open_sealed(one) for one in account.former]
+        await self._passwords.check_unused(password, former)
+        return await self._passwords.hash(password)
 
     def open(self, sealed: Sealed | None) -> str | None:
         """Return what is kept sealed in a loaded account, if anything is."""

@@ -14,7 +14,8 @@ import asyncpg
 
 from services.kernel.events import Event, Recorded, Registry, decode
 from services.kernel.intake import decode_envelope
-from services.kernel.projection import Connection, Projector
+from services.kernel.projection import Connection
+from services.kernel.projector import Projector
 
 NAME: Final = "authz.activity"
 _INSERT: Final = (

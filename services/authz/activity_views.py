@@ -2,17 +2,18 @@
 
 Ids of records and learners are only for those who may still see them (AC-SEE-22), and whether
 somebody may is the cases service's to decide, not authz's. So of everything that is not about
-accounts and staff the kind of thing and the names of its parts are left, never an id. What is kept
-is listed here; what nobody thought of is left out.
+accounts and staff the kind of thing and the names of its parts are left, never an id; and of what
+was done for an organisation one has left, all but oneself. What is kept is listed here; what nobody
+thought of is left out.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 from uuid import UUID
 
 from pydantic import AwareDatetime, BaseModel
 
-from services.kernel.events import Event, Outcome, Service
+from services.kernel.events import Event, ObjectRef, Outcome, Service
 from services.kernel.origins import Place
 
 _OWN: Final = f"{Service.AUTHZ}."
@@ -82,10 +83,16 @@ class ActivityPage(BaseModel):
     next_cursor: str | None
 
 
-def own_event(person_id: UUID, event: Event, place: Place) -> OwnEvent:
-    """Return ``event`` as ``person_id``, who is its actor, sees it; never its data."""
+def own_event(person_id: UUID, event: Event, place: Place, own: Collection[UUID]) -> OwnEvent:
+    """Return ``event`` as ``person_id``, who is its actor, sees it; never its data.
+
+    ``own`` are the organisations they work at.
+    """
     about, origin = event.object, event.origin
-    kept = event.type.startswith(_OWN) and (about is None or about.type in _KEPT)
+    kept = event.type.startswith(_OWN) and (
+        event.actor.organisation_id in own or _oneself(person_id, event)
+    )
+    kept = kept and (about is None or about.type in _KEPT)
     return OwnEvent(
         id=event.id,
         type=event.type,
@@ -97,7 +104,7 @@ def own_event(person_id: UUID, event: Event, place: Place) -> OwnEvent:
             device=place.device,
             user_agent=place.user_agent,
             request_id=origin.request_id,
-            session_id=origin.session_id,
+            session_id=origin.session_id if kept or not _of_a_session(event) else None,
         ),
         action=event.action,
         outcome=event.outcome,
@@ -110,3 +117,15 @@ def own_event(person_id: UUID, event: Event, place: Place) -> OwnEvent:
         object=OwnObject(type=about.type, id=about.id if kept else None) if about else None,
         shown={part: ids if kept else [] for part, ids in event.shown.items()},
     )
+
+
+def _oneself(person_id: UUID, event: Event) -> bool:
+    """Say whether an event is about its actor alone: their profile, activity or session."""
+    if _of_a_session(event):
+        return bool(event.data.get("person_id") == str(person_id))
+    return event.object == ObjectRef("person", str(person_id))
+
+
+def _of_a_session(event: Event) -> bool:
+    """Say whether a session is what was acted upon; it may be somebody else's."""
+    return event.object is not None and event.object.type == "session"

@@ -12,7 +12,8 @@ from uuid import UUID
 import msgspec
 
 from services.authz import events as e
-from services.authz.relations import LEAD
+from services.authz.credential_events import CREDENTIALS_RESET, CredentialsReset
+from services.authz.roles import LEAD
 from services.kernel.events import Event, Recorded
 from services.kernel.projection import Connection
 from services.kernel.writes import Write, write
@@ -105,7 +106,7 @@ def _granted(event: Event) -> Iterator[Write]:
 
 
 def _reset(event: Event) -> Iterator[Write]:
-    data = msgspec.convert(event.data, e.CredentialsReset)
+    data = msgspec.convert(event.data, CredentialsReset)
     if data.act_id is not None:
         yield Write(
             "insert into authz.credential_reset values ($1, $2)",
@@ -119,5 +120,5 @@ _FOLDS: Final[dict[str, Callable[[Event], Iterator[Write]]]] = {
     e.ACCESS_DECISION_RECORDED: _decided,
     e.ASSIGNMENT_GRANTED: _granted,
     e.ASSIGNMENT_REVOKED: _served,
-    e.CREDENTIALS_RESET: _reset,
+    CREDENTIALS_RESET: _reset,
 }

@@ -8,9 +8,9 @@ from pydantic import BaseModel, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from services.authz.api_organisations import Cursor, Limit
-from services.authz.catchments import Catchments, Key, Serve
+from services.authz.catchment_views import Catchment, Key
+from services.authz.catchments import Catchments, Serve
 from services.authz.desk import Desk
-from services.authz.snapshot import Catchment
 from services.authz.visits import Gate, Visiting, authenticated
 from services.kernel.cursors import Cursors
 from services.kernel.texts import Body, Moment

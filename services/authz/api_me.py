@@ -14,6 +14,7 @@ from services.authz.own_activity import OwnActivity
 from services.authz.own_password import PasswordChanges
 from services.authz.sessions import Sessions
 from services.authz.visits import Gate, Visiting, authenticated
+from services.kernel.etags import not_modified
 from services.kernel.texts import Body, Line
 
 #: an address as HTML has it: one mailbox, which no mail server can read as two
@@ -77,12 +78,14 @@ def me_router(
     """Return the routes about oneself."""
     router = APIRouter(tags=["me"], route_class=authenticated(gate))
 
-    @router.get("/v1/me")
-    async def profile(visit: Visiting, response: Response) -> OwnProfile:
+    @router.get("/v1/me", response_model=OwnProfile)
+    async def profile(
+        visit: Visiting, request: Request, response: Response
+    ) -> OwnProfile | Response:
         """Show one's own profile (AC-SEE-22)."""
         seen = await me.profile(visit)
         response.headers["etag"] = seen.tag
-        return OwnProfile.model_validate(seen.profile)
+        return not_modified(request, seen.tag) or OwnProfile.model_validate(seen.profile)
 
     @router.patch("/v1/me")
     async def correct(

@@ -14,7 +14,8 @@ from services.authz.directory import Organisation
 from services.authz.events import OrganisationKind, Role
 from services.authz.organisation_resets import OrganisationResets, ResetStaff
 from services.authz.organisations import Organisations, Register
-from services.authz.staff_views import Staff, StaffMember, version_of
+from services.authz.staff import Staff
+from services.authz.staff_views import StaffMember, version_of
 from services.authz.visits import Gate, Visit, Visiting, authenticated
 from services.kernel.cursors import Cursors
 from services.kernel.texts import Body, Line, Prose

@@ -1,26 +1,25 @@
-"""Routes about people: registered, corrected, granted. Parse, one call, answer."""
+"""Routes about people: registered, shown, corrected. Parse, one call, answer."""
 
 from datetime import datetime
-from typing import Annotated, Literal, Self
+from typing import Self
 from uuid import UUID
 
-from fastapi import APIRouter, Query, Request, Response
-from pydantic import BaseModel, Field
+from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel
 
-from services.authz.access_decisions import AccessDecisions, Decide
+from services.authz.api_access import VersionedAssignmentOut, versioned
 from services.authz.api_me import Correction, Email
 from services.authz.desk import Desk
-from services.authz.events import Profile, Role
-from services.authz.grants import Grant, Granted, Grants
+from services.authz.events import Profile
 from services.authz.invitations import expires_at
 from services.authz.me import Change
 from services.authz.profiles import Profiles
 from services.authz.registration import Register, Registration
-from services.authz.revocations import Revocations
-from services.authz.staff_views import AssignmentView, PersonView, Staff, version_of
-from services.authz.visits import Gate, Visiting, authenticated
+from services.authz.staff import Staff
+from services.authz.staff_views import PersonView, version_of
+from services.authz.visits import Gate, Visit, Visiting, authenticated
 from services.kernel.etags import not_modified
-from services.kernel.texts import Body, Line, Moment
+from services.kernel.texts import Body, Line
 
 
 class NewPerson(Body):
@@ -32,26 +31,6 @@ class NewPerson(Body):
     email: Email
     phone: Line | None = None
     organisation_id: UUID
-
-
-class NewAssignment(Body):
-    """A role to be held at an organisation, on a leader's decision where one is needed."""
-
-    role: Role
-    organisation_id: UUID
-    from_: Moment | None = Field(None, alias="from")
-    until: Moment | None = None
-    decision_id: UUID | None = None
-
-
-class NewAccessDecision(Body):
-    """A leader's decision that somebody is to have, or to lose, a role (AC-DO-3)."""
-
-    person_id: UUID
-    role: Role
-    organisation_id: UUID
-    expires_at: Moment
-    action: Literal["grant", "revoke"] = "grant"
 
 
 class InvitationOut(BaseModel):
@@ -78,23 +57,6 @@ class RegisteredOut(BaseModel):
     invitation: InvitationOut
 
 
-class AssignmentOut(BaseModel):
-    """An assignment."""
-
-    id: UUID
-    person_id: UUID
-    role: Role
-    organisation_id: UUID
-    from_: datetime = Field(serialization_alias="from")
-    until: datetime | None
-
-
-class VersionedAssignmentOut(AssignmentOut):
-    """An assignment; ``version`` is its tag without the quotes."""
-
-    version: str
-
-
 class PersonOut(BaseModel):
     """A person, as far as the reader sees them."""
 
@@ -108,25 +70,13 @@ class PersonOut(BaseModel):
     version: str
 
 
-class DecisionOut(BaseModel):
-    """A recorded decision."""
-
-    id: UUID
-    person_id: UUID
-    role: Role
-    organisation_id: UUID
-    expires_at: datetime
-    action: str
-
-
 def people_router(gate: Gate, desk: Desk, channel: str) -> APIRouter:
-    """Return the routes under ``/v1/people``, and of access decisions.
+    """Return the routes under ``/v1/people`` that are about who somebody is.
 
     ``channel`` is how invitations are delivered.
     """
     router = APIRouter(prefix="/v1", route_class=authenticated(gate))
-    registration, staff, grants = Registration(desk), Staff(desk), Grants(desk)
-    revocations, decisions = Revocations(desk), AccessDecisions(desk)
+    registration, staff = Registration(desk), Staff(desk)
     profiles = Profiles(desk, staff)
     attempt_of = desk.idempotency.attempt
 
@@ -147,11 +97,8 @@ def people_router(gate: Gate, desk: Desk, channel: str) -> APIRouter:
     ) -> PersonOut | Response:
         found = await staff.person(visit, person_id)
         version = version_of(desk, visit, found)
-        if not_modified(request, version):
-            return Response(status_code=304, headers={"etag": version})
         response.headers["etag"] = version
-        tags = [version_of(desk, visit, one) for one in found.assignments]
-        return _person(found, version, tags)
+        return not_modified(request, version) or _person(desk, visit, found, version)
 
     @router.patch("/people/{person_id}")
     async def correct_person(
@@ -161,43 +108,7 @@ def people_router(gate: Gate, desk: Desk, channel: str) -> APIRouter:
         corrected = await profiles.correct(visit, request, person_id, change)
         version = version_of(desk, visit, corrected)
         response.headers["etag"] = version
-        tags = [version_of(desk, visit, one) for one in corrected.assignments]
-        return _person(corrected, version, tags)
-
-    @router.post("/people/{person_id}/assignments", status_code=201)
-    async def grant_assignment(
-        visit: Visiting,
-        request: Request,
-        person_id: UUID,
-        body: NewAssignment,
-        response: Response,
-    ) -> VersionedAssignmentOut:
-        attempt = await attempt_of(request, visit.person_id)
-        command = Grant(
-            person_id, body.role, body.organisation_id, body.from_, body.until, body.decision_id
-        )
-        granted = await grants.grant(visit, attempt, command)
-        response.headers["etag"] = granted.etag
-        return _assignment(granted)
-
-    @router.delete("/people/{person_id}/assignments/{assignment_id}", status_code=204)
-    async def revoke_assignment(
-        visit: Visiting,
-        request: Request,
-        person_id: UUID,
-        assignment_id: UUID,
-        decision_id: Annotated[UUID | None, Query()] = None,
-    ) -> None:
-        await revocations.revoke(visit, person_id, assignment_id, request, decision_id)
-
-    @router.post("/access-decisions", status_code=201)
-    async def record_decision(
-        visit: Visiting, request: Request, body: NewAccessDecision
-    ) -> DecisionOut:
-        attempt = await attempt_of(request, visit.person_id)
-        fields = body.model_dump(exclude={"action"})
-        made = await decisions.record(visit, attempt, Decide(**fields, change=body.action))
-        return DecisionOut(id=made, **fields, action=body.action)
+        return _person(desk, visit, corrected, version)
 
     return router
 
@@ -211,23 +122,7 @@ def _profile(body: NewPerson) -> Profile:
     )
 
 
-def _assignment(granted: Granted) -> VersionedAssignmentOut:
-    return _versioned(granted.assignment, granted.etag)
-
-
-def _versioned(view: AssignmentView, version: str) -> VersionedAssignmentOut:
-    return VersionedAssignmentOut(
-        id=view.assignment_id,
-        person_id=view.person_id,
-        role=view.role,
-        organisation_id=view.organisation_id,
-        from_=view.starts_at,
-        until=view.ends_at,
-        version=version.strip('"'),
-    )
-
-
-def _person(found: PersonView, version: str, tags: list[str]) -> PersonOut:
+def _person(desk: Desk, visit: Visit, found: PersonView, version: str) -> PersonOut:
     profile = found.profile
     return PersonOut(
         id=found.id,
@@ -236,8 +131,6 @@ def _person(found: PersonView, version: str, tags: list[str]) -> PersonOut:
         email=profile.email,
         phone=profile.phone,
         suspended=found.suspended,
-        assignments=[
-            _versioned(view, tag) for view, tag in zip(found.assignments, tags, strict=True)
-        ],
+        assignments=[versioned(one, version_of(desk, visit, one)) for one in found.assignments],
         version=version.strip('"'),
     )

@@ -16,6 +16,7 @@ from services.authz.access import AccessTokens
 from services.authz.accounts import Accounts
 from services.authz.activity import follower
 from services.authz.administration import Administration
+from services.authz.api_access import access_router
 from services.authz.api_catchments import catchment_router
 from services.authz.api_clients import client_router, render_oauth
 from services.authz.api_containment import containment_router
@@ -27,10 +28,11 @@ from services.authz.attempts import Attempts, Failures
 from services.authz.channels import Channel, channel_of
 from services.authz.clients import Clients, OAuthProblem
 from services.authz.courier import Courier
-from services.authz.deliveries import Deliveries
+from services.authz.delivery_fold import Deliveries
 from services.authz.desk import Desk
-from services.authz.directory import Directory
+from services.authz.directory_fold import Directory
 from services.authz.enrolment import Enrolment
+from services.authz.front_door import FrontDoor
 from services.authz.invitations import Invitations
 from services.authz.login import Login
 from services.authz.login_fold import LoginView
@@ -52,7 +54,7 @@ from services.kernel.application import application
 from services.kernel.background import ended, every, patiently
 from services.kernel.documents import Ways
 from services.kernel.events import Registry, Service
-from services.kernel.projection import Projector
+from services.kernel.projector import Projector
 from services.kernel.refusals import RefusalWindows
 from services.kernel.runtime import Installation, Runtime, open_runtime
 from services.kernel.settings import Settings
@@ -68,7 +70,7 @@ _WAYS: Final = Ways(
         "/v1/enrolment/confirm",
     ),
     unrepeatable=("/v1/logout", "/v1/me/password"),
-    conditional=("/v1/people/{person_id}",),
+    conditional=("/v1/me", "/v1/people/{person_id}"),
 )
 _SWEEP_S: Final = 15.0
 _HOUSEKEEPING_S: Final = 600.0
@@ -104,58 +106,35 @@ class Authz:
         self.app = self._application(effort.floor_s)
         self._tasks: list[asyncio.Task[None]] = []
 
+    def _front_door(self, floor_s: float) -> FrontDoor:
+        return FrontDoor(
+            runtime=self.runtime,
+            recorder=self.recorder,
+            attempts=Attempts(self.throttle, self.failures, floor_s),
+            usernames=self.usernames,
+            accounts=Accounts(self.runtime, self.passwords, self.limits.idle),
+            tokens=self.tokens,
+            limits=self.limits,
+        )
+
     def _application(self, floor_s: float) -> FastAPI:
         app = application(Service.AUTHZ, _WAYS)
         self.windows.count_unauthenticated(app, e.UNAUTHENTICATED)
         app.add_exception_handler(OAuthProblem, render_oauth)
-        accounts = Accounts(self.runtime, self.passwords, self.limits.idle)
-        attempts = Attempts(self.throttle, self.failures, floor_s)
-        login = Login(
-            usernames=self.usernames, accounts=accounts, attempts=attempts, tokens=self.tokens
-        )
-        verification = Verification(
-            runtime=self.runtime,
-            recorder=self.recorder,
-            accounts=accounts,
-            attempts=attempts,
-            tokens=self.tokens,
-            limits=self.limits,
-        )
-        enrolment = Enrolment(
-            runtime=self.runtime,
-            recorder=self.recorder,
-            accounts=accounts,
-            attempts=attempts,
-            passwords=self.passwords,
-            limits=self.limits,
-        )
-        clients = Clients(
-            runtime=self.runtime,
-            recorder=self.recorder,
-            usernames=self.usernames,
-            attempts=attempts,
-            tokens=self.tokens,
-            authz_url=self.settings.authz_url,
-        )
-        desk = SelfDesk(self.runtime, self.recorder, self.policy)
-        changes = PasswordChanges(
-            desk=desk,
-            accounts=accounts,
-            attempts=attempts,
-            enrolment=enrolment,
-            passwords=self.passwords,
-            limits=self.limits,
-        )
+        door = self._front_door(floor_s)
+        login, verification, enrolment = Login(door), Verification(door), Enrolment(door)
         app.include_router(login_router(login, verification, self.sessions, self.tokens, enrolment))
+        clients = Clients(door, self.settings.authz_url)
         app.include_router(client_router(clients, self.signing_keys))
-        app.include_router(
-            me_router(self.gate, Me(desk), OwnActivity(desk, self.follower), changes, self.sessions)
-        )
+        desk = SelfDesk(self.runtime, self.recorder, self.policy)
+        activity, changes = OwnActivity(desk, self.follower), PasswordChanges(desk, door)
+        app.include_router(me_router(self.gate, Me(desk), activity, changes, self.sessions))
         administration = Desk(self.runtime, self.policy, self.recorder, self.limits)
         channel = self.courier.channel
         app.include_router(organisation_router(self.gate, administration, channel))
         app.include_router(catchment_router(self.gate, administration))
         app.include_router(people_router(self.gate, administration, channel))
+        app.include_router(access_router(self.gate, administration))
         app.include_router(containment_router(self.gate, administration, channel))
         return app
 

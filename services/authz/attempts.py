@@ -15,8 +15,8 @@ from http import HTTPStatus
 from typing import Final
 from uuid import UUID
 
-from services.authz import events as e
 from services.authz.recording import Recorder
+from services.authz.session_events import LOGIN_FAILED, LOGIN_THROTTLED
 from services.authz.throttle import Admission, Throttle
 from services.kernel import telemetry
 from services.kernel.errors import Problem, TooManyRequests
@@ -53,10 +53,10 @@ class Failures:
         """Append one failed attempt on ``account`` (a digest), or count it when there are many."""
         telemetry.LOGIN_ATTEMPTS.labels("failed").inc()
         if not self._affordable():
-            self._windows.count(e.LOGIN_THROTTLED, call.ip, call)
+            self._windows.count(LOGIN_THROTTLED, call.ip, call)
             return
         event = await self._recorder.event(
-            e.LOGIN_FAILED,
+            LOGIN_FAILED,
             call,
             action="login",
             actor=Actor(person_id=person_id, organisation_id=await self._home(person_id)),
@@ -79,7 +79,7 @@ class Failures:
     def throttled(self, call: Call) -> None:
         """Count an attempt that was not tried."""
         telemetry.LOGIN_ATTEMPTS.labels("throttled").inc()
-        self._windows.count(e.LOGIN_THROTTLED, call.ip, call)
+        self._windows.count(LOGIN_THROTTLED, call.ip, call)
 
     def _affordable(self) -> bool:
         minute = int(self._runtime.effects.now().timestamp() // 60)

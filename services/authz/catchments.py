@@ -13,25 +13,20 @@ from uuid import UUID
 import msgspec
 
 from services.authz import events as e
-from services.authz.desk import Asked, Desk, Hearing
+from services.authz.catchment_views import Catchment, Key
+from services.authz.desk import Command, Desk
+from services.authz.directory import Organisation
 from services.authz.events import OrganisationKind
+from services.authz.hearing import Asked, Hearing
 from services.authz.recording import data_of, organisation_stream
-from services.authz.snapshot import Catchment
+from services.authz.relations import Decision
 from services.authz.visits import Visit
-from services.kernel.errors import Conflict, Forbidden, Malformed, NotFound
+from services.kernel.errors import Conflict, Forbidden, Malformed, NotFound, Problem
 from services.kernel.events import ObjectRef
 from services.kernel.handling import Draft
 from services.kernel.idempotency import Attempt, Made
 
 _PROVIDERS: Final = (OrganisationKind.ASP, OrganisationKind.ISP)
-
-
-class Key(NamedTuple):
-    """What an entry is known by, and the order of a list."""
-
-    school_id: UUID
-    provider_id: UUID
-    starts_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +50,14 @@ class CatchmentPage:
     after: Key | None
 
 
+class _Parties(NamedTuple):
+    """By what the caller may let whom serve whom."""
+
+    decision: Decision
+    provider: Organisation
+    school: Organisation
+
+
 class Catchments:
     """Commands and queries about catchments."""
 
@@ -72,15 +75,15 @@ class Catchments:
 
         async def decide(hearing: Hearing) -> Draft[CatchmentPage]:
             standing = hearing.standing
-            decision = standing.may("read", "catchment", standing.towards(()))
+            decision = hearing.may("read", "catchment", standing.towards(()))
             organisation = await hearing.organisation(organisation_id)
             if organisation is None or not decision.allowed:
                 return await hearing.refuse(NotFound())
             hearing.guards.append(e.catchment_key(organisation_id))
-            known = await hearing.facts.catchments(organisation_id, organisation_id)
-            rest = sorted((c for c in known if after is None or _key(c) > after), key=_key)
+            known = await hearing.facts.catchments.naming(organisation_id, organisation_id)
+            rest = sorted((c for c in known if after is None or c.key > after), key=lambda c: c.key)
             items = rest[:limit]
-            page = CatchmentPage(items, _key(items[-1]) if len(rest) > limit else None)
+            page = CatchmentPage(items, items[-1].key if len(rest) > limit else None)
             served = {o for c in items for o in (c.school_id, c.provider_id)} - {organisation_id}
             shown = {"catchment": sorted(map(str, served))}
             return await hearing.disclose(decision, page, shown)
@@ -93,38 +96,43 @@ class Catchments:
 
         Raises :class:`Malformed` when one is no provider or the other no school, and
         :class:`Conflict` when another provider of that kind serves the school meanwhile, or an ISP
-        would serve a second school, or when there is nothing for an end in the past to end.
+        would serve a second school, when there is nothing for an end in the past to end, and when
+        all of it stands already.
         """
 
-        async def decide(hearing: Hearing) -> Draft[Catchment]:
-            return await _serve(hearing, command)
+        async def judge(hearing: Hearing, _: Made | None) -> _Parties | Problem:
+            return await _parties(hearing, command)
 
-        async def repeat(hearing: Hearing, made: Made) -> Draft[Catchment]:
-            return await _repeated(hearing, command, made["change"])
+        async def act(hearing: Hearing, parties: _Parties) -> Draft[Catchment]:
+            return await _serve(hearing, parties, command)
 
         asked = Asked("update", ObjectRef("organisation", str(command.provider_id)))
-        return await self._desk.hear_once(visit, asked, attempt, decide, repeat)
+        return await self._desk.hear_once(visit, asked, attempt, Command(judge, act, _again))
 
 
-def _key(one: Catchment) -> Key:
-    return Key(one.school_id, one.provider_id, one.starts_at)
-
-
-async def _serve(hearing: Hearing, command: Serve) -> Draft[Any]:
+async def _parties(hearing: Hearing, command: Serve) -> _Parties | Problem:
+    """Return who is to serve whom; the problem it is refused with otherwise."""
     provider = await hearing.sees_organisation(command.provider_id)
     school = await hearing.sees_organisation(command.school_id)
     if provider is None or school is None:
-        return await hearing.refuse(NotFound())
+        return NotFound()
     if provider.kind not in _PROVIDERS or school.kind is not OrganisationKind.SCHOOL:
-        return await hearing.refuse(Malformed())
-    standing = hearing.standing
-    decision = standing.may("create", "catchment", standing.at_the_ministry)
-    if not decision.allowed:
-        return await hearing.refuse(Forbidden())
+        return Malformed()
+    decision = hearing.may("create", "catchment", hearing.standing.at_the_ministry)
+    return _Parties(decision, provider, school) if decision.allowed else Forbidden()
+
+
+async def _serve(hearing: Hearing, parties: _Parties, command: Serve) -> Draft[Any]:
+    decision, provider, school = parties
     hearing.guards.append(e.catchment_key(school.id))
-    known = await hearing.facts.catchments(school.id, provider.id)
-    wanted = _wanted(hearing, command, _entries(known, command))
-    if wanted is None or await _collides(hearing, known, wanted, provider.kind):
+    known = await hearing.facts.catchments.naming(school.id, provider.id)
+    entries = _entries(known, command)
+    wanted = _wanted(hearing, command, entries)
+    if (
+        wanted is None
+        or wanted in entries
+        or await _collides(hearing, known, wanted, provider.kind)
+    ):
         return await hearing.refuse(Conflict())
     stream = organisation_stream(provider.id)
     event = await hearing.event(
@@ -149,12 +157,8 @@ async def _serve(hearing: Hearing, command: Serve) -> Draft[Any]:
 def _entries(known: Sequence[Catchment], command: Serve) -> list[Catchment]:
     """Return when this provider serves this school, in order; what never began is none."""
     named = (command.school_id, command.provider_id)
-    mine = [c for c in known if (c.school_id, c.provider_id) == named and _begins(c)]
-    return sorted(mine, key=_key)
-
-
-def _begins(one: Catchment) -> bool:
-    return one.ends_at is None or one.starts_at < one.ends_at
+    mine = [c for c in known if (c.school_id, c.provider_id) == named and c.begins()]
+    return sorted(mine, key=lambda c: c.key)
 
 
 def _wanted(hearing: Hearing, command: Serve, entries: Sequence[Catchment]) -> Catchment | None:
@@ -170,18 +174,18 @@ def _wanted(hearing: Hearing, command: Serve, entries: Sequence[Catchment]) -> C
     entry = next((c for c in entries if c.ends_at is None or c.ends_at > now), None)
     if until is None or entry is None:
         begun = Catchment(*named, now, until)
-        return begun if _begins(begun) else None
+        return begun if begun.begins() else None
     turns = (t for t in (entry.starts_at, entry.ends_at) if t is not None and t > now)
     hearing.valid_until = min([hearing.valid_until, *turns])
     ended = Catchment(*named, entry.starts_at, max(until, entry.starts_at))
-    return ended if _begins(ended) or entry.starts_at > now else None
+    return ended if ended.begins() or entry.starts_at > now else None
 
 
 async def _collides(
     hearing: Hearing, known: Sequence[Catchment], wanted: Catchment, kind: OrganisationKind
 ) -> bool:
     """Say whether somebody else serves the school meanwhile, or the ISP another school."""
-    others = [c for c in known if _begins(c) and c.overlaps(wanted) and not _same(c, wanted)]
+    others = [c for c in known if c.begins() and c.overlaps(wanted) and not _same(c, wanted)]
     kinds = await hearing.facts.kinds({c.provider_id for c in others})
     return any(
         kinds.get(c.provider_id) is kind
@@ -195,18 +199,16 @@ def _same(one: Catchment, other: Catchment) -> bool:
     return msgspec.structs.replace(one, ends_at=other.ends_at) == other
 
 
-async def _repeated(hearing: Hearing, command: Serve, change_id: UUID) -> Draft[Any]:
-    """Show the entry that was made or changed, as it is now."""
-    provider = await hearing.sees_organisation(command.provider_id)
-    if provider is None:
+async def _again(hearing: Hearing, parties: _Parties, made: Made) -> Draft[Any]:
+    """Show the entry that was made or changed, as it is now.
+
+    Keys of before 0.1 kept nothing that names it: all that is known is that it was done.
+    """
+    if "change" not in made:
+        return await hearing.refuse(Conflict())
+    hearing.guards.append(e.catchment_key(parties.school.id))
+    entry = await hearing.facts.catchments.changed_by(made["change"])
+    if entry is None:
         return await hearing.refuse(NotFound())
-    standing = hearing.standing
-    decision = standing.may("create", "catchment", standing.at_the_ministry)
-    if not decision.allowed:
-        return await hearing.refuse(Forbidden())
-    hearing.guards.append(e.catchment_key(command.school_id))
-    made = await hearing.facts.catchment_of(change_id)
-    if made is None:
-        return await hearing.refuse(NotFound())
-    shown = {"catchment": [str(made.school_id)]}
-    return await hearing.disclose(decision, made, shown)
+    shown = {"catchment": [str(entry.school_id)]}
+    return await hearing.disclose(parties.decision, entry, shown)

@@ -14,18 +14,16 @@ from starlette.datastructures import URL
 
 from services.authz import access, login_views
 from services.authz import events as e
-from services.authz.attempts import Attempts
 from services.authz.client_assertions import NoProof, proved
+from services.authz.client_events import CLIENT_ID, CLIENT_TOKEN_ISSUED, client_key
+from services.authz.front_door import FrontDoor
 from services.authz.login_views import Client
-from services.authz.recording import Recorder
-from services.authz.tokens import Tokens, digest
-from services.authz.usernames import Usernames
+from services.authz.tokens import digest
 from services.kernel.errors import Problem
 from services.kernel.events import Actor, ObjectRef, Outcome
 from services.kernel.handling import Draft
 from services.kernel.http import Call
 from services.kernel.log import Duplicate, Group
-from services.kernel.runtime import Runtime
 
 #: what an assertion's audience may name, besides the address of the token endpoint
 AUDIENCES: Final = (access.ISSUER,)
@@ -75,21 +73,9 @@ class Issued(NamedTuple):
 class Clients:
     """Gives tokens to registered clients."""
 
-    def __init__(
-        self,
-        *,
-        runtime: Runtime,
-        recorder: Recorder,
-        usernames: Usernames,
-        attempts: Attempts,
-        tokens: Tokens,
-        authz_url: str = "",
-    ) -> None:
-        self._runtime = runtime
-        self._recorder = recorder
-        self._usernames = usernames
-        self._attempts = attempts
-        self._tokens = tokens
+    def __init__(self, door: FrontDoor, authz_url: str = "") -> None:
+        self._door = door
+        self._runtime = door.runtime
         self._authz_url = authz_url.rstrip("/")
 
     async def token(self, proof: Proof, scope: str, asked: URL, call: Call) -> Issued:
@@ -98,11 +84,11 @@ class Clients:
         Raises :class:`InvalidClient`, :class:`InvalidScope`, or 429 when it is not even tried. What
         cannot be a client's id is refused before anything is looked up, and is not counted.
         """
-        if e.CLIENT_ID.fullmatch(proof.client_id) is None:
+        if CLIENT_ID.fullmatch(proof.client_id) is None:
             raise InvalidClient
         audience = self._endpoint(asked)
-        name = self._usernames.digest(f"client:{proof.client_id}")
-        async with self._attempts.on(name, call) as attempt:
+        name = self._door.usernames.digest(f"client:{proof.client_id}")
+        async with self._door.attempts.on(name, call) as attempt:
             try:
                 issued = await self._runtime.handling.run(
                     partial(self._issue, proof, scope.split(), audience, call)
@@ -132,8 +118,8 @@ class Clients:
         once = await self._proved(client, proof, audience)
         scopes = tuple(wanted) or client.scopes
         allowed = set(scopes) <= set(client.scopes)
-        event = await self._recorder.event(
-            e.CLIENT_TOKEN_ISSUED if allowed else e.REFUSED,
+        event = await self._door.recorder.event(
+            CLIENT_TOKEN_ISSUED if allowed else e.REFUSED,
             call,
             action="login",
             actor=Actor(client_id=client.client_id),
@@ -141,10 +127,10 @@ class Clients:
             object_=ObjectRef("client", client.client_id),
             data={"scopes": scopes} if allowed else {"code": InvalidScope.code},
         )
-        group = Group([event], client.at, (e.client_key(client.client_id),), once=once)
+        group = Group([event], client.at, (client_key(client.client_id),), once=once)
         if not allowed:
             return Draft(group, InvalidScope())
-        token, seconds = await self._tokens.client(client.client_id, scopes)
+        token, seconds = await self._door.tokens.client(client.client_id, scopes)
         return Draft(group, Issued(token, seconds, " ".join(scopes)))
 
     async def _proved(self, client: Client, proof: Proof, audience: str) -> tuple[bytes, ...]:

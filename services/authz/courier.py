@@ -17,9 +17,17 @@ import msgspec
 from services.authz import events as e
 from services.authz.channels import Channel, Letter, Undelivered
 from services.authz.deliveries import SETTLES, Message, claim, forget_leases, stream_of
-from services.authz.events import MessageKind
 from services.authz.invitations import INVITATION_LASTS, Invitations
 from services.authz.mailboxes import Mailboxes
+from services.authz.message_events import (
+    MAILBOX_SHARED,
+    MESSAGE_DELIVERED,
+    MESSAGE_UNDELIVERED,
+    MailboxShared,
+    MessageDelivered,
+    MessageKind,
+    MessageUndelivered,
+)
 from services.authz.recording import data_of, person_object
 from services.kernel import telemetry
 from services.kernel.events import Event, Outcome
@@ -77,7 +85,7 @@ class Courier:
         """
         tried = 0
         async with self._turn:
-            self._runtime.projector.check()
+            self._runtime.projector.check_whole()
             now = self._runtime.effects.now
             mailboxes = None
             while (message := await claim(self._runtime.pool, now())) is not None:
@@ -148,21 +156,21 @@ class Courier:
 
     def _event(self, message: Message, undelivered: Undelivered | None) -> Event:
         effects = self._runtime.effects
-        payload: e.MessageDelivered | e.MessageUndelivered = e.MessageDelivered(
+        payload: MessageDelivered | MessageUndelivered = MessageDelivered(
             message_id=message.id,
             person_id=message.person_id,
             kind=message.kind,
             channel=self.channel,
         )
         if undelivered is not None:
-            payload = e.MessageUndelivered(
+            payload = MessageUndelivered(
                 **msgspec.structs.asdict(payload),
                 reason=undelivered.reason,
                 final=undelivered.final,
             )
         return Event(
             id=effects.new_id(),
-            type=e.MESSAGE_DELIVERED if undelivered is None else e.MESSAGE_UNDELIVERED,
+            type=MESSAGE_DELIVERED if undelivered is None else MESSAGE_UNDELIVERED,
             stream=stream_of(message.id),
             version=message.failures + 1,
             recorded_at=effects.now(),
@@ -178,11 +186,11 @@ class Courier:
         effects = self._runtime.effects
         return Event(
             id=effects.new_id(),
-            type=e.MAILBOX_SHARED,
+            type=MAILBOX_SHARED,
             recorded_at=effects.now(),
             action="deliver",
             object=person_object(other),
-            data=data_of(e.MailboxShared(person_id=message.person_id)),
+            data=data_of(MailboxShared(person_id=message.person_id)),
         )
 
 

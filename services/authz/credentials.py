@@ -9,7 +9,14 @@ from uuid import UUID
 
 import msgspec
 
-from services.authz import events as e
+from services.authz.credential_events import (
+    CREDENTIAL_SET,
+    RECOVERY_CODES_ISSUED,
+    TOTP_ENROLLED,
+    CredentialSet,
+    RecoveryCodesIssued,
+    TotpEnrolled,
+)
 from services.kernel.effects import Effects
 from services.kernel.keystore import KeyStore
 from services.kernel.sealing import Compartment, KeyRef
@@ -36,20 +43,20 @@ class CredentialSealer:
         """Carry an argon2id hash."""
         event_id = self._effects.new_id()
         sealed = self._keys.seal(self._ref, event_id, "password_hash", kept)
-        payload = e.CredentialSet(person_id=self._person_id, password_hash=sealed)
-        return Carried(e.CREDENTIAL_SET, event_id, payload)
+        payload = CredentialSet(person_id=self._person_id, password_hash=sealed)
+        return Carried(CREDENTIAL_SET, event_id, payload)
 
     def totp(self, secret: str, step: int = -1) -> Carried:
         """Carry a TOTP secret, and the step whose code confirmed it."""
         event_id = self._effects.new_id()
         sealed = self._keys.seal(self._ref, event_id, "secret", secret)
-        payload = e.TotpEnrolled(person_id=self._person_id, secret=sealed, step=step)
-        return Carried(e.TOTP_ENROLLED, event_id, payload)
+        payload = TotpEnrolled(person_id=self._person_id, secret=sealed, step=step)
+        return Carried(TOTP_ENROLLED, event_id, payload)
 
     def recovery(self, hashes: Sequence[str]) -> Carried:
         """Carry the hashes of recovery codes."""
         event_id = self._effects.new_id()
         text = msgspec.json.encode(list(hashes)).decode()
         sealed = self._keys.seal(self._ref, event_id, "hashes", text)
-        payload = e.RecoveryCodesIssued(person_id=self._person_id, hashes=sealed)
-        return Carried(e.RECOVERY_CODES_ISSUED, event_id, payload)
+        payload = RecoveryCodesIssued(person_id=self._person_id, hashes=sealed)
+        return Carried(RECOVERY_CODES_ISSUED, event_id, payload)

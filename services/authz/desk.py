@@ -1,220 +1,64 @@
-"""The desk: one request of administration from its snapshot to the log.
+"""The desk: requests of administration, from their snapshot to the log.
 
-Place in the flow: ``snapshot -> decision -> draft -> append``. A :class:`Hearing` knows
-what is asked, gathers the guards of every fact it looks at, and drafts either the facts of the
-decision or its refusal; both rest on the same guards.
+Place in the flow: ``snapshot -> hearing -> draft -> append``. Owns that a decision is made again
+whenever a fact it rests on has moved, that a POST is heard once for each Idempotency-Key and
+once-key, and that a repeat of one is judged as the first was. Never decides: that is the command's
+or the query's, in its hearing.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Any, NamedTuple, TypeVar
+from dataclasses import dataclass
+from typing import Generic, TypeVar
 from uuid import UUID
 
-import msgspec
-
-from services.authz import events as e
-from services.authz.directory import Organisation, Person
+from services.authz.directory import organisations_of
 from services.authz.engine import Policy
+from services.authz.hearing import Asked, Hearing
 from services.authz.recording import Recorder
-from services.authz.relations import Decision, Standing
+from services.authz.relations import Standing
 from services.authz.session_ends import Limits
-from services.authz.snapshot import Snapshot, snapshot
+from services.authz.snapshot import snapshot
 from services.authz.visits import Visit
 from services.kernel.errors import Conflict, Problem
-from services.kernel.events import Actor, Event, ObjectRef, Outcome
 from services.kernel.handling import Draft
 from services.kernel.idempotency import Attempt, Idempotency, Made
-from services.kernel.log import Duplicate, Group
+from services.kernel.log import Duplicate
 from services.kernel.runtime import Runtime
+from services.kernel.sealing import Compartment, KeyRef
 
 T = TypeVar("T")
+B = TypeVar("B")
+
+Decide = Callable[[Hearing], Awaitable[Draft[T]]]
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """What a request asks: the action of the contract, and upon what."""
+class Command(Generic[B, T]):
+    """A POST: what judges it, what it does, and what its repeat answers.
 
-    action: str
-    object: ObjectRef
+    A repeat is authorised anew, for the action: ``judge`` hears both, and gets what the first one
+    made. It returns what the command rests on, or the problem it is refused with; what the state
+    does not allow is ``act``'s to say, since having been done means as much.
+    """
 
+    judge: Callable[[Hearing, Made | None], Awaitable[B | Problem]]
+    act: Callable[[Hearing, B], Awaitable[Draft[T]]]
+    again: Callable[[Hearing, B, Made], Awaitable[Draft[T]]]
 
-class Part(NamedTuple):
-    """What one organisation's posts of the caller show of an answer: ids by part, and why."""
+    async def first(self, hearing: Hearing) -> Draft[T]:
+        """Judge and do it."""
+        basis = await self.judge(hearing, None)
+        if isinstance(basis, Problem):
+            return await hearing.refuse(basis)
+        return await self.act(hearing, basis)
 
-    decision: Decision
-    shown: Mapping[str, Sequence[str]]
-
-
-@dataclass(slots=True)
-class Hearing:
-    """One request being decided: its facts, its standing, and the guards gathered so far."""
-
-    visit: Visit
-    asked: Asked
-    facts: Snapshot
-    standing: Standing
-    recorder: Recorder
-    guards: list[str]
-    valid_until: datetime
-    once: list[bytes] = field(default_factory=list)
-
-    async def organisation(self, organisation_id: UUID) -> Organisation | None:
-        """Load and guard an organisation."""
-        self.guards.append(e.organisation_key(organisation_id))
-        return await self.facts.organisation(organisation_id)
-
-    async def person(self, person_id: UUID) -> Person | None:
-        """Load and guard a person."""
-        self.guards.append(e.person_key(person_id))
-        return await self.facts.person(person_id)
-
-    async def nearest(self, person_id: UUID) -> Person:
-        """Load and guard a person; somebody else when missing, to be judged and not shown."""
-        self.guards.append(e.person_key(person_id))
-        return await self.facts.nearest(person_id)
-
-    async def sees_organisation(self, organisation_id: UUID) -> Organisation | None:
-        """Return an organisation that the caller belongs to, or sees as an administrator.
-
-        Judged by its id, so that a missing one and a hidden one take the same path.
-        """
-        organisation = await self.organisation(organisation_id)
-        towards = self.standing.towards((organisation_id,))
-        return organisation if self.standing.may("read", "organisation", towards).allowed else None
-
-    async def knows(self, person_id: UUID) -> Person | None:
-        """Return a person the caller knows of: themselves, or who works where they see the staff.
-
-        Also who works nowhere and was registered for such an organisation: whoever has gone on to
-        another one is that one's. Everybody else is as unknown as somebody who does not exist, and
-        is as long in being refused.
-        """
-        person = await self.nearest(person_id)
-        places = self.places(person)
-        known = person.id == self.visit.person_id or any(
-            self.standing.knows(a, places) for a in self.facts.caller.assignments
-        )
-        return person if known and person.id == person_id else None
-
-    def places(self, person: Person) -> set[UUID]:
-        """Return where somebody works or is to; who works nowhere, whom they were registered for.
-
-        Of somebody loaded here.
-        """
-        now, home = self.facts.now, self.facts.home(person.id)
-        current = {a.organisation_id for a in person.assignments if not a.has_ended(now)}
-        return current or ({home} if home else set())
-
-    def actor(self, decision: Decision) -> Actor:
-        """Return who acts: for the organisation of the assignment the decision rests on."""
-        return Actor(person_id=self.visit.person_id, organisation_id=decision.organisation_id)
-
-    async def event(
-        self,
-        type_: str,
-        decision: Decision,
-        *,
-        data: Mapping[str, Any] | None = None,
-        stream: tuple[str, int] | None = None,
-        touches: Sequence[str] = (),
-        effective_at: datetime | None = None,
-        event_id: UUID | None = None,
-        shown: Mapping[str, Sequence[str]] | None = None,
-        organisation_id: UUID | None = None,
-        object_: ObjectRef | None = None,
-    ) -> Event:
-        """Return an event of this request, resting on ``decision``.
-
-        ``organisation_id`` is what it concerns, when that is not whom the caller acts for, and
-        ``object_`` what it is about, when that is not what was asked about.
-        """
-        event = await self.recorder.event(
-            type_,
-            self.visit.call,
-            action=self.asked.action,
-            actor=self.actor(decision),
-            session_id=self.visit.session_id,
-            event_id=event_id,
-            stream=stream,
-            outcome=Outcome.ALLOWED if decision.allowed else Outcome.DENIED,
-            effective_at=effective_at,
-            grounds=decision.grounds,
-            policy_version=self.standing.policy.version,
-            object_=object_ or self.asked.object,
-            shown=shown,
-            touches=touches,
-            data=data,
-        )
-        place = organisation_id or decision.organisation_id
-        return msgspec.structs.replace(event, organisation_id=place)
-
-    def draft(
-        self, events: Sequence[Event], reply: T | Problem, made: Made | None = None
-    ) -> Draft[T]:
-        """Return the draft of ``events``, resting on everything looked at so far."""
-        group = Group(
-            events,
-            at=self.facts.at,
-            guards=tuple(dict.fromkeys(self.guards)),
-            valid_until=self.valid_until,
-            once=tuple(self.once),
-        )
-        return Draft(group, reply, made or {})
-
-    async def refuse(self, problem: Problem) -> Draft[Any]:
-        """Return the draft of a refusal: recorded before it is told, missing or hidden alike.
-
-        No assignment allowed it; it is recorded for the organisation of the caller's first one, so
-        that those who watch over that organisation see it (SG-8).
-        """
-        self.once.clear()
-        refused = Decision(allowed=False, organisation_id=self.facts.caller.organisation_id)
-        event = await self.event(e.REFUSED, refused, data={"code": problem.code})
-        return self.draft([event], problem)
-
-    async def disclose(
-        self,
-        decision: Decision,
-        reply: T,
-        shown: Mapping[str, Sequence[str]],
-        people: Collection[UUID] = (),
-        organisation_id: UUID | None = None,
-    ) -> Draft[T]:
-        """Return the draft of an answer that shows ``shown``, profiles of ``people`` included."""
-        return await self.disclose_each([Part(decision, shown)], reply, people, organisation_id)
-
-    async def disclose_each(
-        self,
-        parts: Sequence[Part],
-        reply: T,
-        people: Collection[UUID] = (),
-        organisation_id: UUID | None = None,
-    ) -> Draft[T]:
-        """Return the draft of an answer that posts at several organisations show.
-
-        An event for each, since each has an audit of its own; there is always one.
-        """
-        self.guards.extend(e.person_key(person_id) for person_id in people)
-        return self.draft(await self.reads(told(parts), organisation_id), reply)
-
-    async def reads(
-        self, parts: Sequence[Part], organisation_id: UUID | None = None
-    ) -> list[Event]:
-        """Return the event of each part."""
-        return [
-            await self.event(e.READ, p.decision, shown=p.shown, organisation_id=organisation_id)
-            for p in parts
-        ]
-
-
-def told(parts: Sequence[Part]) -> Sequence[Part]:
-    """Return the parts that show something; the first one where none does."""
-    return [part for part in parts if any(part.shown.values())] or parts[:1]
-
-
-Decide = Callable[[Hearing], Awaitable[Draft[T]]]
+    async def repeat(self, hearing: Hearing, made: Made) -> Draft[T]:
+        """Judge it anew, and answer what the first one made."""
+        basis = await self.judge(hearing, made)
+        if isinstance(basis, Problem):
+            return await hearing.refuse(basis)
+        return await self.again(hearing, basis, made)
 
 
 class Desk:
@@ -236,7 +80,7 @@ class Desk:
         now = self.runtime.effects.now()
         async with snapshot(self.runtime.pool, visit, now) as facts:
             caller = facts.caller
-            kinds = await facts.kinds({a.organisation_id for a in caller.assignments})
+            kinds = await facts.kinds(organisations_of(caller.assignments))
             yield Hearing(
                 visit=visit,
                 asked=asked,
@@ -256,8 +100,7 @@ class Desk:
         visit: Visit,
         asked: Asked,
         attempt: Attempt | None,
-        decide: Decide[T],
-        repeat: Callable[[Hearing, Made], Awaitable[Draft[T]]],
+        command: Command[B, T],
     ) -> T:
         """Hear a POST: at most once per Idempotency-Key, and per once-key of its drafts.
 
@@ -268,8 +111,8 @@ class Desk:
         async def run() -> T:
             return await self.idempotency.run(
                 attempt,
-                lambda: self._once(visit, asked, decide),
-                lambda made: self._once(visit, asked, lambda hearing: repeat(hearing, made)),
+                lambda: self._once(visit, asked, command.first),
+                lambda made: self._once(visit, asked, lambda h: command.repeat(h, made)),
             )
 
         try:
@@ -281,6 +124,12 @@ class Desk:
         except Duplicate:
             # Held, and not by anything this decision could see: not possible in this state.
             raise Conflict from None
+
+    async def sealed_reason(self, subject: UUID, event_id: UUID, reason: str) -> str:
+        """Return why a fact was made, sealed for it under the ``staff`` key of whom it is about."""
+        keys, ref = self.runtime.keys, KeyRef(subject, Compartment.STAFF)
+        await keys.load([ref], create=True)
+        return keys.seal(ref, event_id, "reason", reason)
 
     async def _once(self, visit: Visit, asked: Asked, decide: Decide[T]) -> Draft[T]:
         async with self.hearing(visit, asked) as hearing:

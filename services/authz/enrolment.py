@@ -10,25 +10,23 @@ from functools import partial
 from http import HTTPStatus
 from typing import NamedTuple
 
-import msgspec
-
 from services.authz import events as e
 from services.authz import totp
-from services.authz.accounts import Accounts
-from services.authz.attempts import Attempt, Attempts
+from services.authz.attempts import Attempt
 from services.authz.credentials import CredentialSealer
 from services.authz.directory import Person
+from services.authz.front_door import FrontDoor
 from services.authz.login_views import Account, live_sessions
-from services.authz.passwords import Passwords, own_details
-from services.authz.recording import Recorder, data_of, person_object, person_stream
-from services.authz.session_ends import Limits, endings
+from services.authz.recording import data_of, person_object, person_stream
+from services.authz.session_ends import endings
+from services.authz.session_events import login_key
+from services.authz.throttle import ENROLMENT
 from services.authz.tokens import digest
 from services.kernel.errors import Problem
 from services.kernel.events import Actor, Event
 from services.kernel.handling import Draft
 from services.kernel.http import Call
 from services.kernel.log import Duplicate, Group
-from services.kernel.runtime import Runtime
 
 
 class BadInvitation(Problem):
@@ -55,32 +53,22 @@ class Enrolling(NamedTuple):
 class Enrolment:
     """The two steps of enrolling; see the module."""
 
-    def __init__(
-        self,
-        *,
-        runtime: Runtime,
-        recorder: Recorder,
-        accounts: Accounts,
-        attempts: Attempts,
-        passwords: Passwords,
-        limits: Limits,
-    ) -> None:
-        self._runtime = runtime
-        self._effects = runtime.effects
-        self._recorder = recorder
-        self._accounts = accounts
-        self._attempts = attempts
-        self._passwords = passwords
-        self._limits = limits
+    def __init__(self, door: FrontDoor) -> None:
+        self._door = door
+        self._runtime = door.runtime
+        self._effects = door.runtime.effects
 
     async def begin(self, invitation: str, password: str, call: Call) -> Enrolling:
-        """Take the password and return a fresh secret; raise a ``PasswordRefused`` or 401."""
-        async with self._attempts.on(digest(invitation), call) as attempt:
+        """Take the password and return a fresh secret; raise a ``PasswordRefused`` or 401.
+
+        Ten times an hour for one invitation, then 429: what is refused says which passwords the
+        person had before.
+        """
+        used = digest(invitation)
+        async with self._door.attempts.on(used, call) as attempt:
             account = await self._invited(invitation, attempt)
-        username, profile = await self.details(account)
-        await self._passwords.check(password, own_details(profile, username))
-        await self._passwords.check_unused(password, self.former(account))
-        kept = await self._passwords.hash(password)
+            await attempt.throttle.spend(ENROLMENT, "enrolment", used)
+        kept = await self._door.accounts.accepted(account, password)
         secret = totp.new_secret(self._effects.token(totp.secret_bytes()))
         pending, ref = self._effects.new_id(), account.username.ref
         await self._runtime.keys.load([ref], create=True)
@@ -89,17 +77,18 @@ class Enrolment:
             "insert into authz.enrolment values ($1, $2, $3, $4, $5) on conflict"
             " (invitation_digest) do update set id = excluded.id, password = excluded.password,"
             " secret = excluded.secret, begun_at = excluded.begun_at",
-            digest(invitation),
+            used,
             pending,
             seal("password", kept),
             seal("secret", secret),
             self._effects.now(),
         )
+        username = self._runtime.keys.open_sealed(account.username)
         return Enrolling(secret, totp.uri(secret, username))
 
     async def confirm(self, invitation: str, code: str, call: Call) -> list[str]:
         """Enrol when ``code`` fits the secret; return the recovery codes, shown once."""
-        async with self._attempts.on(digest(invitation), call) as attempt:
+        async with self._door.attempts.on(digest(invitation), call) as attempt:
             try:
                 codes = await self._runtime.handling.run(
                     partial(self._confirmed, invitation, code, call, attempt)
@@ -112,20 +101,9 @@ class Enrolment:
         )
         return codes
 
-    async def details(self, account: Account) -> tuple[str, e.Profile]:
-        """Return a person's user name and profile, opened."""
-        keys, profile = self._runtime.keys, account.person.sealed_profile()
-        await keys.load([profile.ref, account.username.ref])
-        opened = msgspec.json.decode(keys.open_sealed(profile), type=e.Profile)
-        return keys.open_sealed(account.username), opened
-
-    def former(self, account: Account) -> list[str]:
-        """Return the hashes of a person's last passwords; their ``credential`` key is loaded."""
-        return [self._runtime.keys.open_sealed(sealed) for sealed in account.former]
-
     async def _invited(self, invitation: str, attempt: Attempt) -> Account:
         used = digest(invitation)
-        account = await self._accounts.invited(used)
+        account = await self._door.accounts.invited(used)
         live = account is not None and not account.person.suspended
         if account is None or not live or not await self._in_time(used):
             await attempt.wrong("invitation", "unknown_or_expired", account="")
@@ -160,14 +138,15 @@ class Enrolment:
         events = await self._events(person, call, kept=kept, secret=secret, step=step, codes=codes)
         ended = endings(
             self._effects,
+            person,
             await live_sessions(self._runtime.pool, person.id),
             "reset",
-            self._limits,
+            self._door.limits,
             Actor(person_id=person.id),
         )
         # The step is used up by TotpEnrolled itself; its once-key may be the former secret's.
         once = (f"invitation:{digest(invitation)}".encode(),)
-        guards = (e.person_key(person.id), e.login_key(person.id))
+        guards = (e.person_key(person.id), login_key(person.id))
         return Draft(Group([*events, *ended], account.at, guards, once=once), codes)
 
     async def _events(
@@ -180,7 +159,7 @@ class Enrolment:
             sealed.recovery([totp.recovery_hash(code) for code in codes]),
         )
         return [
-            await self._recorder.event(
+            await self._door.recorder.event(
                 type_,
                 call,
                 action="update",
@@ -188,7 +167,7 @@ class Enrolment:
                 event_id=event_id,
                 stream=(person_stream(person.id), person.version + offset),
                 object_=person_object(person.id),
-                touches=(e.person_key(person.id), e.login_key(person.id)),
+                touches=(e.person_key(person.id), login_key(person.id)),
                 data=data_of(payload),
             )
             for offset, (type_, event_id, payload) in enumerate(payloads, 1)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from services.authz import events as e
+from services.authz.credential_events import INVITATION_ISSUED
 from services.authz.credentials import Carried
 from services.authz.invitations import Invitations
 from services.authz.seeding import as_person, needed_keys, organisation_event, registered
@@ -89,7 +90,7 @@ def _facts(
             profile=founder.profile,
         ),
         Carried(e.ASSIGNMENT_GRANTED, effects.new_id(), granted),
-        Carried(e.INVITATION_ISSUED, invitation_id, invitation.issued_to(person_id)),
+        Carried(INVITATION_ISSUED, invitation_id, invitation.issued_to(person_id)),
     )
     return [
         organisation_event(effects, organisation, now),

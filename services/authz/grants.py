@@ -15,16 +15,16 @@ from services.authz import events as e
 from services.authz.access_changes import (
     Opened,
     Proposal,
-    assignment_in,
     by,
+    fact,
     opened,
     staff_list,
-    touched,
 )
 from services.authz.administration import GRANT
-from services.authz.desk import Asked, Desk, Hearing
+from services.authz.desk import Command, Desk
 from services.authz.directory import Assignment
-from services.authz.recording import data_of, person_object, person_stream
+from services.authz.hearing import Asked, Hearing
+from services.authz.recording import person_object
 from services.authz.staff_views import AssignmentView, version_of, view_of
 from services.authz.visits import Visit
 from services.kernel.errors import Conflict, NotFound, Problem
@@ -69,22 +69,20 @@ class Grants:
         """Give a person a role. Raises as the contract orders; 409 when they hold it already."""
         assignment_id = self._desk.runtime.effects.new_id()
 
-        async def decide(hearing: Hearing) -> Draft[Granted]:
+        async def judge(hearing: Hearing, made: Made | None) -> Opened | Problem:
             proposal = command.proposal(hearing.facts.now)
-            about = await opened(hearing, proposal, by(command.decision_id))
-            if isinstance(about, Problem):
-                return await hearing.refuse(about)
-            wanted = _assignment(assignment_id, proposal)
+            return await opened(hearing, proposal, by(command.decision_id), made)
+
+        async def act(hearing: Hearing, about: Opened) -> Draft[Granted]:
+            wanted = _assignment(assignment_id, command.proposal(hearing.facts.now))
             held = about.change.person.assignments
             if any(clash(one, wanted, hearing.facts.now) for one in held):
                 return await hearing.refuse(Conflict())
             return await self._granted(hearing, about, wanted)
 
-        async def repeat(hearing: Hearing, made: Made) -> Draft[Granted]:
-            return await self._repeated(hearing, command, made["assignment"])
-
         asked = Asked("grant", person_object(command.person_id))
-        return await self._desk.hear_once(visit, asked, attempt, decide, repeat)
+        post = Command(judge, act, self._again)
+        return await self._desk.hear_once(visit, asked, attempt, post)
 
     async def _granted(self, hearing: Hearing, about: Opened, wanted: Assignment) -> Draft[Granted]:
         person = about.change.person
@@ -97,15 +95,7 @@ class Grants:
             ends_at=wanted.ends_at,
             decision_id=about.used,
         )
-        event = await hearing.event(
-            e.ASSIGNMENT_GRANTED,
-            about.decision,
-            data=data_of(data),
-            stream=(person_stream(person.id), person.version + 1),
-            touches=touched(person.id, wanted.organisation_id, about.used),
-            effective_at=wanted.starts_at,
-            organisation_id=wanted.organisation_id,
-        )
+        event = await fact(hearing, about, e.ASSIGNMENT_GRANTED, data, wanted.starts_at)
         reply = self._reply(hearing, person.id, wanted)
         return hearing.draft([event], reply, {"assignment": wanted.id})
 
@@ -113,18 +103,15 @@ class Grants:
         view = view_of(person_id, assignment)
         return Granted(view, version_of(self._desk, hearing.visit, view))
 
-    async def _repeated(
-        self, hearing: Hearing, command: Grant, assignment_id: UUID
-    ) -> Draft[Granted]:
+    async def _again(self, hearing: Hearing, about: Opened, _: Made) -> Draft[Granted]:
         """Show the assignment that was granted, to who still sees the staff list it is on."""
-        person = await hearing.nearest(command.person_id)
-        decision = staff_list(hearing, command.organisation_id, person)
-        held = assignment_in(person, assignment_id)
-        if person.id != command.person_id or held is None or not decision.allowed:
+        person, held, place = about.change.person, about.change.held, about.change.organisation.id
+        decision = staff_list(hearing, place, person)
+        if held is None or not decision.allowed:
             return await hearing.refuse(NotFound())
-        shown = {"assignment": [str(assignment_id)]}
+        shown = {"assignment": [str(held.id)]}
         reply = self._reply(hearing, person.id, held)
-        return await hearing.disclose(decision, reply, shown, (), command.organisation_id)
+        return await hearing.disclose(decision, reply, shown, (), place)
 
 
 def clash(held: Assignment, wanted: Assignment, now: datetime) -> bool:

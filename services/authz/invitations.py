@@ -13,7 +13,7 @@ from hashlib import sha256
 from typing import Final
 from uuid import UUID
 
-from services.authz import events as e
+from services.authz.credential_events import InvitationIssued
 from services.authz.tokens import digest
 
 INVITATION_LASTS: Final = timedelta(days=7)
@@ -32,9 +32,9 @@ class Invitation:
     token: str = field(repr=False)
     expires_at: datetime
 
-    def issued_to(self, person_id: UUID) -> e.InvitationIssued:
+    def issued_to(self, person_id: UUID) -> InvitationIssued:
         """Return the payload of the fact; it replaces the person's earlier invitations."""
-        return e.InvitationIssued(
+        return InvitationIssued(
             person_id=person_id, token_digest=digest(self.token), expires_at=self.expires_at
         )
 

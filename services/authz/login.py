@@ -6,33 +6,26 @@ same work, takes the same time and gets the same answer as a wrong password, and
 person. Opens nothing: a login token says that the first factor was right, and no more.
 """
 
-from services.authz.accounts import Accounts
-from services.authz.attempts import Attempts, BadCredentials
-from services.authz.tokens import Tokens
-from services.authz.usernames import Usernames
+from services.authz.attempts import BadCredentials
+from services.authz.front_door import FrontDoor
 from services.kernel.http import Call
 
 
 class Login:
     """Takes passwords; see the module."""
 
-    def __init__(
-        self, *, usernames: Usernames, accounts: Accounts, attempts: Attempts, tokens: Tokens
-    ) -> None:
-        self._usernames = usernames
-        self._accounts = accounts
-        self._attempts = attempts
-        self._tokens = tokens
+    def __init__(self, door: FrontDoor) -> None:
+        self._door = door
 
     async def password(self, username: str, password: str, call: Call) -> str:
         """Return a login token; raise :class:`BadCredentials`, or 429 when it is not even tried."""
-        name = self._usernames.digest(username)
-        async with self._attempts.on(name, call) as attempt:
-            account = await self._accounts.named(name)
-            fits = await self._accounts.fits(account, password)
+        name = self._door.usernames.digest(username)
+        async with self._door.attempts.on(name, call) as attempt:
+            account = await self._door.accounts.named(name)
+            fits = await self._door.accounts.fits(account, password)
             if account is None or account.password is None or account.person.suspended or not fits:
                 person_id = account.person.id if account else None
                 reason = "suspended" if fits else "mismatch" if account else "unknown"
                 await attempt.wrong("password", reason, person_id)
                 raise BadCredentials
-        return await self._tokens.login(account.person.id, account.password.event_id)
+        return await self._door.tokens.login(account.person.id, account.password.event_id)

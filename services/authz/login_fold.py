@@ -1,7 +1,8 @@
 """The fold of ``authz.login``: what lets people and clients in, and their sessions.
 
-It opens nothing: what is secret stays sealed. What is asked of its rows is in
-:mod:`services.authz.login_views`.
+Owns accounts and clients; the sessions of the same projection are folded as
+:mod:`services.authz.session_fold` says. Place in the flow: ``log -> fold -> tables``; what is asked
+of the rows is in :mod:`services.authz.login_views`. It opens nothing: what is secret stays sealed.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -11,6 +12,19 @@ from uuid import UUID
 import msgspec
 
 from services.authz import events as e
+from services.authz.client_events import CLIENT_REGISTERED, CLIENT_REVOKED, ClientRegistered
+from services.authz.credential_events import (
+    CREDENTIAL_SET,
+    CREDENTIALS_RESET,
+    INVITATION_ISSUED,
+    RECOVERY_CODES_ISSUED,
+    TOTP_ENROLLED,
+    CredentialSet,
+    InvitationIssued,
+    RecoveryCodesIssued,
+    TotpEnrolled,
+)
+from services.authz.session_fold import SESSION_FOLDS
 from services.kernel.events import Recorded
 from services.kernel.projection import Connection
 from services.kernel.writes import Write, write
@@ -71,7 +85,7 @@ def _suspended(recorded: Recorded) -> Iterator[Write]:
 
 
 def _invited(recorded: Recorded) -> Iterator[Write]:
-    data = msgspec.convert(recorded.event.data, e.InvitationIssued)
+    data = msgspec.convert(recorded.event.data, InvitationIssued)
     yield Write(
         "update authz.account set invitation_digest = $2, invitation_expires_at = $3"
         " where person_id = $1",
@@ -81,7 +95,7 @@ def _invited(recorded: Recorded) -> Iterator[Write]:
 
 
 def _password(recorded: Recorded) -> Iterator[Write]:
-    data = msgspec.convert(recorded.event.data, e.CredentialSet)
+    data = msgspec.convert(recorded.event.data, CredentialSet)
     yield Write(
         "update authz.account set password = $2, password_event = $3,"
         " former = (array_prepend($2, former))[1:$4],"
@@ -93,7 +107,7 @@ def _password(recorded: Recorded) -> Iterator[Write]:
 
 
 def _totp(recorded: Recorded) -> Iterator[Write]:
-    data = msgspec.convert(recorded.event.data, e.TotpEnrolled)
+    data = msgspec.convert(recorded.event.data, TotpEnrolled)
     yield Write(
         "update authz.account set totp = $2, totp_event = $3, totp_step = $4 where person_id = $1",
         (data.person_id, data.secret, recorded.event.id, data.step),
@@ -102,7 +116,7 @@ def _totp(recorded: Recorded) -> Iterator[Write]:
 
 
 def _recovery(recorded: Recorded) -> Iterator[Write]:
-    data = msgspec.convert(recorded.event.data, e.RecoveryCodesIssued)
+    data = msgspec.convert(recorded.event.data, RecoveryCodesIssued)
     yield Write(
         "update authz.account set recovery = $2, recovery_event = $3 where person_id = $1",
         (data.person_id, data.hashes, recorded.event.id),
@@ -120,75 +134,9 @@ def _reset(recorded: Recorded) -> Iterator[Write]:
     )
 
 
-def _started(recorded: Recorded) -> Iterator[Write]:
-    event = recorded.event
-    data = msgspec.convert(event.data, e.SessionStarted)
-    yield Write(
-        "insert into authz.login_session (id, person_id, organisation_id, version, started_at,"
-        " refreshed_at, expires_at, started_position) values ($1, $2, $3, $4, $5, $5, $6, $7)",
-        (
-            data.session_id,
-            data.person_id,
-            data.organisation_id,
-            event.version,
-            event.recorded_at,
-            data.expires_at,
-            recorded.position,
-        ),
-        (data.session_id,),
-    )
-    yield _remember(data.refresh_digest, data.session_id, event.version or 0)
-    if data.totp_step is not None:
-        yield Write(
-            "update authz.account set totp_step = greatest(totp_step, $2) where person_id = $1",
-            (data.person_id, data.totp_step),
-            (data.person_id,),
-        )
-
-
-def _refreshed(recorded: Recorded) -> Iterator[Write]:
-    data = msgspec.convert(recorded.event.data, e.SessionRefreshed)
-    version = recorded.event.version or 0
-    yield Write(
-        "update authz.login_session set refreshed_at = $2, version = $3 where id = $1",
-        (data.session_id, recorded.event.recorded_at, version),
-        (data.session_id,),
-    )
-    yield _remember(data.refresh_digest, data.session_id, version)
-
-
-def _remember(digest: str, session_id: UUID, version: int) -> Write:
-    return Write(
-        "insert into authz.refresh_token values ($1, $2, $3)",
-        (digest, session_id, version),
-        (session_id,),
-    )
-
-
-def _ended(recorded: Recorded) -> Iterator[Write]:
-    event = recorded.event
-    data = msgspec.convert(event.data, e.SessionEnded)
-    yield Write(
-        "update authz.login_session set ended_at = $2, version = $3, ended_position = $4"
-        " where id = $1",
-        (
-            data.session_id,
-            event.effective_at or event.recorded_at,
-            event.version,
-            recorded.position,
-        ),
-        (data.session_id,),
-    )
-    yield Write(
-        "delete from authz.refresh_token where session_id = $1",
-        (data.session_id,),
-        (data.session_id,),
-    )
-
-
 def _client(recorded: Recorded) -> Iterator[Write]:
     event = recorded.event
-    data = msgspec.convert(event.data, e.ClientRegistered)
+    data = msgspec.convert(event.data, ClientRegistered)
     yield Write(
         "insert into authz.client values ($1, $2, $3, $4, $5, $6, null) on conflict (client_id)"
         " do update set event_id = excluded.event_id, version = excluded.version,"
@@ -221,14 +169,12 @@ _FOLDS: Final[dict[str, Callable[[Recorded], Iterator[Write]]]] = {
     e.PROFILE_CORRECTED: _corrected,
     e.PERSON_SUSPENDED: _suspended,
     e.PERSON_REINSTATED: _suspended,
-    e.INVITATION_ISSUED: _invited,
-    e.CREDENTIAL_SET: _password,
-    e.TOTP_ENROLLED: _totp,
-    e.RECOVERY_CODES_ISSUED: _recovery,
-    e.CREDENTIALS_RESET: _reset,
-    e.SESSION_STARTED: _started,
-    e.SESSION_REFRESHED: _refreshed,
-    e.SESSION_ENDED: _ended,
-    e.CLIENT_REGISTERED: _client,
-    e.CLIENT_REVOKED: _client_revoked,
+    INVITATION_ISSUED: _invited,
+    CREDENTIAL_SET: _password,
+    TOTP_ENROLLED: _totp,
+    RECOVERY_CODES_ISSUED: _recovery,
+    CREDENTIALS_RESET: _reset,
+    **SESSION_FOLDS,
+    CLIENT_REGISTERED: _client,
+    CLIENT_REVOKED: _client_revoked,
 }

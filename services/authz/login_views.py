@@ -12,7 +12,7 @@ from uuid import UUID
 import asyncpg
 import msgspec
 
-from services.authz import events as e
+from services.authz.client_events import client_subject
 from services.authz.directory import Person, decode_person
 from services.kernel.projection import Connection
 from services.kernel.sealing import Compartment, KeyRef, Sealed
@@ -134,7 +134,7 @@ async def client(pool: asyncpg.Pool, client_id: str) -> Client | None:
     )
     if row is None:
         return None
-    ref = KeyRef(e.client_subject(client_id), Compartment.CREDENTIAL)
+    ref = KeyRef(client_subject(client_id), Compartment.CREDENTIAL)
     return Client(
         at=row["at"],
         client_id=client_id,

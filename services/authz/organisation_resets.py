@@ -12,18 +12,18 @@ from functools import partial
 from typing import Final
 from uuid import UUID
 
-from services.authz import events as e
-from services.authz.desk import Asked, Desk, Hearing
+from services.authz.credential_events import ORGANISATION_RESET, CredentialsReset, OrganisationReset
+from services.authz.desk import Command, Desk
+from services.authz.hearing import Asked, Hearing
 from services.authz.people import standing_over
 from services.authz.recording import data_of
 from services.authz.relations import Decision
 from services.authz.resets import RESET, Resets, too_often
 from services.authz.visits import Visit
-from services.kernel.errors import Forbidden, NotFound
+from services.kernel.errors import Forbidden, NotFound, Problem
 from services.kernel.events import Event, ObjectRef
 from services.kernel.handling import Draft
 from services.kernel.idempotency import Attempt, Made
-from services.kernel.sealing import Compartment, KeyRef
 
 #: how many are reset by one append
 _BATCH: Final = 20
@@ -68,27 +68,25 @@ class OrganisationResets:
         """
         asked = Asked(RESET, ObjectRef("organisation", str(command.organisation_id)))
         act_id = self._desk.runtime.effects.new_id()
-        decide = partial(self._act, command, act_id)
-        repeat = partial(_again, command)
-        act_id = await self._desk.hear_once(visit, asked, attempt, decide, repeat)
+        post = Command(
+            lambda hearing, _: _seen_and_allowed(hearing, command),
+            partial(self._act, command, act_id),
+            partial(_again, command),
+        )
+        act_id = await self._desk.hear_once(visit, asked, attempt, post)
         for ids in _batches(await self._candidates(visit, asked, command)):
             await self._desk.hear(visit, asked, partial(self._batch, command, act_id, ids))
         async with self._desk.hearing(visit, asked) as hearing:
             return StaffReset(act_id, len(await hearing.facts.reset_by(act_id)))
 
-    async def _act(self, command: ResetStaff, act_id: UUID, hearing: Hearing) -> Draft[UUID]:
-        organisation = await hearing.sees_organisation(command.organisation_id)
-        if organisation is None:
-            return await hearing.refuse(NotFound())
-        decision = _may(hearing, command)
-        if not decision.allowed:
-            return await hearing.refuse(Forbidden())
-        here = await hearing.facts.working_at(organisation.id)
+    async def _act(
+        self, command: ResetStaff, act_id: UUID, hearing: Hearing, decision: Decision
+    ) -> Draft[UUID]:
+        here = await hearing.facts.posts.working_at(command.organisation_id)
         if not (command.person_ids or frozenset()) <= here:
             return await hearing.refuse(NotFound())
         for person_id in sorted(command.person_ids or ()):
-            _, mine = await standing_over(hearing, person_id, RESET)
-            if not mine.allowed:
+            if isinstance(await standing_over(hearing, person_id, RESET), Problem):
                 return await hearing.refuse(Forbidden())
             if (often := await too_often(hearing, person_id)) is not None:
                 return await hearing.refuse(often)
@@ -98,17 +96,17 @@ class OrganisationResets:
     async def _event(
         self, hearing: Hearing, decision: Decision, command: ResetStaff, act_id: UUID
     ) -> Event:
-        keys, event_id = self._desk.runtime.keys, self._desk.runtime.effects.new_id()
-        ref = KeyRef(command.organisation_id, Compartment.STAFF)
-        await keys.load([ref], create=True)
-        data = e.OrganisationReset(
+        event_id = self._desk.runtime.effects.new_id()
+        data = OrganisationReset(
             act_id=act_id,
             organisation_id=command.organisation_id,
-            reason=keys.seal(ref, event_id, "reason", command.reason),
+            reason=await self._desk.sealed_reason(
+                command.organisation_id, event_id, command.reason
+            ),
             named=None if command.person_ids is None else len(command.person_ids),
         )
         return await hearing.event(
-            e.ORGANISATION_RESET,
+            ORGANISATION_RESET,
             decision,
             data=data_of(data),
             stream=(f"reset:{act_id}", 1),
@@ -119,7 +117,7 @@ class OrganisationResets:
     async def _candidates(self, visit: Visit, asked: Asked, command: ResetStaff) -> list[UUID]:
         """Return who may be among those reset; each is judged again in their batch."""
         async with self._desk.hearing(visit, asked) as hearing:
-            here = await hearing.facts.working_at(command.organisation_id)
+            here = await hearing.facts.posts.working_at(command.organisation_id)
         named = here if command.person_ids is None else here & command.person_ids
         return sorted(named - {visit.person_id})
 
@@ -127,36 +125,41 @@ class OrganisationResets:
         self, command: ResetStaff, act_id: UUID, ids: Sequence[UUID], hearing: Hearing
     ) -> Draft[None]:
         done = await hearing.facts.reset_by(act_id)
-        here = await hearing.facts.working_at(command.organisation_id)
+        here = await hearing.facts.posts.working_at(command.organisation_id)
         await hearing.facts.bring(ids)
         events: list[Event] = []
         for person_id in ids:
-            person, decision = await standing_over(hearing, person_id, RESET, command.extra)
-            if person is None or not decision.allowed or person_id not in here - done:
+            over = await standing_over(hearing, person_id, RESET, command.extra)
+            if isinstance(over, Problem) or person_id not in here - done:
                 continue
             reset_id = self._desk.runtime.effects.new_id()
-            data = e.CredentialsReset(person_id=person_id, act_id=act_id)
-            _, facts = await self._resets.facts(hearing, decision, person, (reset_id, data))
+            data = CredentialsReset(person_id=person_id, act_id=act_id)
+            _, facts = await self._resets.facts(hearing, over, (reset_id, data))
             events.extend(facts)
         if not events:
             return await hearing.disclose(_may(hearing, command), None, {})
         return hearing.draft(events, None)
 
 
-async def _again(command: ResetStaff, hearing: Hearing, made: Made) -> Draft[UUID]:
-    organisation = await hearing.sees_organisation(command.organisation_id)
-    if organisation is None:
-        return await hearing.refuse(NotFound())
+async def _again(
+    command: ResetStaff, hearing: Hearing, decision: Decision, made: Made
+) -> Draft[UUID]:
+    place = command.organisation_id
+    shown = {"organisation": [str(place)]}
+    return await hearing.disclose(decision, made["act"], shown, (), place)
+
+
+async def _seen_and_allowed(hearing: Hearing, command: ResetStaff) -> Decision | Problem:
+    """Return by what the caller may reset there; the problem it is refused with otherwise."""
+    if await hearing.sees_organisation(command.organisation_id) is None:
+        return NotFound()
     decision = _may(hearing, command)
-    if not decision.allowed:
-        return await hearing.refuse(Forbidden())
-    shown = {"organisation": [str(organisation.id)]}
-    return await hearing.disclose(decision, made["act"], shown, (), organisation.id)
+    return decision if decision.allowed else Forbidden()
 
 
 def _may(hearing: Hearing, command: ResetStaff) -> Decision:
     towards = hearing.standing.towards((command.organisation_id,))
-    return hearing.standing.may(RESET, "organisation", towards)
+    return hearing.may(RESET, "organisation", towards)
 
 
 def _batches(ids: Sequence[UUID]) -> Iterator[Sequence[UUID]]:

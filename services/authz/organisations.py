@@ -10,13 +10,14 @@ from typing import Final, NamedTuple
 from uuid import UUID
 
 from services.authz import events as e
-from services.authz.desk import Asked, Desk, Hearing, Part
+from services.authz.desk import Command, Desk
 from services.authz.directory import Organisation
 from services.authz.events import OrganisationKind
+from services.authz.hearing import Asked, Hearing, Part
 from services.authz.recording import data_of, organisation_stream
 from services.authz.relations import REFUSED, Decision, Standing
 from services.authz.visits import Visit
-from services.kernel.errors import Forbidden, NotFound
+from services.kernel.errors import Forbidden, NotFound, Problem
 from services.kernel.events import ObjectRef
 from services.kernel.handling import Draft
 from services.kernel.idempotency import Attempt, Made
@@ -90,11 +91,7 @@ class Organisations:
         """Register an organisation (AC-DO-16)."""
         new_id = self._desk.runtime.effects.new_id()
 
-        async def decide(hearing: Hearing) -> Draft[Organisation]:
-            standing = hearing.standing
-            decision = standing.may("create", "organisation", standing.at_the_ministry)
-            if not decision.allowed:
-                return await hearing.refuse(Forbidden())
+        async def act(hearing: Hearing, decision: Decision) -> Draft[Organisation]:
             fields = {f: getattr(command, f) for f in Register.__slots__}
             data = e.OrganisationRegistered(organisation_id=new_id, **fields)
             event = await hearing.event(
@@ -108,11 +105,16 @@ class Organisations:
             made = Organisation(id=new_id, version=1, **fields)
             return hearing.draft([event], made, {"organisation": new_id})
 
-        async def repeat(hearing: Hearing, made: Made) -> Draft[Organisation]:
+        async def again(hearing: Hearing, _: Decision, made: Made) -> Draft[Organisation]:
             return await _show(hearing, made["organisation"])
 
         asked = Asked("create", _reference(new_id))
-        return await self._desk.hear_once(visit, asked, attempt, decide, repeat)
+        return await self._desk.hear_once(visit, asked, attempt, Command(_may_register, act, again))
+
+
+async def _may_register(hearing: Hearing, _: Made | None) -> Decision | Problem:
+    decision = hearing.may("create", "organisation", hearing.standing.at_the_ministry)
+    return decision if decision.allowed else Forbidden()
 
 
 def _reference(organisation_id: UUID) -> ObjectRef:

@@ -5,7 +5,7 @@ done before the question is in the answer; the question itself is in the next on
 is shown is said in :mod:`services.authz.activity_views`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 from uuid import UUID
 
@@ -18,7 +18,7 @@ from services.kernel.cursors import Cursors
 from services.kernel.events import Recorded
 from services.kernel.handling import Draft
 from services.kernel.origins import Places
-from services.kernel.projection import Projector
+from services.kernel.projector import Projector
 
 _ROUTE: Final = "me/activity"
 
@@ -47,29 +47,36 @@ class OwnActivity:
         async def decide() -> Draft[ActivityPage]:
             caller = await self._desk.called(visit)
             found = await newest(self._runtime.pool, visit.person_id, before, limit + 1)
-            page = await self._page(visit, found, limit)
+            page = await self._page(visit, found, limit, _own(caller))
             ids = _by_place(caller, found[:limit])
             return await self._desk.answer(visit, caller, "list", "activity", reply=page, ids=ids)
 
         return await self._runtime.handling.run(decide)
 
-    async def _page(self, visit: Visit, found: Sequence[Recorded], limit: int) -> ActivityPage:
+    async def _page(
+        self, visit: Visit, found: Sequence[Recorded], limit: int, own: Collection[UUID]
+    ) -> ActivityPage:
         shown = found[:limit]
         await self._places.load(r.event for r in shown)
         following = None
         if len(found) > limit:
             following = self._cursors.seal(visit.person_id, _ROUTE, shown[-1].position)
-        items = [own_event(visit.person_id, r.event, self._places.of(r.event)) for r in shown]
+        items = [own_event(visit.person_id, r.event, self._places.of(r.event), own) for r in shown]
         return ActivityPage(items=items, next_cursor=following)
 
 
 def _by_place(caller: Called, recorded: Sequence[Recorded]) -> Mapping[UUID | None, list[str]]:
-    """Return the ids of what one did, by whom one did it for; by one's first where one has left."""
-    own = {a.organisation_id for a in caller.caller.assignments}
+    """Return the ids of what one did, by whom one did it for; by nobody where one has left.
+
+    What was done for one organisation is not for another to count.
+    """
+    own = _own(caller)
     ids: dict[UUID | None, list[str]] = {}
     for event in (r.event for r in recorded):
         place = event.actor.organisation_id
-        ids.setdefault(place if place in own else caller.caller.organisation_id, []).append(
-            str(event.id)
-        )
+        ids.setdefault(place if place in own else None, []).append(str(event.id))
     return ids
+
+
+def _own(caller: Called) -> frozenset[UUID]:
+    return frozenset(a.organisation_id for a in caller.caller.assignments)

@@ -2,17 +2,20 @@
 
 Length counts more than complexity; guessable passwords and those made from one's own details are
 refused (SG-4, SG-21; NIST SP 800-63B). Kept as argon2id (RFC 9106) with OWASP's parameters.
-Hashing runs in two threads behind a bounded queue, so a flood of logins can take neither all
-memory nor all processors. This module stores nothing and knows no account.
+Hashing runs in two threads behind a queue that is bounded in number and in seconds, so a flood of
+logins can take neither all memory nor all processors, and who cannot be served in time is told when
+to come again. This module stores nothing and knows no account.
 """
 
 import asyncio
+import math
 import re
 import threading
 import unicodedata
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from http import HTTPStatus
 from typing import Final, TypeVar
@@ -33,6 +36,10 @@ _SHORTEST_PART: Final = 3
 _SCORED: Final = 72
 _WORKERS: Final = 2
 _QUEUE: Final = 32
+#: for how long one may wait for a turn: half of a request's deadline
+_LONGEST_WAIT_S: Final = 2.5
+#: how much the latest duration counts in the mean of the recent ones
+_LATEST: Final = 0.2
 _SALT_BYTES: Final = 16
 T = TypeVar("T")
 
@@ -143,14 +150,21 @@ def matches(kept: str, password: str) -> bool:
 
 
 class Passwords:
-    """Hashes and verifies off the event loop, at most two at a time."""
+    """Hashes and verifies off the event loop, at most two at a time.
+
+    Raises :class:`TooManyRequests` at once when what waits already would take too long, by how long
+    it took of late; and for who waited too long all the same, instead of doing the work.
+    """
 
     def __init__(self, effects: Effects, hasher: PasswordHasher = OWASP) -> None:
         self._effects = effects
         self._hasher = hasher
         self._threads = ThreadPoolExecutor(_WORKERS, thread_name_prefix="passwords")
         self._waiting = 0
+        began = effects.now()
         self._decoy = hash_password(effects.token(16).hex(), effects.token(_SALT_BYTES), hasher)
+        #: seconds that one piece of work takes, as a mean of the recent ones
+        self._takes_s = self._seconds_since(began)
 
     async def hash(self, password: str) -> str:
         """Return the hash of ``password`` under a fresh salt."""
@@ -180,10 +194,25 @@ class Passwords:
         self._threads.shutdown(wait=True, cancel_futures=True)
 
     async def _run(self, work: Callable[[], T]) -> T:
-        if self._waiting >= _QUEUE:
-            raise TooManyRequests(retry_after_s=1)
+        wait_s = self._waiting / _WORKERS * self._takes_s
+        if self._waiting >= _QUEUE or wait_s > _LONGEST_WAIT_S:
+            raise TooManyRequests(retry_after_s=max(1, math.ceil(wait_s)))
+        in_turn = partial(self._in_turn, self._effects.now(), work)
         self._waiting += 1
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+            return await asyncio.get_running_loop().run_in_executor(self._threads, in_turn)
         finally:
             self._waiting -= 1
+
+    def _in_turn(self, asked: datetime, work: Callable[[], T]) -> T:
+        """Do ``work`` in a thread, and learn how long that takes."""
+        if self._seconds_since(asked) > _LONGEST_WAIT_S:
+            raise TooManyRequests(retry_after_s=math.ceil(_LONGEST_WAIT_S))
+        began = self._effects.now()
+        try:
+            return work()
+        finally:
+            self._takes_s += _LATEST * (self._seconds_since(began) - self._takes_s)
+
+    def _seconds_since(self, moment: datetime) -> float:
+        return max(0.0, (self._effects.now() - moment).total_seconds())

@@ -4,23 +4,34 @@ A person is the stream ``person:<id>``. Suspending touches the person's guard ke
 every later answer in every process, and ends their sessions (SG-3).
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from typing import Final, NamedTuple
 from uuid import UUID
 
 import msgspec
 
 from services.authz import events as e
-from services.authz.desk import Asked, Desk, Hearing
+from services.authz.desk import Command, Desk
 from services.authz.directory import Person
+from services.authz.hearing import Asked, Hearing
 from services.authz.recording import data_of, person_object, person_stream
-from services.authz.relations import Decision, FactsOf, leads
+from services.authz.relations import Decision, FactsOf
+from services.authz.roles import leads
 from services.authz.session_ends import endings
 from services.authz.visits import Visit
-from services.kernel.errors import Conflict, Forbidden, NotFound
+from services.kernel.errors import Conflict, Forbidden, NotFound, Problem
 from services.kernel.events import Event
 from services.kernel.handling import Draft
 from services.kernel.idempotency import Attempt, Made
-from services.kernel.sealing import Compartment, KeyRef
+
+_SUSPEND: Final = "suspend"
+
+
+class Over(NamedTuple):
+    """A person that the caller may act upon, and by what."""
+
+    decision: Decision
+    person: Person
 
 
 class People:
@@ -38,72 +49,72 @@ class People:
         they are suspended already.
         """
 
-        async def decide(hearing: Hearing) -> Draft[UUID]:
-            person, decision = await standing_over(hearing, person_id, "suspend")
-            if person is None:
-                return await hearing.refuse(NotFound())
-            if not decision.allowed:
-                return await hearing.refuse(Forbidden())
-            if person.suspended:
+        async def act(hearing: Hearing, over: Over) -> Draft[UUID]:
+            if over.person.suspended:
                 return await hearing.refuse(Conflict())
-            return await self._suspended(hearing, decision, person, reason)
+            return await self._suspended(hearing, over, reason)
 
-        asked = Asked("suspend", person_object(person_id))
-        return await self._desk.hear_once(visit, asked, attempt, decide, self._again)
+        asked = Asked(_SUSPEND, person_object(person_id))
+        command = Command(judge_over(person_id, _SUSPEND), act, _again)
+        return await self._desk.hear_once(visit, asked, attempt, command)
 
     async def reinstate(self, visit: Visit, attempt: Attempt | None, person_id: UUID) -> UUID:
         """End a suspension; sessions from before it stay ended."""
 
-        async def decide(hearing: Hearing) -> Draft[UUID]:
-            person, decision = await standing_over(hearing, person_id, "suspend")
-            if person is None:
-                return await hearing.refuse(NotFound())
-            if not decision.allowed:
-                return await hearing.refuse(Forbidden())
-            if not person.suspended:
+        async def act(hearing: Hearing, over: Over) -> Draft[UUID]:
+            if not over.person.suspended:
                 return await hearing.refuse(Conflict())
-            return await self._reinstated(hearing, decision, person)
+            return await self._reinstated(hearing, over)
 
         asked = Asked("reinstate", person_object(person_id))
-        return await self._desk.hear_once(visit, asked, attempt, decide, self._again)
+        command = Command(judge_over(person_id, _SUSPEND), act, _again)
+        return await self._desk.hear_once(visit, asked, attempt, command)
 
-    async def _again(self, hearing: Hearing, made: Made) -> Draft[UUID]:
-        person, decision = await standing_over(hearing, made["person"], "suspend")
-        if person is None or not decision.allowed:
-            return await hearing.refuse(NotFound() if person is None else Forbidden())
-        return await hearing.disclose(decision, person.id, {"person": [str(person.id)]})
+    async def _suspended(self, hearing: Hearing, over: Over, reason: str) -> Draft[UUID]:
+        person_id, event_id = over.person.id, self._desk.runtime.effects.new_id()
+        sealed = await self._desk.sealed_reason(person_id, event_id, reason)
+        data = e.PersonSuspended(person_id=person_id, reason=sealed)
+        return await self._changed(hearing, over, (e.PERSON_SUSPENDED, event_id, data))
 
-    async def _suspended(
-        self, hearing: Hearing, decision: Decision, person: Person, reason: str
-    ) -> Draft[UUID]:
-        keys, event_id = self._desk.runtime.keys, self._desk.runtime.effects.new_id()
-        ref = KeyRef(person.id, Compartment.STAFF)
-        await keys.load([ref], create=True)
-        sealed = keys.seal(ref, event_id, "reason", reason)
-        data = e.PersonSuspended(person_id=person.id, reason=sealed)
-        event = await next_fact(hearing, decision, person, (e.PERSON_SUSPENDED, event_id, data))
-        ended = await ended_sessions(self._desk, hearing, decision, person.id, "suspended")
-        return hearing.draft([*ended, event], person.id, {"person": person.id})
-
-    async def _reinstated(
-        self, hearing: Hearing, decision: Decision, person: Person
-    ) -> Draft[UUID]:
+    async def _reinstated(self, hearing: Hearing, over: Over) -> Draft[UUID]:
         event_id = self._desk.runtime.effects.new_id()
-        data = e.PersonReinstated(person_id=person.id)
-        event = await next_fact(hearing, decision, person, (e.PERSON_REINSTATED, event_id, data))
-        ended = await ended_sessions(self._desk, hearing, decision, person.id, "suspended")
+        data = e.PersonReinstated(person_id=over.person.id)
+        return await self._changed(hearing, over, (e.PERSON_REINSTATED, event_id, data))
+
+    async def _changed(
+        self, hearing: Hearing, over: Over, change: tuple[str, UUID, msgspec.Struct]
+    ) -> Draft[UUID]:
+        decision, person = over
+        event = await next_fact(hearing, decision, person, change)
+        ended = await ended_sessions(self._desk, hearing, decision, person, "suspended")
         return hearing.draft([*ended, event], person.id, {"person": person.id})
+
+
+async def _again(hearing: Hearing, over: Over, _: Made) -> Draft[UUID]:
+    person_id = over.person.id
+    return await hearing.disclose(over.decision, person_id, {"person": [str(person_id)]})
+
+
+def judge_over(
+    person_id: UUID, action: str
+) -> Callable[[Hearing, Made | None], Awaitable[Over | Problem]]:
+    """Return who judges a command that acts upon somebody, as :func:`standing_over` does."""
+    return lambda hearing, _: standing_over(hearing, person_id, action)
 
 
 async def standing_over(
     hearing: Hearing, person_id: UUID, action: str, extra: Collection[str] = ()
-) -> tuple[Person | None, Decision]:
-    """Return a person the caller knows of, and whether they may do ``action`` to them."""
+) -> Over | Problem:
+    """Return a person the caller may do ``action`` to; the problem it is refused with otherwise.
+
+    :class:`NotFound` of whom the caller does not know of, :class:`Forbidden` of who is known only.
+    """
     person = await hearing.knows(person_id)
     if person is None:
-        return None, Decision(allowed=False)
+        return NotFound()
     facts = await facts_about(hearing, person, extra)
-    return person, hearing.standing.may(action, "person", facts)
+    decision = hearing.may(action, "person", facts)
+    return Over(decision, person) if decision.allowed else Forbidden()
 
 
 async def facts_about(hearing: Hearing, person: Person, extra: Collection[str] = ()) -> FactsOf:
@@ -141,9 +152,9 @@ async def next_fact(
 
 
 async def ended_sessions(
-    desk: Desk, hearing: Hearing, decision: Decision, person_id: UUID, reason: str
+    desk: Desk, hearing: Hearing, decision: Decision, person: Person, reason: str
 ) -> list[Event]:
     """Return the ends of a person's live sessions (SG-3)."""
-    sessions = await hearing.facts.sessions(person_id)
+    sessions = await hearing.facts.sessions(person.id)
     actor = hearing.actor(decision)
-    return endings(desk.runtime.effects, sessions, reason, desk.limits, actor)
+    return endings(desk.runtime.effects, person, sessions, reason, desk.limits, actor)

@@ -13,22 +13,17 @@ import msgspec
 from starlette.requests import Request
 
 from services.authz import events as e
-from services.authz.desk import Asked, Desk, Hearing, Part
+from services.authz.desk import Desk
 from services.authz.directory import Assignment, Person
+from services.authz.hearing import Asked, Hearing, Part
 from services.authz.me import Change
 from services.authz.people import facts_about, next_fact
 from services.authz.recording import person_object
 from services.authz.registration import has_address
 from services.authz.relations import Decision
-from services.authz.staff_views import (
-    PersonView,
-    Seeing,
-    Staff,
-    parts_of,
-    places_of,
-    shown_of,
-    version_of,
-)
+from services.authz.staff import Staff
+from services.authz.staff_sight import Seeing, judged, parts_of, places_of, shown_of
+from services.authz.staff_views import PersonView, version_of
 from services.authz.visits import Visit
 from services.kernel.errors import (
     Conflict,
@@ -62,7 +57,7 @@ class Profiles:
         """
 
         async def decide(hearing: Hearing) -> Draft[PersonView]:
-            person, seeing = await self._staff.judged(hearing, person_id)
+            person, seeing = await judged(hearing, person_id)
             if person is None:
                 return await hearing.refuse(NotFound())
             view = await self._staff.view(hearing, person)
@@ -124,9 +119,9 @@ def _may_correct(hearing: Hearing, person: Person, places: Collection[UUID]) -> 
     def facts(assignment: Assignment) -> Sequence[str]:
         return [*towards(assignment), *oneself]
 
-    return hearing.standing.may("update", "profile", facts)
+    return hearing.may("update", "profile", facts)
 
 
 async def _may_move(hearing: Hearing, person: Person) -> Decision:
     """Decide on another address for somebody else: whoever holds it can become them."""
-    return hearing.standing.may("update", "address", await facts_about(hearing, person))
+    return hearing.may("update", "address", await facts_about(hearing, person))

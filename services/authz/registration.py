@@ -10,15 +10,17 @@ from uuid import UUID
 import msgspec
 
 from services.authz import events as e
-from services.authz.desk import Asked, Desk, Hearing
-from services.authz.directory import Organisation
+from services.authz.credential_events import INVITATION_ISSUED
+from services.authz.desk import Command, Desk
+from services.authz.hearing import Asked, Hearing
 from services.authz.invitations import Invitations
 from services.authz.mailboxes import mailbox
 from services.authz.recording import data_of, person_object, person_stream
-from services.authz.relations import LEAD, Decision
+from services.authz.relations import Decision
+from services.authz.roles import LEAD
 from services.authz.usernames import Usernames, username_once
 from services.authz.visits import Visit
-from services.kernel.errors import Conflict, Forbidden, NotFound
+from services.kernel.errors import Conflict, Forbidden, NotFound, Problem
 from services.kernel.handling import Draft
 from services.kernel.idempotency import Attempt, Made
 from services.kernel.sealing import Compartment, KeyRef, SealBroken
@@ -61,13 +63,10 @@ class Registration:
         """
         new_id = self._desk.runtime.effects.new_id()
 
-        async def decide(hearing: Hearing) -> Draft[Registered]:
-            organisation = await hearing.sees_organisation(command.organisation_id)
-            if organisation is None:
-                return await hearing.refuse(NotFound())
-            decision = await _may_register(hearing, organisation)
-            if not decision.allowed:
-                return await hearing.refuse(Forbidden())
+        async def judge(hearing: Hearing, _: Made | None) -> Decision | Problem:
+            return await _may_register(hearing, command.organisation_id)
+
+        async def act(hearing: Hearing, decision: Decision) -> Draft[Registered]:
             username_digest = self._usernames.digest(command.username)
             hearing.once.append(username_once(username_digest))
             taken = await hearing.facts.username_taken(username_digest)
@@ -75,19 +74,15 @@ class Registration:
                 return await hearing.refuse(Conflict())
             return await self._registered(hearing, decision, new_id, command)
 
-        async def repeat(hearing: Hearing, made: Made) -> Draft[Registered]:
-            organisation = await hearing.sees_organisation(command.organisation_id)
-            if organisation is None:
+        async def again(hearing: Hearing, decision: Decision, made: Made) -> Draft[Registered]:
+            if await hearing.knows(made["person"]) is None:
                 return await hearing.refuse(NotFound())
-            decision = await _may_register(hearing, organisation)
-            if not decision.allowed:
-                return await hearing.refuse(Forbidden())
-            reply = Registered(made["person"], organisation.id, made["invitation"])
+            reply = Registered(made["person"], command.organisation_id, made["invitation"])
             shown = {"person": [str(made["person"])]}
             return await hearing.disclose(decision, reply, shown, (made["person"],))
 
         asked = Asked("create", person_object(new_id))
-        return await self._desk.hear_once(visit, asked, attempt, decide, repeat)
+        return await self._desk.hear_once(visit, asked, attempt, Command(judge, act, again))
 
     async def _registered(
         self, hearing: Hearing, decision: Decision, new_id: UUID, command: Register
@@ -120,7 +115,7 @@ class Registration:
             for version, (type_, id_, data) in enumerate(
                 (
                     (e.PERSON_REGISTERED, event_id, registered),
-                    (e.INVITATION_ISSUED, invitation_id, invitation.issued_to(new_id)),
+                    (INVITATION_ISSUED, invitation_id, invitation.issued_to(new_id)),
                 ),
                 1,
             )
@@ -144,12 +139,19 @@ async def has_address(desk: Desk, hearing: Hearing, email: str) -> bool:
     return mailbox(email) in own
 
 
-async def _may_register(hearing: Hearing, organisation: Organisation) -> Decision:
-    """Decide on registering somebody for an organisation (AC-DO-1, 3, 5 and 16)."""
+async def _may_register(hearing: Hearing, organisation_id: UUID) -> Decision | Problem:
+    """Decide on registering somebody for an organisation (AC-DO-1, 3, 5 and 16).
+
+    Returns the problem it is refused with for one the caller does not see, and where they may not.
+    """
+    organisation = await hearing.sees_organisation(organisation_id)
+    if organisation is None:
+        return NotFound()
     extra = []
     if organisation.kind is e.OrganisationKind.MINISTRY:
         extra.append("ministry_staff")
-    elif not await hearing.facts.filled(organisation.id, LEAD[organisation.kind]):
+    elif not await hearing.facts.posts.filled(organisation.id, LEAD[organisation.kind]):
         extra.append("first_lead")
     facts = hearing.standing.over(organisation, extra)
-    return hearing.standing.may("create", "person", facts)
+    decision = hearing.may("create", "person", facts)
+    return decision if decision.allowed else Forbidden()

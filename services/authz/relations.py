@@ -4,50 +4,18 @@ Pure. A fact holds of *one* assignment of the caller; a decision is the union of
 assignment, and names the assignment and the clause it rests on. What no row allows is refused.
 """
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Final
 from uuid import UUID
 
-import msgspec
-
 from services.authz.directory import Assignment, Caller, Organisation, Person
 from services.authz.engine import Policy
 from services.authz.events import OrganisationKind, Role
+from services.authz.roles import Kinds, role_facts
 from services.kernel.events import Ground
 
-_BACK_OFFICE: Final = frozenset(
-    {Role.TECHNICAL_SUPPORT, Role.SECURITY_ANALYST, Role.PRIVACY_OFFICER, Role.ADMINISTRATOR}
-)
-#: the role of those who decide about access in a kind of organisation: its leader or lead
-LEAD: Final[Mapping[OrganisationKind, Role]] = {
-    OrganisationKind.SCHOOL: Role.SCHOOL_LEADER,
-    OrganisationKind.ASP: Role.ASP_WORKFLOW_LEAD,
-    OrganisationKind.ISP: Role.ISP_WORKFLOW_LEAD,
-}
-_OWN_ROLES: Final[Mapping[OrganisationKind, frozenset[Role]]] = {
-    OrganisationKind.SCHOOL: frozenset(
-        {Role.SCHOOL_LEADER, Role.PRIMARY_CONTACT, Role.SCHOOL_OFFICE}
-    ),
-    OrganisationKind.ASP: frozenset({Role.ASP_WORKFLOW_LEAD, Role.ASP_CASE_MANAGER}),
-    OrganisationKind.ISP: frozenset({Role.ISP_WORKFLOW_LEAD}),
-    OrganisationKind.MINISTRY: _BACK_OFFICE
-    | {
-        Role.CENTRAL_INVESTIGATION,
-        Role.NATIONAL_CONTRACTS,
-        Role.REGIONAL_CONTRACT_MANAGER,
-        Role.REGIONAL_OFFICE,
-        Role.PROSECUTIONS,
-    },
-}
-
-Kinds = Mapping[UUID, OrganisationKind]
 FactsOf = Callable[[Assignment], Iterable[str]]
-
-
-def fits(role: Role, kind: OrganisationKind) -> bool:
-    """Say whether a role can be held at a kind of organisation; back-office ones at any."""
-    return role in _OWN_ROLES[kind] or role in _BACK_OFFICE
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,16 +45,8 @@ class Standing:
     policy: Policy
 
     def apart(self) -> list["Standing"]:
-        """Return the standing at each organisation by itself, in the order of the assignments.
-
-        So that no organisation's own audit meets what somebody was shown in a post elsewhere.
-        """
-        places = dict.fromkeys(a.organisation_id for a in self.caller.assignments)
-        return [self._at(place) for place in places]
-
-    def _at(self, organisation_id: UUID) -> "Standing":
-        own = (a for a in self.caller.assignments if a.organisation_id == organisation_id)
-        return replace(self, caller=msgspec.structs.replace(self.caller, assignments=tuple(own)))
+        """Return the standing at each organisation by itself, in the order of the assignments."""
+        return [replace(self, caller=caller) for caller in self.caller.apart()]
 
     def may(self, action: str, object_: str, facts_of: FactsOf) -> Decision:
         """Decide by the first assignment of the caller that a row of the policy allows."""
@@ -199,24 +159,3 @@ class Standing:
             return [*near, *extra] if near else []
 
         return facts
-
-
-def leads(assignments: Iterable[Assignment], kinds: Kinds) -> bool:
-    """Say whether one of ``assignments`` is that of an organisation's leader or lead."""
-    return any(
-        LEAD.get(kinds[a.organisation_id]) is a.role
-        for a in assignments
-        if a.organisation_id in kinds
-    )
-
-
-def role_facts(role: Role, kind: OrganisationKind, *, first: bool) -> list[str]:
-    """Return what kind of role it is; ``first``: to give or to take back as the first of its lead.
-
-    It is to give while nobody leads the organisation or is to, and to take back until it was given
-    to anybody else.
-    """
-    facts = [f"{kind.value}_role"] if role in _OWN_ROLES[kind] else []
-    if first and LEAD.get(kind) is role:
-        facts.append("first_lead")
-    return facts

@@ -14,18 +14,18 @@ from uuid import UUID
 import msgspec
 
 from services.authz import events as e
-from services.authz.desk import Asked, Desk, Hearing
-from services.authz.directory import Person
+from services.authz.credential_events import CREDENTIALS_RESET, INVITATION_ISSUED, CredentialsReset
+from services.authz.desk import Command, Desk
+from services.authz.hearing import Asked, Hearing
 from services.authz.invitations import Invitations
-from services.authz.people import ended_sessions, standing_over
+from services.authz.people import Over, ended_sessions, judge_over
 from services.authz.recording import data_of, person_object, person_stream
-from services.authz.relations import Decision
+from services.authz.session_events import login_key
 from services.authz.visits import Visit
-from services.kernel.errors import Forbidden, NotFound, TooManyRequests
+from services.kernel.errors import TooManyRequests
 from services.kernel.events import Event
 from services.kernel.handling import Draft
 from services.kernel.idempotency import Attempt, Made
-from services.kernel.sealing import Compartment, KeyRef
 
 RESET: Final = "reset"
 #: how often one person is reset, singled out, within :data:`_WITHIN`; each time they get a letter
@@ -58,54 +58,40 @@ class Resets:
         three times within an hour.
         """
 
-        async def decide(hearing: Hearing) -> Draft[Reset]:
-            person, decision = await standing_over(hearing, person_id, RESET)
-            if person is None:
-                return await hearing.refuse(NotFound())
-            if not decision.allowed:
-                return await hearing.refuse(Forbidden())
-            if (often := await too_often(hearing, person.id)) is not None:
+        async def act(hearing: Hearing, over: Over) -> Draft[Reset]:
+            if (often := await too_often(hearing, over.person.id)) is not None:
                 return await hearing.refuse(often)
-            data = await self._with_reason(person.id, reason)
-            reset, events = await self.facts(hearing, decision, person, data)
-            made = {"person": person.id, "invitation": reset.invitation_id}
+            data = await self._with_reason(over.person.id, reason)
+            reset, events = await self.facts(hearing, over, data)
+            made = {"person": over.person.id, "invitation": reset.invitation_id}
             return hearing.draft(events, reset, made)
 
-        async def repeat(hearing: Hearing, made: Made) -> Draft[Reset]:
-            person, decision = await standing_over(hearing, made["person"], RESET)
-            if person is None:
-                return await hearing.refuse(NotFound())
-            if not decision.allowed:
-                return await hearing.refuse(Forbidden())
-            reply = Reset(person.id, made["invitation"])
-            return await hearing.disclose(decision, reply, {"person": [str(person.id)]})
+        async def again(hearing: Hearing, over: Over, made: Made) -> Draft[Reset]:
+            reply = Reset(over.person.id, made["invitation"])
+            return await hearing.disclose(over.decision, reply, {"person": [str(reply.person_id)]})
 
         asked = Asked(RESET, person_object(person_id))
-        return await self._desk.hear_once(visit, asked, attempt, decide, repeat)
+        command = Command(judge_over(person_id, RESET), act, again)
+        return await self._desk.hear_once(visit, asked, attempt, command)
 
-    async def _with_reason(self, person_id: UUID, reason: str) -> tuple[UUID, e.CredentialsReset]:
-        keys, reset_id = self._desk.runtime.keys, self._desk.runtime.effects.new_id()
-        ref = KeyRef(person_id, Compartment.STAFF)
-        await keys.load([ref], create=True)
-        sealed = keys.seal(ref, reset_id, "reason", reason)
-        return reset_id, e.CredentialsReset(person_id=person_id, reason=sealed)
+    async def _with_reason(self, person_id: UUID, reason: str) -> tuple[UUID, CredentialsReset]:
+        reset_id = self._desk.runtime.effects.new_id()
+        sealed = await self._desk.sealed_reason(person_id, reset_id, reason)
+        return reset_id, CredentialsReset(person_id=person_id, reason=sealed)
 
     async def facts(
-        self,
-        hearing: Hearing,
-        decision: Decision,
-        person: Person,
-        change: tuple[UUID, e.CredentialsReset],
+        self, hearing: Hearing, over: Over, change: tuple[UUID, CredentialsReset]
     ) -> tuple[Reset, list[Event]]:
         """Return the facts of one person's reset: sessions ended, credentials gone, invited anew.
 
         Each names the person as its object and the person's organisation, when there is one.
         """
+        decision, person = over
         invitation_id = self._desk.runtime.effects.new_id()
         issued = self._invitations.of(invitation_id).issued_to(person.id)
         facts: tuple[tuple[str, UUID, msgspec.Struct], ...] = (
-            (e.CREDENTIALS_RESET, *change),
-            (e.INVITATION_ISSUED, invitation_id, issued),
+            (CREDENTIALS_RESET, *change),
+            (INVITATION_ISSUED, invitation_id, issued),
         )
         places = {
             a.organisation_id for a in person.assignments if not a.has_ended(hearing.facts.now)
@@ -117,7 +103,7 @@ class Resets:
                 decision,
                 data=data_of(data),
                 stream=(person_stream(person.id), person.version + offset),
-                touches=(e.person_key(person.id), e.login_key(person.id)),
+                touches=(e.person_key(person.id), login_key(person.id)),
                 event_id=event_id,
                 organisation_id=place,
                 object_=person_object(person.id),
@@ -125,8 +111,8 @@ class Resets:
             for offset, (type_, event_id, data) in enumerate(facts, 1)
         ]
         # A login that completes meanwhile would begin a session that is not among those ended.
-        hearing.guards.append(e.login_key(person.id))
-        ended = await ended_sessions(self._desk, hearing, decision, person.id, RESET)
+        hearing.guards.append(login_key(person.id))
+        ended = await ended_sessions(self._desk, hearing, decision, person, RESET)
         return Reset(person.id, invitation_id), [*ended, *events]
 
 

@@ -16,15 +16,16 @@ from services.authz.access_changes import (
     Opened,
     assignment_in,
     by,
+    fact,
     judged,
     staff_list,
-    touched,
 )
 from services.authz.administration import REVOKE
-from services.authz.desk import Asked, Desk, Hearing
+from services.authz.desk import Command, Desk
 from services.authz.directory import Assignment, Organisation, Person
+from services.authz.hearing import Asked, Hearing
 from services.authz.people import ended_sessions
-from services.authz.recording import data_of, person_object, person_stream
+from services.authz.recording import person_object
 from services.authz.staff_views import version_of, view_of
 from services.authz.visits import Visit
 from services.kernel.errors import NotFound, Problem
@@ -50,15 +51,17 @@ class Revocations:
     ) -> None:
         """Take an assignment away, at once; ``If-Match`` names the version the caller saw."""
 
-        async def decide(hearing: Hearing) -> Draft[None]:
+        async def judge(hearing: Hearing, _: Made | None) -> Opened | Problem:
             found = await _found(hearing, person_id, assignment_id)
             if found is None:
-                return await hearing.refuse(NotFound())
+                return NotFound()
             person, held, place = found
             change = Change(person, held.role, place, REVOKE, held)
-            about = await judged(hearing, change, by(decision_id))
-            if isinstance(about, Problem):
-                return await hearing.refuse(about)
+            return await judged(hearing, change, by(decision_id))
+
+        async def act(hearing: Hearing, about: Opened) -> Draft[None]:
+            person, held = about.change.person, about.change.held
+            assert held is not None  # noqa: S101 - as it was found
             try:
                 require_match(request, version_of(self._desk, visit, view_of(person.id, held)))
             except Problem as problem:
@@ -66,21 +69,14 @@ class Revocations:
             return await self._revoked(hearing, about, held)
 
         asked = Asked("revoke", person_object(person_id))
-        await self._desk.hear_once(visit, asked, None, decide, _never)
+        await self._desk.hear_once(visit, asked, None, Command(judge, act, _never))
 
     async def _revoked(self, hearing: Hearing, about: Opened, held: Assignment) -> Draft[None]:
         person = about.change.person
         data = e.AssignmentRevoked(
             assignment_id=held.id, person_id=person.id, decision_id=about.used
         )
-        event = await hearing.event(
-            e.ASSIGNMENT_REVOKED,
-            about.decision,
-            data=data_of(data),
-            stream=(person_stream(person.id), person.version + 1),
-            touches=touched(person.id, held.organisation_id, about.used),
-            organisation_id=held.organisation_id,
-        )
+        event = await fact(hearing, about, e.ASSIGNMENT_REVOKED, data)
         return hearing.draft([*await self._logged_out(hearing, about, held), event], None)
 
     async def _logged_out(self, hearing: Hearing, about: Opened, held: Assignment) -> list[Event]:
@@ -88,7 +84,7 @@ class Revocations:
         person, now = about.change.person, hearing.facts.now
         if any(a.id != held.id and not a.has_ended(now) for a in person.assignments):
             return []
-        return await ended_sessions(self._desk, hearing, about.decision, person.id, "revoked")
+        return await ended_sessions(self._desk, hearing, about.decision, person, "revoked")
 
 
 async def _found(
@@ -107,6 +103,6 @@ async def _found(
     return (person, held, place) if seen else None
 
 
-async def _never(hearing: Hearing, made: Made) -> Draft[Any]:
+async def _never(hearing: Hearing, about: Opened, made: Made) -> Draft[Any]:
     """Stand where a repeat would: without an Idempotency-Key there is none."""
     raise NotImplementedError

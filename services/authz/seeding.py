@@ -12,6 +12,12 @@ from uuid import UUID
 import msgspec
 
 from services.authz import events as e
+from services.authz.client_events import (
+    CLIENT_REGISTERED,
+    ClientRegistered,
+    client_key,
+    client_subject,
+)
 from services.authz.credentials import Carried, CredentialSealer
 from services.authz.recording import (
     data_of,
@@ -34,7 +40,7 @@ def needed_keys(person_id: UUID) -> tuple[KeyRef, KeyRef]:
 
 def client_keys(client_id: str) -> tuple[KeyRef]:
     """Return the keys that :func:`client_events` seals with."""
-    return (KeyRef(e.client_subject(client_id), Compartment.CREDENTIAL),)
+    return (KeyRef(client_subject(client_id), Compartment.CREDENTIAL),)
 
 
 def person_events(
@@ -165,7 +171,7 @@ def client_events(
     """Return a service client that can ask for tokens; ``secret`` has 256 random bits."""
     event_id = effects.new_id()
     (ref,) = client_keys(client_id)
-    payload = e.ClientRegistered(
+    payload = ClientRegistered(
         client_id=client_id,
         name=name,
         scopes=tuple(scopes),
@@ -175,13 +181,13 @@ def client_events(
     return [
         Event(
             id=event_id,
-            type=e.CLIENT_REGISTERED,
+            type=CLIENT_REGISTERED,
             stream=f"client:{client_id}",
             version=1,
             recorded_at=recorded_at,
             action="create",
             object=ObjectRef("client", client_id),
-            touches=(e.client_key(client_id),),
+            touches=(client_key(client_id),),
             data=data_of(payload),
         )
     ]

@@ -13,8 +13,8 @@ from services.authz.callers import Called, called
 from services.authz.engine import Policy
 from services.authz.recording import Recorder, person_object
 from services.authz.visits import Visit
-from services.kernel.errors import Forbidden, Problem
-from services.kernel.events import Actor, Event, Ground, Outcome
+from services.kernel.errors import Forbidden, Problem, outcome_of
+from services.kernel.events import Actor, Event, Ground
 from services.kernel.handling import Draft
 from services.kernel.log import Group
 from services.kernel.runtime import Runtime
@@ -91,7 +91,7 @@ class SelfDesk:
             action=action,
             actor=caller.actor,
             session_id=visit.session_id,
-            outcome=Outcome.DENIED,
+            outcome=outcome_of(problem),
             object_=person_object(caller.caller.person.id),
             data={"code": problem.code},
         )

@@ -15,10 +15,11 @@ import structlog
 
 from services.authz import events as e
 from services.authz.callers import called
-from services.authz.directory import decode_person
+from services.authz.directory import Person, decode_person
 from services.authz.login_views import AT, Session, session_columns, session_of
 from services.authz.recording import Recorder, data_of, session_object, session_stream
-from services.authz.session_ends import Limits, ended_event
+from services.authz.session_ends import Limits, ended_event, post_of
+from services.authz.session_events import SESSION_REFRESHED, SessionRefreshed, session_key
 from services.authz.tokens import Tokens, digest
 from services.authz.visits import Visit
 from services.kernel.database import CONNECTION_ERRORS
@@ -64,46 +65,51 @@ class Sessions:
             if row is None:
                 raise Unauthenticated
             session, now = session_of(row), self._effects.now()
-            reason = self._limits.expired(session, now)
+            person, reason = decode_person(row["state"]), self._limits.expired(session, now)
             if row["token_version"] != session.version:
                 reason = "reuse"
-            elif decode_person(row["state"]).suspended:
+            elif person.suspended:
                 reason = "suspended"
             if reason is not None:
-                return Draft(
-                    Group([await self._ended(session, reason, now, call)]), Unauthenticated()
-                )
-            return await self._rotated(session, row["at"], call)
+                ended = await self._ended(session, person, reason, now, call)
+                guards = (e.person_key(person.id),)
+                return Draft(Group([ended], row["at"], guards), Unauthenticated())
+            return await self._rotated(session, person, row["at"], call)
 
         return await self._runtime.handling.run(decide)
 
-    async def _rotated(self, session: Session, at: int, call: Call) -> Draft[tuple[Session, str]]:
+    async def _rotated(
+        self, session: Session, person: Person, at: int, call: Call
+    ) -> Draft[tuple[Session, str]]:
+        now = self._effects.now()
         fresh = self._tokens.refresh()
-        payload = e.SessionRefreshed(
+        payload = SessionRefreshed(
             session_id=session.id, person_id=session.person_id, refresh_digest=digest(fresh)
         )
         event = await self._recorder.event(
-            e.SESSION_REFRESHED,
+            SESSION_REFRESHED,
             call,
             action="refresh",
-            actor=Actor(person_id=session.person_id, organisation_id=session.organisation_id),
+            actor=Actor(person_id=person.id, organisation_id=post_of(session, person, now)),
             session_id=session.id,
             stream=(session_stream(session.id), session.version + 1),
             object_=session_object(session.id),
             data=data_of(payload),
         )
-        guards = (e.person_key(session.person_id), e.session_key(session.id))
+        guards = (e.person_key(session.person_id), session_key(session.id))
         group = Group([event], at, guards, valid_until=self._limits.ends_at(session))
-        rotated = msgspec.structs.replace(
-            session, version=session.version + 1, refreshed_at=self._effects.now()
-        )
+        rotated = msgspec.structs.replace(session, version=session.version + 1, refreshed_at=now)
         return Draft(group, (rotated, fresh))
 
-    async def _ended(self, session: Session, reason: str, now: datetime, call: Call) -> Event:
+    async def _ended(
+        self, session: Session, person: Person, reason: str, now: datetime, call: Call
+    ) -> Event:
         at = min(now, self._limits.ends_at(session))
         event_id = self._effects.new_id()
         origin = await self._runtime.origins.seal(event_id, call, session.id)
-        return ended_event(self._effects, session, reason, at, origin=origin, event_id=event_id)
+        return ended_event(
+            self._effects, session, person, reason, at, origin=origin, event_id=event_id
+        )
 
     def ends_at(self, session: Session) -> datetime:
         """Return when a session ends by itself unless it is refreshed (SG-19)."""
@@ -114,8 +120,8 @@ class Sessions:
 
         async def decide() -> Draft[None]:
             caller = await called(self._runtime, visit)
-            now = self._effects.now()
-            event = await self._ended(caller.session, "logout", now, visit.call)
+            session, person, now = caller.session, caller.caller.person, self._effects.now()
+            event = await self._ended(session, person, "logout", now, visit.call)
             return Draft(Group([event], caller.at, caller.caller.guards), None)
 
         await self._runtime.handling.run(decide)
@@ -127,8 +133,9 @@ class Sessions:
         """
         now = self._effects.now()
         rows = await self._runtime.pool.fetch(
-            f"select {session_columns('s')}, a.suspended from authz.login_session s"
-            " join authz.account a using (person_id) where s.ended_at is null"
+            f"select {AT}, {session_columns('s')}, p.state from authz.login_session s"
+            " join authz.account a using (person_id) join authz.person p on p.id = s.person_id"
+            " where s.ended_at is null"
             " and (s.refreshed_at <= $1 or s.expires_at <= $2 or a.suspended) limit $3",
             now - self._limits.idle,
             now,
@@ -136,17 +143,18 @@ class Sessions:
         )
         ended = 0
         for row in rows:
-            session = session_of(row)
+            session, person = session_of(row), decode_person(row["state"])
             reason = self._limits.expired(session, now) or "suspended"
-            ended += await self._end(session, reason, min(now, self._limits.ends_at(session)))
+            at = min(now, self._limits.ends_at(session))
+            event = ended_event(self._effects, session, person, reason, at)
+            ended += await self._end(Group([event], row["at"], (e.person_key(person.id),)))
         if ended:
             self._runtime.projector.nudge()
         return ended
 
-    async def _end(self, session: Session, reason: str, at: datetime) -> bool:
-        event = ended_event(self._effects, session, reason, at)
+    async def _end(self, end: Group) -> bool:
         try:
-            await self._runtime.log.append(Group([event]))
+            await self._runtime.log.append(end)
         except Refused:
             return False
         except (Problem, *CONNECTION_ERRORS) as error:

@@ -17,8 +17,13 @@ from uuid import NAMESPACE_URL, UUID, uuid5
 import asyncpg
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from services.authz import events as e
 from services.authz.recording import data_of
+from services.authz.session_events import (
+    SIGNING_KEY_ADDED,
+    SIGNING_KEY_RETIRED,
+    SigningKeyAdded,
+    SigningKeyRetired,
+)
 from services.kernel.effects import Effects
 from services.kernel.errors import Unavailable
 from services.kernel.events import Event
@@ -79,8 +84,8 @@ class SigningKeys:
             version, live = await self._state()
             if kid not in live:
                 break
-            data = data_of(e.SigningKeyRetired(kid=kid))
-            if await self._append(self._event(e.SIGNING_KEY_RETIRED, version, data, "revoke")):
+            data = data_of(SigningKeyRetired(kid=kid))
+            if await self._append(self._event(SIGNING_KEY_RETIRED, version, data, "revoke")):
                 break
         await self._forget(kid)
 
@@ -157,8 +162,8 @@ class SigningKeys:
     async def _make(self, version: int) -> tuple[str, Event]:
         kid, private = str(self._effects.new_id()), self._effects.token(32)
         public = Ed25519PrivateKey.from_private_bytes(private).public_key().public_bytes_raw()
-        payload = e.SigningKeyAdded(kid=kid, public_key=base64.b64encode(public).decode())
-        event = self._event(e.SIGNING_KEY_ADDED, version, data_of(payload), "create")
+        payload = SigningKeyAdded(kid=kid, public_key=base64.b64encode(public).decode())
+        event = self._event(SIGNING_KEY_ADDED, version, data_of(payload), "create")
         await self._runtime.keys.load([_REF], create=True)
         sealed = self._runtime.keys.seal(
             _REF, event.id, "private_key", base64.b64encode(private).decode()

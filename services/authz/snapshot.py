@@ -1,8 +1,9 @@
 """Facts as administration loads them: several questions, one snapshot, one position.
 
 A repeatable-read transaction sees the projections at one moment, the position they stand at
-included: what is asked through a :class:`Snapshot` can be guarded by its ``at``. It decides nothing
-and writes nothing.
+included: what is asked through a :class:`Snapshot` can be guarded by its ``at``. Owns the caller,
+people, organisations and accounts; of posts and catchments it says where to ask. Place in the flow:
+opened by the desk for each hearing. It decides nothing and writes nothing.
 """
 
 import contextlib
@@ -15,9 +16,10 @@ import asyncpg
 import msgspec
 
 from services.authz.administration import AccessDecision
+from services.authz.catchment_views import CatchmentViews
+from services.authz.credential_events import CREDENTIALS_RESET
 from services.authz.directory import (
     CALLER_COLUMNS,
-    Assignment,
     Caller,
     Organisation,
     Person,
@@ -26,12 +28,12 @@ from services.authz.directory import (
     decode_organisation,
     decode_person,
 )
-from services.authz.events import CREDENTIALS_RESET, CatchmentChanged, OrganisationKind, Role
+from services.authz.events import OrganisationKind
 from services.authz.login_views import AT, Session, live_sessions
+from services.authz.posts import Posts
 from services.authz.recording import person_stream
 from services.authz.visits import Visit
 from services.kernel.errors import Unauthenticated
-from services.kernel.events import decode
 from services.kernel.intake import decode_envelope
 from services.kernel.projection import Connection
 from services.kernel.sealing import Compartment, KeyRef, Sealed
@@ -48,28 +50,6 @@ _NEAREST: Final = (
 )
 
 
-class Staffed(msgspec.Struct, frozen=True):
-    """Somebody in one of their assignments."""
-
-    person: Person
-    assignment: Assignment
-
-
-class Catchment(msgspec.Struct, frozen=True):
-    """A provider serves a school from a moment until a moment."""
-
-    school_id: UUID
-    provider_id: UUID
-    starts_at: datetime
-    ends_at: datetime | None
-
-    def overlaps(self, other: "Catchment") -> bool:
-        """Say whether there is a moment in both."""
-        return (self.ends_at is None or other.starts_at < self.ends_at) and (
-            other.ends_at is None or self.starts_at < other.ends_at
-        )
-
-
 class Snapshot:
     """What is true at one position of the log; made by :func:`snapshot`."""
 
@@ -78,6 +58,8 @@ class Snapshot:
         self.at = at
         self.now = now
         self.caller = caller
+        self.posts = Posts(connection, now)
+        self.catchments = CatchmentViews(connection)
         self._homes: dict[UUID, UUID | None] = {}
         self._people: dict[UUID, Person] = {}
         self._sessions: dict[UUID, list[Session]] = {}
@@ -154,59 +136,6 @@ class Snapshot:
         """Return the organisation that somebody loaded here was registered for."""
         return self._homes.get(person_id)
 
-    async def staff(
-        self, organisation_id: UUID, after: UUID | None, limit: int
-    ) -> tuple[list[Staffed], UUID | None]:
-        """Return the assignments at an organisation that are not over, in the order of their ids.
-
-        Of two processes' clocks one may be behind: what is revoked is over on any clock.
-        With them, the id after which there are more.
-        """
-        rows = await self._connection.fetch(
-            "select a.id, p.state from authz.assignment a join authz.person p on p.id = a.person_id"
-            " where a.organisation_id = $1 and (a.ends_at is null or a.ends_at > $2)"
-            " and not a.revoked"
-            " and ($3::uuid is null or a.id > $3) order by a.id limit $4",
-            organisation_id,
-            self.now,
-            after,
-            limit + 1,
-        )
-        page = [(row["id"], decode_person(row["state"])) for row in rows[:limit]]
-        found = [Staffed(p, a) for id_, p in page for a in p.assignments if a.id == id_]
-        return found, page[-1][0] if len(rows) > limit else None
-
-    async def filled(self, organisation_id: UUID, role: Role) -> bool:
-        """Say whether a role at an organisation is somebody's, now or from a later day.
-
-        Nobody has a post that was revoked, on any clock.
-        """
-        found: bool = await self._connection.fetchval(
-            "select exists (select from authz.assignment where organisation_id = $1 and role = $2"
-            " and (ends_at is null or ends_at > $3) and not revoked)",
-            organisation_id,
-            role.value,
-            self.now,
-        )
-        return found
-
-    async def first_lead(self, organisation_id: UUID) -> UUID | None:
-        """Return the grant of an organisation's lead that is an administrator's to take back."""
-        found: UUID | None = await self._connection.fetchval(
-            "select assignment_id from authz.first_lead where organisation_id = $1", organisation_id
-        )
-        return found
-
-    async def working_at(self, organisation_id: UUID) -> frozenset[UUID]:
-        """Return who has an assignment in force at an organisation."""
-        rows = await self._connection.fetch(
-            "select distinct person_id from authz.assignment where organisation_id = $1"
-            " and starts_at <= $2 and (ends_at is null or ends_at > $2) and not revoked",
-            organisation_id,
-            self.now,
-        )
-        return frozenset(row["person_id"] for row in rows)
-
     async def reset_by(self, act_id: UUID) -> frozenset[UUID]:
         """Return whose credentials were reset by an act that resets many."""
         rows = await self._connection.fetch(
@@ -257,30 +186,6 @@ class Snapshot:
             "select exists (select from authz.account where username_digest = $1)", digest
         )
         return taken
-
-    async def catchments(self, school_id: UUID, provider_id: UUID) -> list[Catchment]:
-        """Return every catchment that names the school or the provider."""
-        rows = await self._connection.fetch(
-            "select * from authz.catchment where school_id = $1 or provider_id = $2",
-            school_id,
-            provider_id,
-        )
-        return [Catchment(*(row[f] for f in Catchment.__struct_fields__)) for row in rows]
-
-    async def catchment_of(self, change_id: UUID) -> Catchment | None:
-        """Return, as it is now, the entry that a change of a catchment was about."""
-        row = await self._connection.fetchrow(
-            "select l.position, l.body from log.event_id i join log.event l using (position)"
-            " where i.id = $1",
-            change_id,
-        )
-        if row is None:
-            return None
-        event = decode(row["position"], row["body"]).event
-        said = msgspec.convert(event.data, CatchmentChanged)
-        known = await self.catchments(said.school_id, said.provider_id)
-        key = (said.school_id, said.provider_id, said.starts_at)
-        return next((c for c in known if (c.school_id, c.provider_id, c.starts_at) == key), None)
 
     async def stream_version(self, stream: str) -> int:
         """Return the newest version of a stream, 0 when there is none."""

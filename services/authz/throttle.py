@@ -59,10 +59,14 @@ class Limit:
     failures: int
     pause: timedelta
     linger: timedelta
+    window: timedelta = WINDOW
 
 
 ACCOUNT: Final = Limit(5, timedelta(seconds=30), WINDOW)
 ADDRESS: Final = Limit(30, WINDOW, timedelta(0))
+_HOUR: Final = timedelta(hours=1)
+#: what is bounded however it ends: each time costs hashes, and tells which passwords were used
+ENROLMENT: Final = Limit(10, _HOUR, timedelta(0), _HOUR)
 
 
 @dataclass(slots=True)
@@ -121,6 +125,15 @@ class Throttle:
             if not admission.wrong:
                 await self.take_back(admission)
 
+    async def spend(self, limit: Limit, *names: str) -> None:
+        """Count one of what ``limit`` bounds; raise :class:`TooManyRequests` instead.
+
+        Wherever it comes from and however it ends: it is never taken back.
+        """
+        wait = await _count(self._pool, self._key(*names), limit, self._effects.now())
+        if wait:
+            raise TooManyRequests(retry_after_s=wait)
+
     async def take_back(self, admission: Admission) -> None:
         """Say that an admitted attempt was no failure: it leaves no pause, and no count."""
         for key, limit in admission.counted:
@@ -151,10 +164,12 @@ class Throttle:
         )
 
 
-async def _count(connection: Connection, key: bytes, limit: Limit, now: datetime) -> int:
+async def _count(
+    connection: asyncpg.Pool | Connection, key: bytes, limit: Limit, now: datetime
+) -> int:
     """Count an attempt; return 0, or how many seconds it has to wait instead."""
     counted = await connection.fetchval(
-        _ADMIT, key, now, limit.failures, limit.pause, limit.linger, WINDOW
+        _ADMIT, key, now, limit.failures, limit.pause, limit.linger, limit.window
     )
     if counted is not None:
         return 0

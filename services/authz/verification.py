@@ -12,19 +12,18 @@ import msgspec
 
 from services.authz import events as e
 from services.authz import second_factors
-from services.authz.accounts import Accounts
-from services.authz.attempts import Attempts, BadCredentials
+from services.authz.attempts import BadCredentials
+from services.authz.front_door import FrontDoor
 from services.authz.login_views import Account, Session
-from services.authz.recording import Recorder, data_of, session_object, session_stream
+from services.authz.recording import data_of, session_object, session_stream
 from services.authz.second_factors import Factor
-from services.authz.session_ends import Limits
-from services.authz.tokens import LoginToken, Tokens, digest
+from services.authz.session_events import SESSION_STARTED, SessionStarted, login_key
+from services.authz.tokens import LoginToken, digest
 from services.kernel import telemetry
 from services.kernel.events import Actor
 from services.kernel.handling import Draft
 from services.kernel.http import Call
 from services.kernel.log import Duplicate, Group
-from services.kernel.runtime import Runtime
 
 
 class _NoFit(Exception):  # noqa: N818 - an answer, not a fault
@@ -41,23 +40,10 @@ class Begun(NamedTuple):
 class Verification:
     """Begins sessions; see the module."""
 
-    def __init__(
-        self,
-        *,
-        runtime: Runtime,
-        recorder: Recorder,
-        accounts: Accounts,
-        attempts: Attempts,
-        tokens: Tokens,
-        limits: Limits,
-    ) -> None:
-        self._runtime = runtime
-        self._effects = runtime.effects
-        self._recorder = recorder
-        self._accounts = accounts
-        self._attempts = attempts
-        self._tokens = tokens
-        self._limits = limits
+    def __init__(self, door: FrontDoor) -> None:
+        self._door = door
+        self._runtime = door.runtime
+        self._effects = door.runtime.effects
 
     async def verify(self, token: str, method: str, code: str, call: Call) -> Begun:
         """Begin a session when ``code`` fits.
@@ -65,11 +51,11 @@ class Verification:
         Raises :class:`Unauthenticated` for a login token that is none or is too old,
         :class:`BadCredentials` for a code that is wrong, used, or older than one that was used.
         """
-        login = await self._tokens.read_login(token)
-        account = await self._accounts.of(login.person_id)
+        login = await self._door.tokens.read_login(token)
+        account = await self._door.accounts.of(login.person_id)
         if account is None:
             raise BadCredentials
-        async with self._attempts.on(account.username_digest, call) as attempt:
+        async with self._door.attempts.on(account.username_digest, call) as attempt:
             try:
                 begun = await self._runtime.handling.run(
                     partial(self._begin, login, method, code, call)
@@ -83,7 +69,7 @@ class Verification:
         return begun
 
     async def _begin(self, login: LoginToken, method: str, code: str, call: Call) -> Draft[Begun]:
-        account = await self._accounts.of(login.person_id)
+        account = await self._door.accounts.of(login.person_id)
         if account is None or account.person.suspended or not _current(account, login):
             raise _NoFit
         factor = self._factor(account, method, code)
@@ -94,12 +80,12 @@ class Verification:
     def _factor(self, account: Account, method: str, code: str) -> Factor | None:
         """Return the factor that ``code`` is, of what the account has of ``method``."""
         if method == "totp":
-            secret, now = self._accounts.open(account.totp), self._effects.now()
+            secret, now = self._door.accounts.open(account.totp), self._effects.now()
             if secret is None:
                 return None
             person_id, after = account.person.id, account.totp_step
             return second_factors.one_time_code(person_id, secret, code, now, after)
-        kept = self._accounts.open(account.recovery)
+        kept = self._door.accounts.open(account.recovery)
         if kept is None or account.recovery is None:
             return None
         hashes = msgspec.json.decode(kept, type=list[str])
@@ -109,33 +95,33 @@ class Verification:
         self, account: Account, login: LoginToken, method: str, factor: Factor, call: Call
     ) -> Draft[Begun]:
         now, session_id = self._effects.now(), self._effects.new_id()
-        refresh, person = self._tokens.refresh(), account.person
+        refresh, person = self._door.tokens.refresh(), account.person
         current = [a for a in person.assignments if a.in_force(now)]
-        payload = e.SessionStarted(
+        payload = SessionStarted(
             session_id=session_id,
             person_id=person.id,
             organisation_id=current[0].organisation_id if current else None,
             methods=("password", method),
-            expires_at=now + self._limits.absolute,
+            expires_at=now + self._door.limits.absolute,
             refresh_digest=digest(refresh),
             totp_step=factor.step,
             other_sessions=account.live_sessions,
         )
-        event = await self._recorder.event(
-            e.SESSION_STARTED,
+        event = await self._door.recorder.event(
+            SESSION_STARTED,
             call,
             action="login",
             actor=Actor(person_id=person.id, organisation_id=payload.organisation_id),
             session_id=session_id,
             stream=(session_stream(session_id), 1),
             object_=session_object(session_id),
-            touches=(e.login_key(person.id),),
+            touches=(login_key(person.id),),
             data=data_of(payload),
         )
         group = Group(
             [event],
             account.at,
-            (e.person_key(person.id), e.login_key(person.id)),
+            (e.person_key(person.id), login_key(person.id)),
             valid_until=login.expires_at,
             once=(factor.once, login.once),
         )

@@ -67,11 +67,18 @@ class Gate:
         """Return the visit; raise :class:`Unauthenticated`, and only then look at the rest."""
         now = self._runtime.effects.now()
         person_id, session_id, expires_at = await self._tokens.person(request, now)
-        row = await self._runtime.pool.fetchrow(_LIVE, person_id, session_id)
-        if row is None or caller_of(row, session_id, expires_at, now) is None:
-            raise Unauthenticated
+        if not await self._lives(person_id, session_id, expires_at):
+            # it may not be folded yet, or not again
+            await self._runtime.projector.caught_up()
+            if not await self._lives(person_id, session_id, expires_at):
+                raise Unauthenticated
         self._budget.check(person_id, now)
         return Visit(person_id, session_id, expires_at, call_of(request))
+
+    async def _lives(self, person_id: UUID, session_id: UUID, expires_at: datetime) -> bool:
+        row = await self._runtime.pool.fetchrow(_LIVE, person_id, session_id)
+        now = self._runtime.effects.now()
+        return row is not None and caller_of(row, session_id, expires_at, now) is not None
 
     def refused(self, visit: Visit) -> None:
         """Count one refusal of whoever visits."""

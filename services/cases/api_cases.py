@@ -1,7 +1,7 @@
 """``/v1/cases``: cases and their items over HTTP."""
 
 from http import HTTPStatus
-from typing import Annotated
+from typing import Annotated, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Request, Response
@@ -14,13 +14,21 @@ from services.cases.front import Front, json_response
 from services.cases.lists import Wanted
 from services.cases.parts import wanted_part, wanted_parts
 from services.cases.reading import document_of, read_item
+from services.cases.record import Status
 from services.kernel.errors import Malformed
+from services.kernel.etags import not_modified
 
 _KIND = RecordKind.CASE
 Parts = Annotated[
     list[Annotated[str, Field(max_length=400)]] | None,
     Query(max_length=20, description="Part names, separated by commas or said one by one"),
 ]
+
+
+class WantedCases(Wanted):
+    """Which cases to list: by a state that a case has."""
+
+    status: Literal[Status.ACTIVE, Status.CLOSED, Status.WITHDRAWN] | None = None
 
 
 def router(front: Front) -> APIRouter:
@@ -35,7 +43,7 @@ def router(front: Front) -> APIRouter:
 
 def _reading(routes: APIRouter, front: Front) -> None:
     @routes.get("", response_model=answers.RecordPage)
-    async def list_cases(request: Request, wanted: Annotated[Wanted, Query()]) -> Response:
+    async def list_cases(request: Request, wanted: Annotated[WantedCases, Query()]) -> Response:
         """Return the cases the caller sees, newest first."""
         return await front.listed(request, _KIND, wanted)
 
@@ -59,7 +67,7 @@ def _reading(routes: APIRouter, front: Front) -> None:
         body, version = await front.run(
             asked, lambda: read_item(front.desk, asked, case_id, item_id)
         )
-        return json_response(body, version)
+        return not_modified(request, version) or json_response(body, version)
 
     @routes.get("/{case_id}/items/{item_id}/content")
     async def content(request: Request, case_id: UUID, item_id: UUID) -> Response:
@@ -68,7 +76,9 @@ def _reading(routes: APIRouter, front: Front) -> None:
         text, version = await front.run(
             asked, lambda: document_of(front.desk, asked, case_id, item_id)
         )
-        return Response(text, headers={"etag": version}, media_type="text/plain; charset=utf-8")
+        return not_modified(request, version) or Response(
+            text, headers={"etag": version}, media_type="text/plain; charset=utf-8"
+        )
 
 
 def _people(routes: APIRouter, front: Front) -> None:

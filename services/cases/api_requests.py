@@ -1,7 +1,7 @@
 """``/v1/requests``: requests for support over HTTP."""
 
 from http import HTTPStatus
-from typing import Annotated
+from typing import Annotated, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Request, Response
@@ -11,9 +11,27 @@ from services.cases.drafting import draft_request, drafted_again
 from services.cases.events import RecordKind
 from services.cases.front import Front, json_response
 from services.cases.lists import Wanted
+from services.cases.record import Status
 from services.kernel.errors import Malformed
 
 _KIND = RecordKind.REQUEST
+
+
+class WantedRequests(Wanted):
+    """Which requests to list: by a state that a request has, and is still there in."""
+
+    status: (
+        Literal[
+            Status.DRAFT,
+            Status.SUBMITTED,
+            Status.ACCEPTED,
+            Status.DECLINED,
+            Status.ALLOCATED,
+            Status.ASSIGNED,
+            Status.WITHDRAWN,
+        ]
+        | None
+    ) = None
 
 
 def router(front: Front) -> APIRouter:
@@ -33,12 +51,14 @@ def _drafts(routes: APIRouter, front: Front) -> None:
             request,
             asked,
             lambda: draft_request(front.desk, front.students, asked, body),
-            lambda made: drafted_again(front.desk, asked, made),
+            lambda made: drafted_again(front.desk, front.students, asked, body, made),
         )
         return json_response(answer, version, HTTPStatus.CREATED)
 
     @routes.get("", response_model=answers.RecordPage)
-    async def list_requests(request: Request, wanted: Annotated[Wanted, Query()]) -> Response:
+    async def list_requests(
+        request: Request, wanted: Annotated[WantedRequests, Query()]
+    ) -> Response:
         """Return the requests the caller sees, newest first."""
         return await front.listed(request, _KIND, wanted)
 

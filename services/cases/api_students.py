@@ -6,6 +6,7 @@ from fastapi import APIRouter, Request, Response
 
 from services.cases import answers, models
 from services.cases.front import Front, json_response
+from services.kernel.etags import not_modified
 
 
 def router(front: Front) -> APIRouter:
@@ -25,6 +26,6 @@ def router(front: Front) -> APIRouter:
         """Return what one may see of a learner, at one's school or through a record."""
         asked = await front.asked(request, "read")
         body, version = await front.run(asked, lambda: front.students.read(asked, student_id))
-        return json_response(body, version)
+        return not_modified(request, version) or json_response(body, version)
 
     return routes

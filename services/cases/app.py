@@ -12,7 +12,7 @@ from fastapi import FastAPI
 from services.authz import engine
 from services.authz import events as authz
 from services.authz.access import AccessTokens
-from services.authz.directory import Directory
+from services.authz.directory_fold import Directory
 from services.cases import api_cases, api_requests, api_students
 from services.cases import events as e
 from services.cases.desk import Desk
@@ -29,14 +29,20 @@ from services.kernel.documents import Ways
 from services.kernel.events import Registry, Service
 from services.kernel.idempotency import Idempotency
 from services.kernel.problems import authenticate_first
-from services.kernel.projection import Projector
+from services.kernel.projector import Projector
 from services.kernel.refusals import RefusalWindows
 from services.kernel.runtime import Installation, Runtime, open_runtime
 from services.kernel.settings import Settings
 
 _WAYS: Final = Ways(
     unrepeatable=("/v1/students/search",),
-    conditional=("/v1/cases/{case_id}", "/v1/requests/{request_id}"),
+    conditional=(
+        "/v1/cases/{case_id}",
+        "/v1/cases/{case_id}/items/{item_id}",
+        "/v1/cases/{case_id}/items/{item_id}/content",
+        "/v1/requests/{request_id}",
+        "/v1/students/{student_id}",
+    ),
 )
 #: how soon a learner is found by tokens, rather than by opening who is not
 _NAMES_S: Final = 1.0

@@ -95,6 +95,7 @@ def write_plan(goals: str, actions: str, status: PlanStatus, labels: Sequence[La
         text = msgspec.json.encode({"goals": goals, "actions": actions}).decode()
         plan_id = change.desk.runtime.effects.new_id()
         change.made["plan_id"] = plan_id
+        change.about("plan", plan_id)
         payload = e.PlanWritten(
             plan_id=plan_id,
             status=status,

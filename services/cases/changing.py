@@ -4,7 +4,9 @@ Place in the flow: between the decision and the append. A command asks a :class:
 permission, checks that the state allows the thing, and writes facts; nothing is appended here.
 """
 
+import contextlib
 from collections.abc import Awaitable, Callable, Collection, Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
@@ -17,24 +19,30 @@ from services.cases.desk import Asked, Desk, View, staff_of
 from services.cases.events import Box, RecordKind, Staff, record_key, student_key
 from services.cases.evolution import evolve
 from services.cases.loading import Loaded
+from services.cases.outline import Outline, outline
 from services.cases.record import Item, Record, stream_of
 from services.cases.rendering import canonical
 from services.cases.sight import Basis, Sight
-from services.kernel.errors import Forbidden, NotFound, Problem
+from services.kernel.errors import Conflict, Forbidden, NotFound, Problem
 from services.kernel.etags import require_any
 from services.kernel.events import Event, Ground, ObjectRef
 from services.kernel.handling import Draft
+from services.kernel.idempotency import Made
 from services.kernel.sealing import Compartment, KeyRef
 
 
 class Fact(NamedTuple):
-    """A fact to be appended to a record: its event id (seals are bound to it) and its payload."""
+    """A fact to be appended to a record: its event id (seals are bound to it) and its payload.
+
+    ``object_`` is what of the record it is about: all of it, an item, a version of the plan.
+    """
 
     event_id: UUID
     payload: msgspec.Struct
     stream: str
     version: int
     touches: tuple[str, ...]
+    object_: ObjectRef
 
 
 class Pen:
@@ -76,6 +84,12 @@ class Change:
         self.guards: list[str] = loaded.guards
         self.basis: Basis | None = None
         self.made: dict[str, UUID] = {}
+        #: what of the record it is about: all of it, unless the command says otherwise
+        self.object_ = ObjectRef(self.record.kind, str(self.record.id))
+
+    def about(self, kind: str, id_: UUID) -> None:
+        """Say that the change, and a refusal of it, is about one thing in the record."""
+        self.object_ = ObjectRef(kind, str(id_))
 
     def permit(
         self,
@@ -115,10 +129,10 @@ class Change:
         event_id = pen.event_id if pen else self.desk.runtime.effects.new_id()
         stream = stream_of(self.record.id, self.record.kind)
         version = self.after.version + 1
-        touches = [record_key(self.record.id)]
-        if self.record.request_id is not None:
-            touches.append(record_key(self.record.request_id))
-        self.facts.append(Fact(event_id, payload, stream, version, tuple(touches)))
+        # a request and the case it became share their referral
+        pair = (self.record.id, self.record.request_id, self.record.case_id)
+        touches = [record_key(one) for one in pair if one is not None]
+        self.facts.append(Fact(event_id, payload, stream, version, tuple(touches), self.object_))
         evolved = evolve(self.after, _event_of(self.facts[-1], self.now), self.loaded.student)
         assert evolved is not None  # noqa: S101 - a record that exists stays one
         self.after = evolved
@@ -128,7 +142,8 @@ class Change:
         event_id = self.desk.runtime.effects.new_id()
         touches = (record_key(payload.case_id), student_key(payload.student_id))
         stream = stream_of(payload.case_id, RecordKind.CASE)
-        self.facts.append(Fact(event_id, payload, stream, 1, touches))
+        object_ = ObjectRef(RecordKind.CASE, str(payload.case_id))
+        self.facts.append(Fact(event_id, payload, stream, 1, touches, object_))
 
 
 def _event_of(fact: Fact, now: datetime) -> Event:
@@ -143,6 +158,7 @@ def _event_of(fact: Fact, now: datetime) -> Event:
     )
 
 
+Reply = tuple[bytes, str]
 Command = Callable[[Change], Awaitable[None]]
 Answer = Callable[[Change, View | None], Mapping[str, object]]
 
@@ -154,30 +170,84 @@ async def change_record(
     record_id: UUID,
     command: Command,
     answer: Answer,
-) -> Draft[tuple[bytes, str]]:
+) -> Draft[Reply]:
     """Draft a change of a record, or its refusal."""
-    loaded = await desk.load(asked, kind, record_id)
-    object_ = ObjectRef(kind, str(record_id))
-    sight = desk.see(loaded)
-    if sight is None:
-        refused = await desk.refuse(asked, loaded, object_, NotFound())
-        return Draft(refused.group, NotFound())
-    change = Change(desk, asked, loaded, sight, await desk.view(loaded, sight))
+    change = await _begun(desk, asked, kind, record_id)
+    if not isinstance(change, Change):
+        return change
     try:
         await command(change)
     except Problem as problem:
-        refused = await desk.refuse(asked, loaded, object_, problem, change.guards, sight)
-        return Draft(refused.group, problem)
+        return await _refused(change, problem)
     events = [await _appended(desk, change, fact) for fact in change.facts]
-    after = await _view_after(desk, loaded, change)
+    after = await _view_after(desk, change.loaded, change)
     body = canonical(answer(change, after))
-    group = desk.group(loaded.asking, events, list(dict.fromkeys(change.guards)))
+    group = desk.group(change.loaded.asking, events, list(dict.fromkeys(change.guards)))
     return Draft(group, (body, after.version if after else ""), change.made)
+
+
+async def change_again(
+    desk: Desk,
+    asked: Asked,
+    kind: RecordKind,
+    record_id: UUID,
+    command: Command,
+    made: Made,
+    answer: Callable[[View, Made], bytes],
+) -> Draft[Reply]:
+    """Draft the answer to a repeat of a change that was done, or its refusal.
+
+    Whoever may not do it any more, or does not see what it made, is refused as if it were the
+    first; that its state no longer allows it is what having been done means. Writes nothing but
+    the disclosure.
+    """
+    change = await _begun(desk, asked, kind, record_id)
+    if not isinstance(change, Change):
+        return change
+    item_id = made.get("item_id")
+    try:
+        with contextlib.suppress(Conflict):
+            await command(change)
+        if item_id is not None and change.sight.find(item_id) is None:
+            change.about("item", item_id)
+            raise NotFound
+    except Problem as problem:
+        return await _refused(change, problem)
+
+    def cut(seen: Outline) -> Outline:
+        overview = frozenset({"overview"})
+        return seen.only(overview) if item_id is None else seen.with_item(overview, item_id)
+
+    seen = outline(desk.judge, change.loaded, change.sight)
+    group = await desk.told(asked, seen, ObjectRef(kind, str(record_id)), cut)
+    group = replace(group, guards=list(dict.fromkeys(change.guards)))
+    return Draft(group, (answer(change.view, made), change.view.version))
+
+
+async def _begun(
+    desk: Desk, asked: Asked, kind: RecordKind, record_id: UUID
+) -> "Change | Draft[Reply]":
+    """Return a change of a record that the caller sees, else its refusal."""
+    loaded = await desk.load(asked, kind, record_id)
+    sight = desk.see(loaded)
+    if sight is None:
+        object_ = ObjectRef(kind, str(record_id))
+        refused = await desk.refuse(asked, loaded, object_, NotFound())
+        return Draft(refused.group, NotFound())
+    return Change(desk, asked, loaded, sight, await desk.view(loaded, sight))
+
+
+async def _refused(change: Change, problem: Problem) -> Draft[Reply]:
+    """Draft the refusal of a change: for whom the caller may do it, else for who shows it."""
+    basis = change.basis or change.sight.first
+    refused = await change.desk.refuse(
+        change.asked, change.loaded, change.object_, problem, change.guards, basis
+    )
+    return Draft(refused.group, problem)
 
 
 async def _appended(desk: Desk, change: Change, fact: Fact) -> Event:
     basis, record = change.basis, change.record
-    kind, _, record_id = fact.stream.partition(":")
     grounds = (
         ()
         if basis is None
@@ -189,7 +259,7 @@ async def _appended(desk: Desk, change: Change, fact: Fact) -> Event:
         e.TYPE_OF[type(fact.payload)],
         grounds=grounds,
         student_id=record.student_id,
-        object_=ObjectRef(kind, record_id),
+        object_=fact.object_,
         data=msgspec.to_builtins(fact.payload),
         event_id=fact.event_id,
     )

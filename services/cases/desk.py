@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, NamedTuple, cast
+from typing import NamedTuple, cast
 from uuid import UUID
 
 import msgspec
@@ -19,20 +19,18 @@ from services.authz.directory import Assignment
 from services.cases import events as e
 from services.cases.events import RecordKind, Staff
 from services.cases.loading import Asking, Loaded, Loader
-from services.cases.meanwhile import finished, meanwhile
-from services.cases.outline import Outline, outline
+from services.cases.meanwhile import meanwhile
+from services.cases.outline import Cut, Outline, apart, outline
 from services.cases.record import Record
 from services.cases.rendering import Renderer, canonical
-from services.cases.sight import Judge, Sight, grounds_of
-from services.kernel.errors import NotFound, Problem
+from services.cases.sight import Basis, Judge, Sight, grounds_of
+from services.kernel.errors import NotFound, Problem, outcome_of
 from services.kernel.etags import etag
 from services.kernel.events import Actor, Event, Ground, ObjectRef, Outcome
 from services.kernel.handling import Draft
 from services.kernel.http import Call
 from services.kernel.log import Group
 from services.kernel.runtime import Runtime
-
-_FAILED: Final = frozenset({"if_match_required", "stale_version", "conflict", "malformed"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +158,23 @@ class Desk:
             data=data or {},
         )
 
+    async def told(self, asked: Asked, seen: Outline, object_: ObjectRef, cut: Cut) -> Group:
+        """Return the events of disclosing what ``cut`` leaves of ``seen``."""
+        loaded = seen.loaded
+        events = [
+            await self.event(
+                asked,
+                loaded.asking,
+                e.READ,
+                grounds=grounds_of(one.basis),
+                student_id=loaded.student_id,
+                object_=object_,
+                shown=one.shown,
+            )
+            for one in apart(self.judge, seen, cut)
+        ]
+        return self.group(loaded.asking, events, loaded.guards)
+
     def group(self, asking: Asking, events: Sequence[Event], guards: Sequence[str]) -> Group:
         """Return a group that holds only while what it rests on has not changed."""
         return Group(events, asking.at, guards, asking.caller.valid_until)
@@ -171,22 +186,21 @@ class Desk:
         object_: ObjectRef,
         problem: Problem,
         guards: Sequence[str] = (),
-        sight: Sight | None = None,
+        basis: Basis | None = None,
     ) -> Draft[bytes]:
         """Draft a refusal about a record, resting on ``guards`` beside what was loaded.
 
-        What was asked of a record that is in ``sight`` was asked for who shows it.
+        It was asked for whoever ``basis`` is of: what let them, else what shows them the record.
         """
-        shows = next(iter(sight.parts.values()), None) if sight else None
         event = await self.event(
             asked,
             loaded.asking,
             e.REFUSED,
-            outcome=Outcome.FAILED if problem.code in _FAILED else Outcome.DENIED,
+            outcome=outcome_of(problem),
             student_id=loaded.student_id if loaded.exists else None,
             object_=object_,
             data={"code": problem.code},
-            organisation_id=shows.assignment.organisation_id if shows else None,
+            organisation_id=basis.assignment.organisation_id if basis else None,
         )
         rests_on = list(dict.fromkeys((*loaded.guards, *guards)))
         return Draft(self.group(loaded.asking, [event], rests_on), problem)
@@ -205,7 +219,7 @@ class Desk:
             asking,
             e.REFUSED,
             student_id=student_id,
-            outcome=Outcome.FAILED if problem.code in _FAILED else Outcome.DENIED,
+            outcome=outcome_of(problem),
             object_=object_,
             data={"code": problem.code},
         )
@@ -245,34 +259,10 @@ async def disclose(
         refused = await desk.refuse(asked, loaded, object_, NotFound())
         return Draft(refused.group, NotFound())
     seen = await desk.outline(loaded, sight)
-    told = seen.only(wanted)
-    events = [
-        await desk.event(
-            asked,
-            loaded.asking,
-            e.READ,
-            grounds=grounds_of(one.basis),
-            student_id=loaded.student_id,
-            object_=object_,
-            shown=one.shown,
-        )
-        for one in told.apart()
-    ]
+    group = await desk.told(asked, seen, object_, lambda one: one.only(wanted))
 
     def reply() -> tuple[bytes, str]:
         view = desk.opened(seen)
         return answer(view), view.version
 
-    return Draft(desk.group(loaded.asking, events, loaded.guards), meanwhile(reply))
-
-
-async def read_record(
-    desk: Desk,
-    asked: Asked,
-    kind: RecordKind,
-    record_id: UUID,
-    wanted: frozenset[str] | None,
-    answer: Callable[[View], bytes],
-) -> Draft[tuple[bytes, str]]:
-    """Draft the same, rendered already."""
-    return await finished(await disclose(desk, asked, kind, record_id, wanted, answer))
+    return Draft(group, meanwhile(reply))

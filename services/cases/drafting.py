@@ -1,5 +1,6 @@
 """Beginning a request for support about a learner."""
 
+from dataclasses import replace
 from uuid import UUID
 
 import msgspec
@@ -11,6 +12,7 @@ from services.cases.changing import Pen
 from services.cases.desk import Asked, Desk, staff_of
 from services.cases.events import RecordKind
 from services.cases.loading import Asking
+from services.cases.meanwhile import finished
 from services.cases.models import NewRequest
 from services.cases.numbers import request_number
 from services.cases.record import stream_of
@@ -29,17 +31,51 @@ async def draft_request(
 ) -> Draft[Reply]:
     """Draft a new request, or the refusal: unknown learners and hidden ones are one answer."""
     asking = await desk.loader.asking(asked.claims, desk.now())
-    found = await students.acquaintance(asking, new.student_id)
-    permitted = _permitted(desk, asking.caller.assignments, found.school_id)
-    if permitted is None or not found.exists:
-        problem: Problem = Forbidden() if found.known else NotFound()
-        return await students.refuse(asked, asking, new.student_id, found, problem)
+    permitted = await _permitted_or_refused(desk, students, asked, asking, new)
+    if isinstance(permitted, Draft):
+        return permitted
     assignment, clause = permitted
     ground = Ground(assignment.id, assignment.role, clause, ())
     event, body = await _drafted(desk, asked, asking, assignment, ground, new)
     guards = [*asking.caller.guards, e.student_key(new.student_id)]
     made = {"id": UUID(event.object.id)} if event.object else {}
     return Draft(desk.group(asking, [event], guards), (body, ""), made)
+
+
+async def drafted_again(
+    desk: Desk, students: Students, asked: Asked, new: NewRequest, made: Made
+) -> Draft[Reply]:
+    """Draft the answer to a repeat: the request as it is seen now, by who may still make one."""
+    asking = await desk.loader.asking(asked.claims, desk.now())
+    permitted = await _permitted_or_refused(desk, students, asked, asking, new)
+    if isinstance(permitted, Draft):
+        return permitted
+    shown = await finished(
+        await desks.disclose(
+            desk,
+            asked,
+            RecordKind.REQUEST,
+            made["id"],
+            frozenset({"overview"}),
+            lambda view: canonical(
+                {"id": view.record.id, "number": view.record.number, "status": view.record.status}
+            ),
+        )
+    )
+    # The permission was read before the record was, and rests on some of the same keys.
+    return replace(shown, group=replace(shown.group, at=min(asking.at, shown.group.at)))
+
+
+async def _permitted_or_refused(
+    desk: Desk, students: Students, asked: Asked, asking: Asking, new: NewRequest
+) -> tuple[Assignment, str] | Draft[Reply]:
+    """Return by what the caller may make a request about the learner, else the refusal."""
+    found = await students.acquaintance(asking, new.student_id)
+    permitted = _permitted(desk, asking.caller.assignments, found.school_id)
+    if permitted is None or not found.exists:
+        problem: Problem = Forbidden() if found.known else NotFound()
+        return await students.refuse(asked, asking, new.student_id, found, problem)
+    return permitted
 
 
 def _permitted(
@@ -100,17 +136,3 @@ async def _drafted(
     )
     body = canonical({"id": request_id, "number": number, "status": "draft"})
     return fact, body
-
-
-async def drafted_again(desk: Desk, asked: Asked, made: Made) -> Draft[Reply]:
-    """Draft the answer to a repeated POST: the request as it is seen now."""
-    return await desks.read_record(
-        desk,
-        asked,
-        RecordKind.REQUEST,
-        made["id"],
-        frozenset({"overview"}),
-        lambda view: canonical(
-            {"id": view.record.id, "number": view.record.number, "status": view.record.status}
-        ),
-    )

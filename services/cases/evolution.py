@@ -183,6 +183,11 @@ def follow(request: Record, case: Record) -> Record:
     return _replace(request, provider_id=case.provider_id, case_manager=case.case_manager)
 
 
+def rewritten(case: Record, request: Record) -> Record:
+    """Return ``case`` with the referral of the request it was, which its provider has edited."""
+    return _replace(case, referral=request.referral)
+
+
 def evolve_student(student: Student | None, event: Event) -> Student | None:
     """Return ``student`` after ``event``."""
     if event.type != e.STUDENT_REGISTERED:

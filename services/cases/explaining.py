@@ -5,8 +5,10 @@ from uuid import UUID
 from services.cases import events as e
 from services.cases.desk import Asked, Desk
 from services.cases.events import RecordKind
-from services.cases.outline import outline
+from services.cases.loading import Loaded
+from services.cases.outline import apart, outline
 from services.cases.rendering import canonical
+from services.cases.sight import Basis, Sight
 from services.cases.telling import Telling
 from services.kernel.errors import NotFound
 from services.kernel.events import ObjectRef
@@ -20,9 +22,10 @@ async def explain(
     loaded = await desk.load(asked, kind, record_id)
     object_ = ObjectRef(kind, str(record_id))
     sight = desk.see(loaded)
-    bases = outline(desk.judge, loaded, sight).basis.get(part) if sight else None
+    bases = _bases(desk, loaded, sight, part) if sight else []
     if sight is None or not bases:
-        return await desk.refuse(asked, loaded, object_, NotFound(), sight=sight)
+        first = sight.first if sight else None
+        return await desk.refuse(asked, loaded, object_, NotFound(), basis=first)
     telling = Telling()
     telling.add({part: bases}, {}, sight.record.student_id)
     events = [
@@ -52,3 +55,10 @@ async def explain(
         "valid_until": loaded.caller.valid_until,
     }
     return Draft(desk.group(loaded.asking, events, loaded.guards), canonical(body))
+
+
+def _bases(desk: Desk, loaded: Loaded, sight: Sight, part: str) -> list[Basis]:
+    """Return what a part rests on, at each organisation whose posts show it by themselves."""
+    seen = outline(desk.judge, loaded, sight)
+    own = apart(desk.judge, seen, lambda one: one.only(frozenset({part})))
+    return [basis for one in own for basis in one.basis.get(part, ())]

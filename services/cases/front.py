@@ -110,9 +110,7 @@ class Front:
             ),
         )
         body, version = await rendered
-        if not_modified(request, version):
-            return Response(status_code=HTTPStatus.NOT_MODIFIED, headers={"etag": version})
-        return json_response(body, version)
+        return not_modified(request, version) or json_response(body, version)
 
     async def listed(self, request: Request, kind: RecordKind, wanted: Wanted) -> Response:
         """Answer the records of ``kind`` that the caller sees, newest first, a page at a time."""
@@ -137,7 +135,9 @@ class Front:
             return await changing.change_record(self.desk, asked, kind, record_id, command, answer)
 
         async def repeat(made: Made) -> Draft[Reply]:
-            return await self._again(asked, kind, record_id, made)
+            return await changing.change_again(
+                self.desk, asked, kind, record_id, command, made, _repeated
+            )
 
         body, version = await self.once(request, asked, first, repeat)
         return json_response(body, version, status)
@@ -159,18 +159,6 @@ class Front:
             self._count(asked)
             raise
 
-    async def _again(
-        self, asked: Asked, kind: RecordKind, record_id: UUID, made: Made
-    ) -> Draft[Reply]:
-        """Draft the answer to a repeat: the record as it is seen now, and what was made then."""
-
-        def answer(view: View) -> bytes:
-            return canonical({**_summary(view), **_made(made)})
-
-        return await desks.read_record(
-            self.desk, asked, kind, record_id, frozenset({"overview"}), answer
-        )
-
 
 def _summary(view: View) -> dict[str, object]:
     seen = "overview" in view.parts
@@ -187,6 +175,11 @@ def _made(made: Mapping[str, UUID]) -> dict[str, object]:
         if name in made:
             return {"id": made[name]}
     return dict(made)
+
+
+def _repeated(view: View, made: Made) -> bytes:
+    """Answer a repeat: the record as it is seen now, and what was made then."""
+    return canonical({**_summary(view), **_made(made)})
 
 
 def plain_answer(change: Change, after: View | None) -> Mapping[str, object]:

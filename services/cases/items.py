@@ -58,6 +58,7 @@ def add(new: NewItem) -> Command:
         pen = change.pen()
         item_id = change.desk.runtime.effects.new_id()
         change.made["item_id"] = item_id
+        change.about("item", item_id)
         payload = e.ItemAdded(
             item_id=item_id,
             kind=new.kind,
@@ -77,6 +78,7 @@ def edit(item_id: UUID, wanted: ItemEdit) -> Command:
     """Change an item's text, summary, sharing or labels."""
 
     async def command(change: Change) -> None:
+        change.about("item", item_id)
         item = require_item(change, item_id)
         editor = change.permit("update", "item")
         _permit_sharing(change, item, wanted)
@@ -128,6 +130,7 @@ def delete(item_id: UUID, reason: str) -> Command:
     """Take off an item that one wrote oneself, with a reason."""
 
     async def command(change: Change) -> None:
+        change.about("item", item_id)
         item = require_item(change, item_id)
         change.permit("delete", "item", "authored", {item.author.assignment_id})
         change.require_match(change.item_version(item))

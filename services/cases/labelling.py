@@ -71,6 +71,7 @@ def label_plan(plan_id: UUID, labels: Sequence[Label]) -> Command:
     """Set the labels of one version of the plan to exactly ``labels``."""
 
     async def command(change: Change) -> None:
+        change.about("plan", plan_id)
         wanted = ordered(labels)
         version = next((v for v, _ in change.sight.versions if v.id == plan_id), None)
         if version is None:

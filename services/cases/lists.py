@@ -20,6 +20,7 @@ from services.cases import events as e
 from services.cases.desk import Asked, Desk
 from services.cases.events import RecordKind
 from services.cases.loading import Asking, Loaded
+from services.cases.outline import apart
 from services.cases.record import Status
 from services.cases.relations import EXISTS, conditions
 from services.cases.rendering import canonical
@@ -177,7 +178,8 @@ class Lists:
                     "parts": self._desk.renderer.parts(listed),
                 }
             )
-            telling.add(listed.basis, listed.shown, record.student_id)
+            for told in apart(self._desk.judge, listed, lambda seen: seen):
+                telling.add(told.basis, told.shown, record.student_id)
         return items, telling
 
 

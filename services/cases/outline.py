@@ -5,15 +5,18 @@ Place in the flow: after the decision, before the event (which names exactly thi
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Final, NamedTuple
 from uuid import UUID
 
+from services.authz.directory import Caller
 from services.cases.events import Staff
 from services.cases.loading import Loaded
 from services.cases.parts import PARTS
 from services.cases.sight import Basis, Judge, Sight
-from services.cases.telling import limited, organisations_of
 from services.cases.views import decode_head
+
+_SEVERAL: Final = 2
 
 
 class Outline(NamedTuple):
@@ -37,32 +40,41 @@ class Outline(NamedTuple):
             shown={part: ids for part, ids in self.shown.items() if part in wanted},
         )
 
-    def apart(self) -> list["Outline"]:
-        """Return the outline cut by the organisations it rests on: what is told for each."""
-        held = self.loaded.caller.assignments
-        if all(a.organisation_id == held[0].organisation_id for a in held[1:]):
-            return [self]
-        return [self._told_for(one) for one in organisations_of(self.basis)] or [self]
+    def with_item(self, wanted: frozenset[str], item_id: UUID) -> "Outline":
+        """Return the outline cut down to ``wanted`` parts and, where it is seen, one item."""
+        seen, entry = self.only(wanted), self.sight.find(item_id)
+        if entry is None:
+            return seen
+        return seen._replace(
+            basis={**seen.basis, "items": (entry.basis,)},
+            shown={**seen.shown, "items": [item_id]},
+        )
 
-    def _told_for(self, organisation_id: UUID) -> "Outline":
-        """Return what rests on assignments at one organisation, thing by thing."""
-        basis, sight = limited(self.basis, organisation_id), self.sight
-        things: dict[str, Iterable[tuple[UUID, Basis | None]]] = {
-            "plan": ((version.id, by) for version, by in sight.versions),
-            "items": ((entry.item.id, entry.basis) for entry in sight.entries),
-            "history": ((other.record.id, sight.history(other)) for other in self.history),
-        }
-        shown = {
-            part: [
-                id_
-                for id_, by in things[part]
-                if by is not None and by.assignment.organisation_id == organisation_id
-            ]
-            if part in things
-            else self.shown[part]
-            for part in basis
-        }
-        return self._replace(basis=basis, shown=shown)
+
+#: leaves of an outline what was asked for
+Cut = Callable[[Outline], Outline]
+
+
+def apart(judge: Judge, seen: Outline, cut: Cut) -> list[Outline]:
+    """Return, ``cut``, what each organisation's posts show of ``seen``: what is told for each.
+
+    Together they show what ``seen`` does; what the posts of two show is told to both. Never empty.
+    """
+    callers = seen.loaded.caller.apart()
+    if len(callers) < _SEVERAL:
+        return [cut(seen)]
+    own = (cut(_seen_by(judge, seen, caller)) for caller in callers)
+    return [one for one in own if one.basis] or [cut(seen)]
+
+
+def _seen_by(judge: Judge, seen: Outline, caller: Caller) -> Outline:
+    """Return what is seen of the same by ``caller``, who is its caller at one organisation."""
+    assert seen.loaded.student is not None  # noqa: S101 - loaded with every record that is seen
+    loaded = replace(seen.loaded, asking=replace(seen.loaded.asking, caller=caller))
+    sight = judge.see(caller, seen.sight.record, seen.loaded.student)
+    if not seen.sight.whole:
+        sight = sight.limited_to(seen.sight.parts)
+    return outline(judge, loaded, sight)
 
 
 def outline(judge: Judge, loaded: Loaded, sight: Sight) -> Outline:

@@ -2,11 +2,10 @@
 
 from uuid import UUID
 
-from services.cases import events as e
 from services.cases.desk import Asked, Desk
 from services.cases.events import ItemKind, RecordKind
+from services.cases.outline import outline
 from services.cases.rendering import canonical
-from services.cases.sight import grounds_of
 from services.kernel.errors import NotFound
 from services.kernel.events import ObjectRef
 from services.kernel.handling import Draft
@@ -34,20 +33,14 @@ async def _read(
     if document and entry and not (entry.whole and entry.item.kind is ItemKind.DOCUMENT):
         entry = None
     if sight is None or entry is None:
-        refused = await desk.refuse(asked, loaded, object_, NotFound(), sight=sight)
+        first = sight.first if sight else None
+        refused = await desk.refuse(asked, loaded, object_, NotFound(), basis=first)
         return Draft(refused.group, NotFound())
     await desk.renderer.load_item_keys(loaded.student_id, entry)
     rendered = desk.renderer.entry(loaded.student_id, entry)
     content = canonical(rendered)
     version = desk.version(loaded.asking, content)
     body = str(rendered.get("text") or "").encode() if document else content
-    event = await desk.event(
-        asked,
-        loaded.asking,
-        e.READ,
-        grounds=grounds_of({"items": (entry.basis,)}),
-        student_id=loaded.student_id,
-        object_=object_,
-        shown={"items": [item_id]},
-    )
-    return Draft(desk.group(loaded.asking, [event], loaded.guards), (body, version))
+    seen = outline(desk.judge, loaded, sight)
+    group = await desk.told(asked, seen, object_, lambda one: one.with_item(frozenset(), item_id))
+    return Draft(group, (body, version))

@@ -14,6 +14,7 @@ import msgspec
 
 from services.authz.directory import Assignment
 from services.authz.engine import ANY_ROLE, Policy
+from services.authz.events import Role
 from services.cases.record import Record, Student
 
 #: facts of one thing inside a record, not of the record; decided thing by thing
@@ -162,30 +163,19 @@ def seen_by(policy: Policy) -> str:
     return f"{EXISTS.sql} and ({' or '.join(branches)})"
 
 
-def compile_standing(policy: Policy) -> Standing:
-    """Return the function that computes every relation which the policy's rows of a role name."""
-    return _compiled(policy, _COLUMNS)
-
-
-def compile_facts(policy: Policy) -> Facts:
-    """Return the same over the columns of a row."""
-    standing = _compiled(policy, {column: f"r.{column}" for column in _COLUMNS})
-    return lambda view, assignment: standing(view, None, assignment)
-
-
-def _compiled(policy: Policy, columns: Mapping[str, str]) -> Callable[[Any, Any, Assignment], int]:
-    """Return the function over whatever ``r`` and ``s`` in which Python finds ``columns``.
+def compile_standings(policy: Policy) -> dict[Role, Standing]:
+    """Return, for each role, what computes every relation which the policy's rows of it name.
 
     What no row of a role names changes no decision in that role, and is not even looked at.
     """
-    roles = {row.role for row in policy.rows}
-    by_role = {role: _of_role(policy, role, columns) for role in roles}
-    others = _of_role(policy, ANY_ROLE, columns)
+    return {role: _of_role(policy, role, _COLUMNS) for role in Role}
 
-    def facts(r: object, s: object, assignment: Assignment) -> int:
-        return by_role.get(assignment.role, others)(r, s, assignment)
 
-    return facts
+def compile_facts(policy: Policy) -> Facts:
+    """Return the same over the columns of a row, whatever the role."""
+    columns = {column: f"r.{column}" for column in _COLUMNS}
+    by_role = {role: _of_role(policy, role, columns) for role in Role}
+    return lambda view, assignment: by_role[assignment.role](view, None, assignment)
 
 
 def _of_role(

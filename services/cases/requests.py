@@ -25,6 +25,7 @@ _PROVIDER_ROLES: Final = (
     Role.ASP_CASE_MANAGER,
     Role.ISP_WORKFLOW_LEAD,
 )
+_WITH_PROVIDER: Final = (Status.ALLOCATED, Status.ASSIGNED)
 
 
 def require_status(change: Change, *statuses: Status) -> None:
@@ -34,15 +35,20 @@ def require_status(change: Change, *statuses: Status) -> None:
 
 
 def edit(changes: dict[str, str]) -> Command:
-    """Replace fields of the referral; the makers while it is a draft, the provider once theirs."""
+    """Replace fields of the referral: its makers while it is a draft, then its provider.
+
+    Once it is assigned (AC-DO-6), that is for as long as the case goes on that it became.
+    """
 
     async def command(change: Change) -> None:
-        allocated = change.record.status is Status.ALLOCATED
-        editor = change.permit("update", "request", prefer=_PROVIDER_ROLES if allocated else ())
+        record = change.record
+        theirs = record.status in _WITH_PROVIDER
+        editor = change.permit("update", "request", prefer=_PROVIDER_ROLES if theirs else ())
         change.require_match()
         provider = editor.role in _PROVIDER_ROLES
-        require_status(change, Status.ALLOCATED if provider else Status.DRAFT)
-        record = change.record
+        require_status(change, *(_WITH_PROVIDER if provider else (Status.DRAFT,)))
+        if record.particulars is not None:
+            raise Conflict  # it ended with its case
         if "referral" not in change.sight.parts:
             raise Forbidden
         referral = change.desk.renderer.boxes(record.student_id).json(record.referral)

@@ -57,21 +57,29 @@ class Judge:
 
     def __init__(self, policy: Policy) -> None:
         self.policy = policy
-        self.facts: relations.Standing = relations.compile_standing(policy)
+        self._standings = relations.compile_standings(policy)
         self._possible = policy.bits(n for n in _POSSIBLE if n in policy.facts)
         self.bit = {name: policy.facts.get(name, 0) for name in (*_POSSIBLE, "authored")}
         self._sees = policy.facts["sees_record"]
         self._by_clause: dict[tuple[str, str, int], tuple[tuple[str, tuple[str, ...]], ...]] = {}
+
+    def facts(self, record: Record, student: Student, assignment: Assignment) -> int:
+        """Return the facts that hold between an assignment and a record of a student."""
+        return self._standings[assignment.role](record, student, assignment)
 
     def see(self, caller: Caller, record: Record, student: Student) -> "Sight":
         """Decide what ``caller`` sees of ``record``."""
         standings: list[Standing] = []
         parts: dict[str, Basis] = {}
         for assignment in caller.assignments:
-            facts = self.facts(record, student, assignment)
+            role = assignment.role
+            facts = self._standings[role](record, student, assignment)
             if not facts:
                 continue
-            granted = self._granted(assignment.role, record.kind, facts | self._possible)
+            key = (role, record.kind, facts | self._possible)
+            granted = self._by_clause.get(key)
+            if granted is None:
+                granted = self._granted(*key)
             # Whose item it is, and that they see its record, hold of one and the same assignment.
             standings.append(Standing(assignment, facts | self._sees if granted else facts))
             given: dict[str, Basis] = {}
@@ -85,17 +93,14 @@ class Judge:
         return sight
 
     def _granted(self, role: str, kind: str, facts: int) -> tuple[tuple[str, tuple[str, ...]], ...]:
-        """Return the parts that a role may see, by clause; remembered like the policy's answer."""
-        key = (role, kind, facts)
-        known = self._by_clause.get(key)
-        if known is None:
-            if len(self._by_clause) > _REMEMBERED:
-                self._by_clause.clear()
-            grouped: dict[str, list[str]] = {}
-            for part, clause in self.policy.parts(role, "read", kind, facts):
-                grouped.setdefault(clause, []).append(part)
-            known = tuple((clause, tuple(names)) for clause, names in grouped.items())
-            self._by_clause[key] = known
+        """Return the parts that a role may see, by clause; remember them as the policy does."""
+        if len(self._by_clause) > _REMEMBERED:
+            self._by_clause.clear()
+        grouped: dict[str, list[str]] = {}
+        for part, clause in self.policy.parts(role, "read", kind, facts):
+            grouped.setdefault(clause, []).append(part)
+        known = tuple((clause, tuple(names)) for clause, names in grouped.items())
+        self._by_clause[role, kind, facts] = known
         return known
 
 
@@ -140,6 +145,11 @@ class Sight:
     def __bool__(self) -> bool:
         """Whether there is anything to see."""
         return bool(self.parts)
+
+    @property
+    def first(self) -> Basis | None:
+        """On what the first part rests."""
+        return next(iter(self.parts.values()), None)
 
     def shut_referral(self) -> None:
         """Leave the referral to those who may see what carries its labels (SE)."""

@@ -9,6 +9,7 @@ from uuid import UUID
 
 import msgspec
 
+from services.authz import directory
 from services.cases.sight import Basis, grounds_of
 from services.kernel.events import Ground
 
@@ -63,8 +64,7 @@ class Telling:
 
 def organisations_of(basis: Bases) -> list[UUID]:
     """Return the organisations that ``basis`` rests on, once each."""
-    found = {b.assignment.organisation_id.int: b for bases in basis.values() for b in bases}
-    return [one.assignment.organisation_id for one in found.values()]
+    return directory.organisations_of(b.assignment for bases in basis.values() for b in bases)
 
 
 def limited(basis: Bases, organisation_id: UUID) -> dict[str, tuple[Basis, ...]]:

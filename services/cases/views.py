@@ -13,8 +13,8 @@ from uuid import UUID
 import asyncpg
 import msgspec
 
-from services.cases.events import CASE_OPENED, REQUEST_DRAFTED, RecordKind
-from services.cases.evolution import ENDINGS, evolve, evolve_student, follow
+from services.cases.events import CASE_OPENED, REQUEST_DRAFTED, REQUEST_EDITED, RecordKind
+from services.cases.evolution import ENDINGS, evolve, evolve_student, follow, rewritten
 from services.cases.record import Item, PlanVersion, Record, Student
 from services.cases.relations import view_of
 from services.kernel import states
@@ -113,7 +113,10 @@ class _Folded:
         self.changed: set[UUID] = set()
 
     def apply(self, fact: _Fact) -> None:
-        """Let one fact happen; a request goes where the case went that it became."""
+        """Let one fact happen; a request goes where the case went that it became.
+
+        A referral that is edited once there is a case is the case's as well (AC-DO-6).
+        """
         kind, subject, event = fact
         self.changed.add(subject)
         if kind == "student":
@@ -122,12 +125,19 @@ class _Folded:
         before = self.records.get(subject)
         student = None if before is None else self.students.get(before.student_id)
         record = self.records[subject] = evolve(before, event, student)
-        if record is None or record.request_id is None:
+        if record is None:
             return
-        request = self.records.get(record.request_id)
-        if request is not None:
-            self.records[request.id] = follow(request, record)
-            self.changed.add(request.id)
+        if event.type == REQUEST_EDITED and (case := self._known(record.case_id)):
+            self._change(rewritten(case, record))
+        if request := self._known(record.request_id):
+            self._change(follow(request, record))
+
+    def _known(self, record_id: UUID | None) -> Record | None:
+        return None if record_id is None else self.records.get(record_id)
+
+    def _change(self, record: Record) -> None:
+        self.records[record.id] = record
+        self.changed.add(record.id)
 
 
 async def _before(connection: Connection, facts: Sequence[_Fact]) -> _Folded:
@@ -135,8 +145,13 @@ async def _before(connection: Connection, facts: Sequence[_Fact]) -> _Folded:
     changed = {fact.subject for fact in facts if fact.kind != "student"}
     records = await _records(connection, changed)
     opened = {r for fact in facts if (r := _named(fact.event, "request_id"))}
-    became = {record.request_id for record in records.values() if record.request_id is not None}
-    records |= await _records(connection, (opened | became) - changed)
+    pairs = {
+        other
+        for record in records.values()
+        for other in (record.request_id, record.case_id)
+        if other is not None
+    }
+    records |= await _records(connection, (opened | pairs) - changed)
     # who a record is about matters when it ends
     ending = {fact.subject for fact in facts if fact.event.type in ENDINGS}
     about = {s for f in facts if f.subject in ending and (s := _named(f.event, "student_id"))}

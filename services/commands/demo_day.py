@@ -14,6 +14,7 @@ import httpx
 
 from services.commands.demo import marked, served_at
 from services.demo import day as days
+from services.demo import day_plan
 from services.demo.caller import LoginFailed
 from services.demo.seed import demonstration
 from services.installation import UserError, embedded, running
@@ -22,6 +23,7 @@ from services.progress import shown
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from services.demo.day_plan import Plan
     from services.kernel.settings import Settings
 
 
@@ -34,7 +36,7 @@ def run(settings: Settings, *, seed: int, scale: float, as_json: bool) -> None:
         mark = asyncio.run(marked(installation))
         if not asyncio.run(days.reachable(base)):
             raise UserError(f"nothing serves on {base}: start it with casewarden up")
-        plan = days.plan(
+        plan = day_plan.plan(
             demonstration(mark.seed, mark.today),
             seed=mark.seed,
             day_seed=seed,
@@ -42,7 +44,7 @@ def run(settings: Settings, *, seed: int, scale: float, as_json: bool) -> None:
             base=base,
             now=installation.effects.now(),
         )
-    with shown() as progress, progress.stage("a school day", days.expected(plan)) as stage:
+    with shown() as progress, progress.stage("a school day", day_plan.expected(plan)) as stage:
         summary = _driven(plan, stage.advance)
     if as_json:
         click.echo(json.dumps(summary, indent=1))
@@ -50,7 +52,7 @@ def run(settings: Settings, *, seed: int, scale: float, as_json: bool) -> None:
         _print(summary, base)
 
 
-def _driven(plan: days.Plan, advance: Callable[[], None]) -> dict[str, Any]:
+def _driven(plan: Plan, advance: Callable[[], None]) -> dict[str, Any]:
     try:
         return asyncio.run(days.Day(plan, advance).run())
     except httpx.HTTPError as error:

@@ -16,6 +16,7 @@ from services.commands import preconditions
 from services.commands.serving import told
 from services.demo import seed
 from services.installation import UserError, connect_as_owner, embedded, running
+from services.kernel import telemetry
 from services.kernel.events import Service
 from services.progress import shown
 
@@ -33,6 +34,8 @@ def run(settings: Settings) -> None:
     with running(settings, embedded(settings)) as installation, shown() as progress:
         # the region lives until the end, and to look through it again and again takes a tenth of it
         gc.set_threshold(_GARBAGE)
+        # how far folding is, is shown already
+        telemetry.configure_logging(settings.log_format, "WARNING")
         asyncio.run(_run(settings, installation, progress))
 
 

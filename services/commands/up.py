@@ -20,8 +20,8 @@ from services import demonstration
 from services.commands import migrate, preconditions
 from services.commands.serving import serve_until_signalled
 from services.installation import UserError, connect_as_owner, embedded, installation_of
+from services.kernel.cluster import PostgresError
 from services.kernel.events import Service
-from services.kernel.postgres import PostgresError
 from services.server import Signals, claim
 
 if TYPE_CHECKING:

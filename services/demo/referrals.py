@@ -13,8 +13,8 @@ from zoneinfo import ZoneInfo
 
 from services.demo.names import short
 from services.demo.records import Request, Role
+from services.demo.roster import SCHOOL_ROLES
 from services.demo.schooldays import working_moment
-from services.demo.staff import SCHOOL_ROLES
 from services.demo.students import school_year
 from services.demo.texts import compose
 

@@ -17,7 +17,7 @@ from services.kernel.sealing import KeyRef
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from services.demo.history import Step
+    from services.demo.steps import Step
     from services.kernel.effects import Effects
     from services.kernel.keystore import KeyStore
 

@@ -19,11 +19,12 @@ from services.authz.usernames import Usernames
 from services.demo.abroad import with_desks
 from services.demo.chance import Chance
 from services.demo.credentials import password_for
-from services.demo.history import Narrator, Step, student_step
+from services.demo.history import Narrator
 from services.demo.posts import Posts
 from services.demo.region import Region, build_region
 from services.demo.sealed import Sealer
 from services.demo.staffing import Staffing
+from services.demo.steps import Step, student_step
 from services.kernel.background import patiently
 from services.kernel.events import Registry, Service
 from services.kernel.log import Group, Refused

@@ -12,7 +12,7 @@ import stamina
 import structlog
 
 from services.kernel import telemetry
-from services.kernel.database import CONNECTION_ERRORS, is_connection_error
+from services.kernel.database import CONNECTION_ERRORS, passes
 from services.kernel.errors import Problem, Unavailable
 
 T = TypeVar("T")
@@ -55,12 +55,11 @@ async def patiently(
     what it last met: at once when that does not pass by itself, or when ``hopeless`` says so.
     """
 
-    def passes(error: Exception) -> bool:
-        passing = isinstance(error, Unavailable) or is_connection_error(error)
-        return passing and not hopeless()
+    def worth_it(error: Exception) -> bool:
+        return passes(error) and not hopeless()
 
     attempts = stamina.retry_context(
-        on=passes,
+        on=worth_it,
         attempts=None,
         timeout=_START_S,
         wait_initial=_PAUSE_S,

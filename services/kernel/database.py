@@ -13,6 +13,7 @@ from urllib.parse import quote, urlsplit, urlunsplit
 import asyncpg
 from asyncpg.pool import PoolAcquireContext
 
+from services.kernel.errors import Unavailable
 from services.kernel.events import Service
 
 _WAIT_S: Final = 5.0
@@ -47,6 +48,15 @@ CONNECTION_ERRORS: Final = (
 )
 
 
+#: beside a lost connection, what the same statement may not meet the next time
+_IN_THE_WAY: Final = (
+    asyncpg.DeadlockDetectedError,
+    asyncpg.SerializationError,
+    asyncpg.QueryCanceledError,
+    Unavailable,
+)
+
+
 def is_connection_error(error: BaseException) -> bool:
     """Say whether ``error`` is of the connection, and not of what was sent over it.
 
@@ -54,6 +64,14 @@ def is_connection_error(error: BaseException) -> bool:
     is then a ``ValueError``: that does not pass.
     """
     return isinstance(error, CONNECTION_ERRORS) and not isinstance(error, ValueError)
+
+
+def passes(error: BaseException) -> bool:
+    """Say whether ``error`` goes away by itself, so that the same is worth trying again.
+
+    The connection is lost or too few are left, somebody else was in the way, or it took too long.
+    """
+    return is_connection_error(error) or isinstance(error, _IN_THE_WAY)
 
 
 def role_name(service: Service) -> str:

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from fastapi import FastAPI
 
+from services.kernel.bodies import most_bytes
 from services.kernel.http import PURPOSES
 
 _PROBLEM: Final[Mapping[str, Any]] = {
@@ -118,7 +119,7 @@ def _completed(schema: dict[str, Any], ways: Ways) -> dict[str, Any]:
     schema["security"] = [{"bearer": []}]
     for path, operations in schema["paths"].items():
         for method, operation in operations.items():
-            operation["responses"] = _answers(method, operation.get("responses", {}))
+            operation["responses"] = _answers(method, operation, schemas)
             operation.setdefault("parameters", []).extend(
                 {"$ref": f"#/components/parameters/{name}"} for name in _sent(method, path, ways)
             )
@@ -143,8 +144,14 @@ def _sent(method: str, path: str, ways: Ways) -> list[str]:
     return names
 
 
-def _answers(method: str, described: Mapping[str, Any]) -> dict[str, Any]:
+def _answers(
+    method: str, operation: Mapping[str, Any], schemas: Mapping[str, Any]
+) -> dict[str, Any]:
     problems = dict(_ALWAYS)
+    if "requestBody" in operation:
+        bodies = operation["requestBody"]["content"].values()
+        most = max(most_bytes(one["schema"], schemas) for one in bodies)
+        problems["413"] = f"Body over {most:,} bytes"
     if method != "get":
         problems |= _CHANGES
     if method in _MATCHED:
@@ -153,7 +160,7 @@ def _answers(method: str, described: Mapping[str, Any]) -> dict[str, Any]:
     answers = {
         status: {"description": text, "content": content} for status, text in problems.items()
     }
-    for status, answer in described.items():
+    for status, answer in operation.get("responses", {}).items():
         known = answers.get(status)
         answers[status] = answer if known is None else {**known, "description": _said(answer)}
     return dict(sorted(answers.items()))

@@ -110,11 +110,12 @@ class EpochKeys:
             msg = f"a key of {ref.compartment} does not open with epoch key {epoch}"
             raise SealBroken(msg) from None
 
-    def forget_destroyed(self) -> None:
-        """Keep no key opened that another process destroyed."""
-        for compartment, epoch in list(self._opened):
-            if not self._path(compartment, epoch).exists():
-                self._opened.pop((compartment, epoch), None)
+    def forget_destroyed(self) -> bool:
+        """Keep no key opened that another process destroyed; say whether there was one."""
+        gone = [opened for opened in list(self._opened) if not self._path(*opened).exists()]
+        for opened in gone:
+            self._opened.pop(opened, None)
+        return bool(gone)
 
     def destroy_before(self, epoch: int) -> list[str]:
         """Delete every epoch key older than ``epoch``; return their names."""

@@ -6,8 +6,11 @@ A :class:`Problem` is RFC 9457 problem+json in waiting: raised anywhere, rendere
 caller may not see, and never repeats what the caller sent.
 """
 
+from collections.abc import Iterable
 from http import HTTPStatus
-from typing import ClassVar
+from typing import ClassVar, Final
+
+from services.kernel.events import Outcome
 
 
 class Problem(Exception):  # noqa: N818 - RFC 9457 calls it a problem
@@ -85,10 +88,14 @@ class Unavailable(Problem):
 
 
 class MethodNotAllowed(Problem):
-    """The path exists and does not answer this method."""
+    """The path exists and does not answer this method; ``allowed`` are those that it does."""
 
     status, code = HTTPStatus.METHOD_NOT_ALLOWED, "method_not_allowed"
     title = "Method not allowed"
+
+    def __init__(self, allowed: Iterable[str] = ()) -> None:
+        super().__init__()
+        self.allowed = frozenset(allowed)
 
 
 class UnsupportedMediaType(Problem):
@@ -115,3 +122,12 @@ class RequestTimeout(Problem):
     """The body did not come in time."""
 
     status, code, title = HTTPStatus.REQUEST_TIMEOUT, "request_timeout", "The body came too slowly"
+
+
+#: the caller may do it, and it could not be done as they asked, or just now
+_FAILED: Final = (Malformed, PreconditionRequired, PreconditionFailed, Conflict, TooManyRequests)
+
+
+def outcome_of(problem: Problem) -> Outcome:
+    """Return how it went, as the event of a refusal has it: ``denied`` to whoever may not."""
+    return Outcome.FAILED if isinstance(problem, _FAILED) else Outcome.DENIED

@@ -9,10 +9,12 @@ import base64
 import hmac
 import re
 from collections.abc import Sequence
+from http import HTTPStatus
 from typing import Final
 from uuid import UUID
 
 from starlette.requests import Request
+from starlette.responses import Response
 
 from services.kernel.errors import PreconditionFailed, PreconditionRequired
 
@@ -44,12 +46,14 @@ def require_any(sent: Sequence[str], *current: str) -> None:
         raise PreconditionFailed
 
 
-def not_modified(request: Request, current: str) -> bool:
-    """Say whether ``If-None-Match`` names ``current`` (weak comparison) or is ``*``.
+def not_modified(request: Request, current: str) -> Response | None:
+    """Return 304 when ``If-None-Match`` names ``current`` (weak comparison) or is ``*``.
 
-    The answer is then 304, which is a disclosure and recorded like one.
+    It tells the caller what they see, so only call it once that disclosure is durable.
     """
-    return _matches(request.headers.getlist("if-none-match"), current, weak=True)
+    if not _matches(request.headers.getlist("if-none-match"), current, weak=True):
+        return None
+    return Response(status_code=HTTPStatus.NOT_MODIFIED, headers={"etag": current})
 
 
 def _matches(sent: Sequence[str], current: str, *, weak: bool) -> bool:

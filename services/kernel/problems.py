@@ -6,7 +6,7 @@ a problem and the headers of every answer are written; which errors there are is
 """
 
 from collections.abc import Awaitable, Callable, Mapping
-from http import HTTPStatus
+from http import HTTPMethod, HTTPStatus
 from typing import Any, Final
 
 import asyncpg
@@ -16,6 +16,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Match
 
 from services.kernel import errors
 from services.kernel.database import is_connection_error
@@ -57,6 +58,8 @@ def problem_response(problem: Problem, request_id: str) -> Response:
         headers["retry-after"] = str(problem.retry_after_s)
     if problem.status is HTTPStatus.UNAUTHORIZED:
         headers["www-authenticate"] = "Bearer"
+    if isinstance(problem, errors.MethodNotAllowed):
+        headers["allow"] = ", ".join(sorted(problem.allowed))
     return Response(body, int(problem.status), headers, media_type="application/problem+json")
 
 
@@ -95,11 +98,35 @@ def _where(error: RequestValidationError) -> str:
     return "; ".join(known)
 
 
+def _told(request: Request, error: Exception) -> Problem:
+    """Return what may be known of an ``error`` in answering ``request``."""
+    problem = as_problem(error)
+    if isinstance(error, HTTPException) and isinstance(problem, errors.MethodNotAllowed):
+        return errors.MethodNotAllowed(_methods(request))
+    return problem
+
+
+def _methods(request: Request) -> list[str]:
+    """Return the methods that the path of ``request`` answers, of all of its routes together.
+
+    The framework names those of one route only (RFC 9110, 10.2.1).
+    """
+    routes = request.app.routes
+    return [
+        method.value
+        for method in HTTPMethod
+        if any(
+            route.matches({**request.scope, "method": method.value})[0] is Match.FULL
+            for route in routes
+        )
+    ]
+
+
 def install_errors(app: FastAPI) -> None:
     """Answer every error of ``app`` as problem+json."""
 
     async def render(request: Request, error: Exception) -> Response:
-        return problem_response(as_problem(error), request.scope["casewarden.request_id"])
+        return problem_response(_told(request, error), request.scope["casewarden.request_id"])
 
     handler: Callable[[Request, Any], Awaitable[Response]] = render
     for kind in (Problem, RequestValidationError, HTTPException, Exception):
@@ -114,7 +141,7 @@ def authenticate_first(app: FastAPI, signed_in: Callable[[Request], Awaitable[ob
     """
 
     async def render(request: Request, error: Exception) -> Response:
-        problem = as_problem(error)
+        problem = _told(request, error)
         if isinstance(problem, errors.Malformed):
             await signed_in(request)
         return problem_response(problem, request.scope["casewarden.request_id"])

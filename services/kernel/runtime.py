@@ -25,7 +25,8 @@ from services.kernel.keystore import KeyStore
 from services.kernel.log import Log
 from services.kernel.migrate import role_password
 from services.kernel.origins import Origins
-from services.kernel.projection import Projection, Projector
+from services.kernel.projection import Projection
+from services.kernel.projector import Projector
 
 _POOL: Final = 8
 _CLOSE_S: Final = 3.0
@@ -33,6 +34,8 @@ _CLOSE_S: Final = 3.0
 _LOG_POOL: Final = 2
 _PARTITIONS: Final = "select log.make_partitions(2, 5000000)"
 _PARTITIONS_S: Final = 3600.0
+#: what was disposed of leaves every process within a second
+_FORGET_S: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +88,7 @@ class Runtime:
         return self.installation.effects
 
     def start(self) -> None:
-        """Begin to append and to follow the log, and to keep room ahead of its head."""
+        """Begin to append and to follow the log, to keep room ahead of its head, and to forget."""
         self.log.start()
         self.projector.start()
         make = every(
@@ -94,7 +97,8 @@ class Runtime:
             f"{self.service} partitions",
             at_once=True,
         )
-        self._tasks.append(asyncio.create_task(make))
+        forget = every(_FORGET_S, self.keys.forget_destroyed, f"{self.service} epoch keys")
+        self._tasks.extend(asyncio.create_task(work) for work in (make, forget))
 
     @contextlib.asynccontextmanager
     async def wired(self) -> AsyncIterator[None]:

@@ -19,15 +19,22 @@ _REFUSED: Final = frozenset({"Cc", "Cs", "Zl", "Zp"})
 #: embeddings, overrides and isolates of writing direction
 _DIRECTION: Final = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 _IN_PROSE: Final = frozenset("\n\t")
+#: marks upon one letter (UAX #15, stream-safe text): more take as many times longer to put in order
+_MOST_MARKS: Final = 30
 _EARLIEST_YEAR: Final = 1900
 _LATEST_YEAR: Final = 2200
 
 
 def _check(text: str, allowed: frozenset[str], limit: int) -> str:
+    marks = 0
     for character in text:
-        refused = unicodedata.category(character) in _REFUSED or character in _DIRECTION
+        category = unicodedata.category(character)
+        refused = category in _REFUSED or character in _DIRECTION
         if refused and character not in allowed:
             raise PydanticCustomError("text_unprintable", "text holds a character it may not")
+        marks = marks + 1 if category[0] == "M" else 0
+        if marks > _MOST_MARKS:
+            raise PydanticCustomError("text_marks", "text holds too many marks on one letter")
     text = unicodedata.normalize("NFC", text)
     if not text.strip():
         raise PydanticCustomError("text_blank", "text is blank")

@@ -20,9 +20,29 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from services.audit.app import Audit, build
 from services.authz import access
 from services.authz import events as authz
-from services.authz.directory import Directory
+from services.authz.credential_events import CREDENTIALS_RESET, CredentialsReset
+from services.authz.directory_fold import Directory
+from services.authz.session_events import (
+    LOGIN_FAILED,
+    SESSION_ENDED,
+    SESSION_STARTED,
+    SIGNING_KEY_ADDED,
+    SessionEnded,
+    SessionStarted,
+    SigningKeyAdded,
+    session_key,
+)
 from services.cases import events as cases
-from services.kernel.events import Actor, Event, Ground, ObjectRef, Outcome, Registry, Service
+from services.kernel.events import (
+    Actor,
+    Event,
+    Ground,
+    ObjectRef,
+    Origin,
+    Outcome,
+    Registry,
+    Service,
+)
 from services.kernel.http import Boundary, Call
 from services.kernel.log import Group
 from services.kernel.runtime import Installation, Runtime, open_runtime
@@ -95,8 +115,8 @@ class World:
     async def signing_key(self) -> None:
         """Publish the key that tokens are signed with here; it signs once it is known."""
         public = base64.b64encode(self.key.public_key().public_bytes_raw()).decode()
-        added = authz.SigningKeyAdded(kid="k1", public_key=public)
-        await self.fact(authz.SIGNING_KEY_ADDED, "signing-keys", 1, added)
+        added = SigningKeyAdded(kid="k1", public_key=public)
+        await self.fact(SIGNING_KEY_ADDED, "signing-keys", 1, added)
         projector = self.audit.runtime.projector
         await projector.reached(await projector.head())
 
@@ -147,7 +167,7 @@ class World:
             origin = await self.authz.origins.seal(event_id, Call("r-2", DESK, agent), None)
         event = Event(
             id=event_id,
-            type=authz.CREDENTIALS_RESET,
+            type=CREDENTIALS_RESET,
             stream=f"person:{whom.id}",
             version=version,
             recorded_at=at,
@@ -156,7 +176,7 @@ class World:
             action="reset",
             object=ObjectRef("person", str(whom.id)),
             organisation_id=whom.organisation_id,
-            data=msgspec.to_builtins(authz.CredentialsReset(person_id=whom.id, reason="sealed")),
+            data=msgspec.to_builtins(CredentialsReset(person_id=whom.id, reason="sealed")),
         )
         await self.authz.log.append(Group([event]))
         return event_id
@@ -172,7 +192,7 @@ class World:
     ) -> UUID:
         """Let a person log in at a moment, beside other sessions; return the session."""
         session_id, event_id = self.id(), self.id()
-        data = authz.SessionStarted(
+        data = SessionStarted(
             session_id=session_id,
             person_id=person.id,
             organisation_id=person.organisation_id,
@@ -185,7 +205,7 @@ class World:
             call = Call("r-1", ip, agent)
             event = Event(
                 id=event_id,
-                type=authz.SESSION_STARTED,
+                type=SESSION_STARTED,
                 stream=f"session:{session_id}",
                 version=1,
                 recorded_at=at,
@@ -201,12 +221,24 @@ class World:
 
     async def end(self, person: Staff, session_id: UUID, reason: str = "logout") -> None:
         """End a session."""
-        ended = authz.SessionEnded(
+        ended = SessionEnded(
             session_id=session_id, person_id=person.id, reason=reason, duration_s=60
         )
-        touched = (authz.session_key(session_id),)
-        stream = f"session:{session_id}"
-        await self.fact(authz.SESSION_ENDED, stream, 2, ended, touches=touched)
+        event = Event(
+            id=self.id(),
+            type=SESSION_ENDED,
+            stream=f"session:{session_id}",
+            version=2,
+            recorded_at=self.clock.now(),
+            actor=Actor(person_id=person.id, organisation_id=person.organisation_id),
+            origin=Origin(session_id=session_id),
+            action="logout",
+            object=ObjectRef("session", str(session_id)),
+            organisation_id=person.organisation_id,
+            touches=(session_key(session_id),),
+            data=msgspec.to_builtins(ended),
+        )
+        await self.authz.log.append(Group([event]))
 
     async def failed_login(self, person: Staff, at: datetime, ip: str = "203.0.113.9") -> None:
         """Let a login fail."""
@@ -214,7 +246,7 @@ class World:
         with self.at(at):
             event = Event(
                 id=event_id,
-                type=authz.LOGIN_FAILED,
+                type=LOGIN_FAILED,
                 recorded_at=at,
                 actor=Actor(person_id=person.id, organisation_id=person.organisation_id),
                 origin=await self.authz.origins.seal(event_id, Call("r", ip, "curl"), None),
@@ -236,8 +268,9 @@ class World:
         case_id: UUID | None = None,
         kind: str = "case",
         at: datetime | None = None,
+        in_vain: bool = False,
     ) -> UUID:
-        """Let a person read something in cases; return the event's id."""
+        """Let a person read something in cases, or list ``in_vain``; return the event's id."""
         event_id, allowed = self.id(), outcome is Outcome.ALLOWED
         call = Call("request-7", "203.0.113.7", "Mozilla/5.0 Firefox/140.0")
         case_id = case_id or self.id()
@@ -256,8 +289,10 @@ class World:
             student_id=student,
             object=ObjectRef(kind, str(case_id)),
             organisation_id=person.organisation_id,
-            shown={"overview": [str(case_id)]} if allowed else {},
-            data={"students": [str(s) for s in students]} if students else {"kept": "apart"},
+            shown={"overview": [str(case_id)]} if allowed and not in_vain else {},
+            data={"students": [str(s) for s in students]}
+            if students or in_vain
+            else {"kept": "apart"},
         )
         await self.cases.log.append(Group([event]))
         return event_id

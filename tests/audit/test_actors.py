@@ -149,6 +149,34 @@ async def test_session_was_last_seen_when_it_was_for_the_own_organisation(world:
     assert datetime.fromisoformat(again["last_seen_at"]) == began + 41 * MINUTE
 
 
+async def test_session_of_who_has_left_moves_no_more_for_the_organisation_it_began_for(
+    world: World,
+) -> None:
+    """AC-USE-1: how it ends is told to where its person works by then; its own end is, here."""
+    own, other = await world.organisation("asp"), await world.organisation("asp")
+    auditor, ministry = await world.caller("security_analyst", own), await world.analyst()
+    person = await world.staff("asp_case_manager", own)
+    there = await also(world, person, other)
+    began = world.clock.now() - 10 * MINUTE
+    stayed = await world.begin(person, at=began)
+    session = await world.begin(person, at=began)
+    await world.end(person, stayed)
+    before = await auditor.items("/v1/sessions", person=person.id)
+    await world.saw(there, session_id=session)
+    await world.end(there, session)
+    after = await auditor.items("/v1/sessions", person=person.id)
+    (_, whole) = sorted(
+        await ministry.items("/v1/sessions", person=person.id),
+        key=lambda s: s["id"] == str(session),
+    )
+    assert after == before
+    assert [(s["id"], s["end_reason"]) for s in after] == [
+        (str(session), None),
+        (str(stayed), "logout"),
+    ]
+    assert (whole["end_reason"], whole["live"]) == ("logout", False)
+
+
 async def test_alert_names_nobody_of_another_organisation_to_its_own_readers(world: World) -> None:
     """SG-10: nor is it found by them; who judged it for others, and their words, are not told."""
     own = await world.organisation("school")

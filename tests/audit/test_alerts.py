@@ -10,7 +10,7 @@ from prometheus_client import REGISTRY
 
 from services.audit import events as e
 from services.audit.raising import _PENDING
-from services.authz import events as authz
+from services.authz.message_events import MAILBOX_SHARED, MailboxShared
 from services.kernel.aside import set_aside
 from services.kernel.budgets import BURST
 from services.kernel.events import SET_ASIDE, Event, ObjectRef
@@ -143,11 +143,11 @@ async def test_a_shared_mailbox_is_an_alert_at_the_ministry_alone(world: World) 
     )
     shared = Event(
         id=world.id(),
-        type=authz.MAILBOX_SHARED,
+        type=MAILBOX_SHARED,
         recorded_at=TUESDAY_MORNING,
         action="deliver",
         object=ObjectRef("person", str(other.id)),
-        data=msgspec.to_builtins(authz.MailboxShared(person_id=invited.id)),
+        data=msgspec.to_builtins(MailboxShared(person_id=invited.id)),
     )
     await world.authz.log.append(Group([shared]))
     (alert,) = await alerts_of(world, analyst, rule="shared_mailbox")
@@ -156,7 +156,7 @@ async def test_a_shared_mailbox_is_an_alert_at_the_ministry_alone(world: World) 
     assert evidence["object"]["id"] == str(other.id)
     assert await own.items("/v1/alerts") == []
     assert (await own.ask(f"/v1/alerts/{alert['id']}")).status_code == 404
-    assert await own.items("/v1/events", type=authz.MAILBOX_SHARED) == []
+    assert await own.items("/v1/events", type=MAILBOX_SHARED) == []
 
 
 async def test_two_places_at_a_time_are_an_alert(world: World) -> None:

@@ -166,3 +166,17 @@ async def test_what_own_staff_saw_or_could_not_finish_is_still_found_by_learner(
     accesses = await auditor.items(f"/v1/students/{student}/accesses")
     assert [UUID(item["id"]) for item in accesses] == [listed, failed, read]
     assert [item["student_id"] for item in accesses] == [None, str(student), str(student)]
+
+
+async def test_a_list_in_vain_is_a_look_at_the_learner_at_the_ministry_alone(world: World) -> None:
+    """Who looked for this learner is known; an own auditor learns of no other learner."""
+    asp = await world.organisation("asp")
+    auditor = await world.caller("security_analyst", asp)
+    analyst = await world.caller("security_analyst", await world.organisation("ministry"))
+    staff, student = await world.staff("asp_case_manager", asp), world.id()
+    sought = await world.saw(staff, student, action="list", in_vain=True)
+    (found,) = await analyst.items(f"/v1/students/{student}/accesses")
+    assert (found["id"], found["student_id"], found["shown"]) == (str(sought), str(student), {})
+    assert await auditor.items(f"/v1/students/{student}/accesses") == []
+    (own,) = await auditor.items("/v1/events", actor=staff.id, action="list")
+    assert (own["id"], own["student_id"]) == (str(sought), None)

@@ -10,7 +10,8 @@ from services.audit.detecting import Detection
 from services.audit.detection import states
 from services.audit.detection.bursts import SWEEP_EVERY
 from services.audit.memory import recall
-from services.authz import events as authz
+from services.authz.client_events import CLIENT_REGISTERED, ClientRegistered
+from services.authz.session_events import SESSION_STARTED
 from services.kernel.events import (
     Actor,
     Event,
@@ -56,8 +57,8 @@ async def lived_in(world: World) -> None:
     """Let some of everything happen."""
     analyst = await world.analyst()
     office = await world.staff("school_office", await world.organisation("school"))
-    monitor = authz.ClientRegistered(client_id="monitor", name="n", scopes=(), secret="sealed")
-    await world.fact(authz.CLIENT_REGISTERED, "client:monitor", 1, monitor)
+    monitor = ClientRegistered(client_id="monitor", name="n", scopes=(), secret="sealed")
+    await world.fact(CLIENT_REGISTERED, "client:monitor", 1, monitor)
     session = await world.begin(office, at=AT_NIGHT)
     for second in range(5):
         await world.failed_login(office, AT_NIGHT.replace(second=second))
@@ -153,7 +154,7 @@ async def test_no_question_waits_for_detection(
         await begun.wait()
         sessions = await analyst.items("/v1/sessions", person=office.id)
         assert [item["id"] for item in sessions] == [str(session)]
-        assert await analyst.ids("/v1/events", type_=authz.SESSION_STARTED, actor=office.id)
+        assert await analyst.ids("/v1/events", type_=SESSION_STARTED, actor=office.id)
 
 
 async def test_login_rewrites_only_the_memory_it_touches(world: World) -> None:

@@ -9,7 +9,8 @@ import pytest
 from services.audit import memory
 from services.audit.detecting import Detection
 from services.audit.detection import rules, states
-from services.kernel.projection import Connection, Projector
+from services.kernel.projection import Connection
+from services.kernel.projector import Projector
 from services.kernel.runtime import Installation
 from tests.audit.given import AT_NIGHT, World, served
 from tests.audit.test_alerts import alerts_of

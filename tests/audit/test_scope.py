@@ -7,7 +7,8 @@ import pytest
 
 from services.audit import events as e
 from services.authz import events as authz
-from services.authz.events import SESSION_ENDED, Role
+from services.authz.events import Role
+from services.authz.session_events import SESSION_ENDED
 from services.kernel.events import Outcome
 from tests.audit.given import World
 

@@ -9,7 +9,13 @@ import jwt
 import pytest
 
 from services.authz import access
-from services.authz import events as authz
+from services.authz.client_events import (
+    CLIENT_REGISTERED,
+    CLIENT_REVOKED,
+    ClientRegistered,
+    ClientRevoked,
+    client_key,
+)
 from services.kernel.budgets import BURST
 from services.kernel.log import Group, Log
 from tests.audit.given import World
@@ -37,13 +43,13 @@ async def register(
     world: World, *scopes: str, name: str = "monitor", version: int = 1, revoke: bool = False
 ) -> None:
     """Append a registration, or its end."""
-    data: object = authz.ClientRegistered(
+    data: object = ClientRegistered(
         client_id=name, name="A monitor", scopes=scopes, secret="sealed"
     )
     if revoke:
-        data = authz.ClientRevoked(client_id=name)
-    type_ = authz.CLIENT_REVOKED if revoke else authz.CLIENT_REGISTERED
-    await world.fact(type_, f"client:{name}", version, data, (authz.client_key(name),))
+        data = ClientRevoked(client_id=name)
+    type_ = CLIENT_REVOKED if revoke else CLIENT_REGISTERED
+    await world.fact(type_, f"client:{name}", version, data, (client_key(name),))
 
 
 def token(world: World, *scopes: str, name: str = "monitor") -> Client:
@@ -165,7 +171,7 @@ async def test_a_revocation_appended_first_makes_the_answer_to_a_client_stale(
 
     assert answer.status_code == 401
     assert groups[0].events[0].type == "audit.read"
-    assert authz.client_key("monitor") in groups[0].guards
+    assert client_key("monitor") in groups[0].guards
 
 
 async def test_cursor_of_a_client_is_its_own(world: World) -> None:

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 import httpx
@@ -18,6 +19,7 @@ from services.authz import seeding
 from services.authz.app import Authz, build
 from services.authz.events import OrganisationKind, Role
 from services.authz.recording import data_of
+from services.authz.session_events import SESSION_STARTED, SessionStarted, session_key
 from services.authz.usernames import username_once
 from services.kernel.events import Event, Recorded, Service
 from services.kernel.http import Boundary
@@ -138,7 +140,7 @@ class Region:
     def _session(self, name: str) -> Event:
         effects = self.installation.effects
         session_id = self.sessions[name] = effects.new_id()
-        started = e.SessionStarted(
+        started = SessionStarted(
             session_id=session_id,
             person_id=self.people[name],
             organisation_id=None,
@@ -148,11 +150,11 @@ class Region:
         )
         return Event(
             id=effects.new_id(),
-            type=e.SESSION_STARTED,
+            type=SESSION_STARTED,
             stream=f"session:{session_id}",
             version=1,
             recorded_at=effects.now(),
-            touches=(e.session_key(session_id),),
+            touches=(session_key(session_id),),
             data=data_of(started),
         )
 
@@ -188,6 +190,43 @@ class Region:
         path = f"/v1/people/{self.people[to]}/assignments"
         assert headers is None or isinstance(headers, dict)
         return await self.call(who, "POST", path, body, headers=headers)
+
+    async def hold(self, name: str, role: Role, place: str) -> None:
+        """Give somebody another post, as if it had been theirs since yesterday."""
+        effects, person_id = self.installation.effects, self.people[name]
+        granted = e.AssignmentGranted(
+            assignment_id=effects.new_id(),
+            person_id=person_id,
+            role=role,
+            organisation_id=self.organisations[place],
+            starts_at=effects.now() - timedelta(days=1),
+        )
+        await self._about(name, e.ASSIGNMENT_GRANTED, data_of(granted))
+
+    async def lose(self, name: str) -> None:
+        """Take the post away from somebody that they were given first."""
+        revoked = e.AssignmentRevoked(
+            assignment_id=self.assignments[name], person_id=self.people[name]
+        )
+        await self._about(name, e.ASSIGNMENT_REVOKED, data_of(revoked))
+
+    async def _about(self, name: str, type_: str, data: Mapping[str, Any]) -> None:
+        """Append the next fact of somebody's."""
+        effects, person_id = self.installation.effects, self.people[name]
+        version = await self.authz.runtime.pool.fetchval(
+            "select max(version) from log.fact where stream = $1", f"person:{person_id}"
+        )
+        await self.append(
+            Event(
+                id=effects.new_id(),
+                type=type_,
+                stream=f"person:{person_id}",
+                version=int(version) + 1,
+                recorded_at=effects.now(),
+                touches=(e.person_key(person_id),),
+                data=data,
+            )
+        )
 
     async def version(self, who: str, of: str) -> str:
         """Return the entity tag of a person's first assignment, as ``who`` sees it."""

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 import httpx
 import pytest
 
-from services.authz import events as e
+from services.authz.session_events import LOGIN_FAILED
 from services.authz.throttle import ADDRESS
 from services.kernel.events import Service
 from services.kernel.http import Boundary
@@ -54,7 +54,7 @@ async def _blocked(door: Door, ip: str) -> None:
 
 
 async def _recorded(door: Door) -> list[str | None]:
-    failed, places = await door.of_type(e.LOGIN_FAILED), Places(door.authz.runtime.keys)
+    failed, places = await door.of_type(LOGIN_FAILED), Places(door.authz.runtime.keys)
     await places.load(failed)
     return [places.of(event).ip for event in failed]
 

@@ -130,6 +130,27 @@ async def test_ones_activity_is_told_to_each_with_what_one_did_for_it(two: Regio
     assert sorted(shown) == sorted(one["id"] for one in listed["items"])
 
 
+async def test_what_one_did_for_an_organisation_one_has_left_is_told_to_no_other(
+    two: Region,
+) -> None:
+    """AC-SEE-22, DP-5: nor are ids of there shown; one's own profile and session stay known."""
+    contact = str(two.people["contact"])
+    await ask(two, f"/v1/people/{contact}")
+    await ask(two, f"/v1/people/{two.people['rimu_contact']}")
+    matai, rimu = [str(r.event.id) for r in await two.log(e.READ)]
+    await two.lose("both")
+    listed = {one["id"]: one for one in (await ask(two, "/v1/me/activity"))["items"]}
+    assert listed[matai]["object"] == {"type": "person", "id": None}
+    assert listed[matai]["shown"] == {"profile": [], "assignment": []}
+    assert listed[rimu]["object"]["id"] == str(two.people["rimu_contact"])
+    assert contact not in str(listed)
+    shown = {r.event.actor.organisation_id: r.event.shown for r in (await two.log(e.READ))[2:]}
+    left = shown.pop(None)["activity"]
+    assert matai in left
+    assert shown == {two.organisations[RIMU]: {"activity": [rimu]}}
+    assert sorted([*left, rimu]) == sorted(listed)
+
+
 async def test_a_correction_answers_what_another_post_shows_on_an_event_of_its_own(
     two: Region,
 ) -> None:

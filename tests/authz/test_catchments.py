@@ -1,5 +1,6 @@
 """Catchments: the Ministry's administrators' to see, to make and to end (AC-DO-16)."""
 
+import asyncio
 from datetime import datetime, timedelta
 from http import HTTPStatus
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 
 from services.authz import events as e
 from services.authz.events import OrganisationKind, Role
+from services.authz.hearing import Hearing
 from tests.authz.staffed import KOTARE, MATAI, MINISTRY, RIMU, STAFF, TUI, Region, region
 from tests.conftest import Clock
 
@@ -213,6 +215,40 @@ async def test_an_ending_sent_again_under_its_key_is_made_once_and_answered_alik
     assert first.status_code == again.status_code == HTTPStatus.CREATED
     assert first.json() == again.json()
     assert len(await region.log(e.CATCHMENT_CHANGED)) == before + 1
+
+
+async def test_what_stands_already_is_a_conflict_however_often_it_is_asked(
+    region: Region, clock: Clock
+) -> None:
+    """Contract: guarded by state; nothing is changed, so nothing is recorded as a change."""
+    begin, until = clock.now(), clock.now() + DAY
+    terms = {"from": begin.isoformat(), "until": until.isoformat()}
+    answers = await asyncio.gather(*(serve(region, KOTARE, MATAI, **terms) for _ in range(4)))
+    assert sorted(a.status_code for a in answers) == [201, 409, 409, 409]
+    again = await serve(region, KOTARE, MATAI, until=until.isoformat())
+    assert again.status_code == HTTPStatus.CONFLICT
+    assert len(await region.log(e.CATCHMENT_CHANGED)) == 1
+    later = {**terms, "until": (until + DAY).isoformat()}
+    assert (await serve(region, KOTARE, MATAI, **later)).status_code == HTTPStatus.CREATED
+
+
+async def test_a_key_that_names_no_change_is_a_conflict_and_no_error(
+    region: Region, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Contract: keys outlive versions; of some it is known only that the thing was done."""
+    path = f"/v1/organisations/{region.organisations[KOTARE]}/catchment"
+    body = {"school_id": str(region.organisations[MATAI])}
+    key, draft = {"idempotency-key": "c-1"}, Hearing.draft
+
+    def former(hearing: Hearing, events: Any, reply: Any, made: Any = None) -> Any:  # noqa: ANN401 - passes on
+        kept = {"provider": region.organisations[KOTARE]} if made else None
+        return draft(hearing, events, reply, kept)
+
+    with monkeypatch.context() as before:
+        before.setattr(Hearing, "draft", former)
+        first = await region.call("admin", "POST", path, body, headers=key)
+    again = await region.call("admin", "POST", path, body, headers=key)
+    assert (first.status_code, again.status_code) == (HTTPStatus.CREATED, HTTPStatus.CONFLICT)
 
 
 async def test_what_is_seen_of_a_catchment_is_recorded_for_the_ministry_alone(

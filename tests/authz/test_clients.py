@@ -15,6 +15,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from services.authz import events as e
 from services.authz import passwords, seeding
+from services.authz.client_events import CLIENT_TOKEN_ISSUED
+from services.authz.session_events import LOGIN_FAILED
 from services.kernel.log import Group
 from services.kernel.runtime import Installation
 from services.kernel.settings import Settings
@@ -66,7 +68,7 @@ async def test_client_gets_a_token_with_its_scopes(door: Door) -> None:
     assert answer.json()["token_type"] == "Bearer"
     assert answer.json()["scope"] == "feeds"
     assert claims["client_id"] == "feeds-1"
-    (issued,) = await door.of_type(e.CLIENT_TOKEN_ISSUED)
+    (issued,) = await door.of_type(CLIENT_TOKEN_ISSUED)
     assert issued.actor.client_id == "feeds-1"
 
 
@@ -204,7 +206,7 @@ async def test_assertion_by_another_algorithm_than_the_keys_is_a_failed_attempt(
     statuses = [await _assert(door, assertion) for assertion in signed]
 
     assert statuses == [401] * 5
-    assert [f.data["stage"] for f in await door.of_type(e.LOGIN_FAILED)] == ["client"] * 5
+    assert [f.data["stage"] for f in await door.of_type(LOGIN_FAILED)] == ["client"] * 5
     assert await _assert(door, signed[0]) == 429
 
 

@@ -8,10 +8,10 @@ from uuid import UUID
 import pytest
 
 from services.authz import app
-from services.authz import events as e
 from services.authz.channels import Letter, Undelivered
 from services.authz.deliveries import SETTLES
 from services.authz.invitations import INVITATION_LASTS
+from services.authz.message_events import MAILBOX_SHARED, MESSAGE_DELIVERED, MESSAGE_UNDELIVERED
 from services.kernel.errors import Unavailable
 from tests.authz.spooled import by_hand, delivered, invited, letters, reference_of
 from tests.authz.staffed import MATAI, Region, region
@@ -80,11 +80,11 @@ async def test_what_a_process_did_not_deliver_another_one_does_by_itself(
     monkeypatch.setattr(app, "_DELIVERY_S", 0.05)
     other = await region.another()
     async with asyncio.timeout(20):
-        while not await region.log(e.MESSAGE_DELIVERED):
+        while not await region.log(MESSAGE_DELIVERED):
             await asyncio.sleep(0.1)
 
     assert await other.courier.sweep() == 0
-    (event,) = [r.event for r in await region.log(e.MESSAGE_DELIVERED)]
+    (event,) = [r.event for r in await region.log(MESSAGE_DELIVERED)]
     (letter,) = letters(region.installation.data)
     assert event.data["message_id"] == str(reference_of(letter))
     assert event.data["channel"] == "spool"
@@ -104,7 +104,7 @@ async def test_a_refused_letter_is_tried_again_later_and_later(
 
     assert tried == [1, 0, 0, 1, 0, 1]
     assert [letter.to for letter in stub.letters] == ["office@school.example"]
-    failed = await region.log(e.MESSAGE_UNDELIVERED)
+    failed = await region.log(MESSAGE_UNDELIVERED)
     assert [r.event.data["reason"] for r in failed] == ["ConnectionRefusedError"] * 2
     assert [r.event.outcome for r in failed] == ["failed"] * 2
     assert not [r for r in failed if b"office@" in r.body]
@@ -130,7 +130,7 @@ async def test_a_letter_whose_record_was_lost_goes_out_again_as_the_same_one(
     assert await region.authz.courier.sweep() == 1
     assert len(stub.letters) == 2
     assert len({letter.id for letter in stub.letters}) == 1
-    assert len(await region.log(e.MESSAGE_DELIVERED)) == 1
+    assert len(await region.log(MESSAGE_DELIVERED)) == 1
 
 
 async def test_two_processes_deliver_each_letter_once(
@@ -159,7 +159,7 @@ async def test_what_nobody_took_in_a_week_is_given_up(
 
     assert [await region.authz.courier.sweep() for _ in range(2)] == [1, 0]
     assert not stub.letters
-    last = (await region.log(e.MESSAGE_UNDELIVERED))[-1].event
+    last = (await region.log(MESSAGE_UNDELIVERED))[-1].event
     assert (last.data["reason"], last.data["final"]) == ("expired", True)
 
 
@@ -355,7 +355,7 @@ async def test_two_accounts_of_one_mailbox_are_told_to_security_and_to_nobody_el
 
     assert len(await delivered(region)) == 3
 
-    told = [r.event for r in await region.log(e.MAILBOX_SHARED)]
+    told = [r.event for r in await region.log(MAILBOX_SHARED)]
     people = {name: str(region.people[name]) for name in ("one", "two", "three", "contact")}
     pairs = [(event.data["person_id"], event.object.id) for event in told if event.object]
     assert sorted(pairs) == sorted(
@@ -376,4 +376,4 @@ async def test_a_mailbox_whose_other_account_opens_nothing_any_more_is_nobody_el
 
     assert len(await delivered(region)) == 1
 
-    assert not await region.log(e.MAILBOX_SHARED)
+    assert not await region.log(MAILBOX_SHARED)

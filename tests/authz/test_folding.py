@@ -5,9 +5,10 @@ from datetime import timedelta
 
 import pytest
 
-from services.authz import events as e
 from services.authz import seeding
+from services.authz.client_events import CLIENT_REVOKED, client_key
 from services.authz.events import OrganisationKind, Role
+from services.authz.session_events import SESSION_STARTED
 from services.kernel.events import Event
 from services.kernel.log import Group
 from services.kernel.runtime import Installation
@@ -64,11 +65,11 @@ async def test_rebuilt_logins_and_directory_equal_the_live_ones(door: Door) -> N
     await _client(door, "retired")
     revoked = Event(
         id=door.authz.runtime.effects.new_id(),
-        type=e.CLIENT_REVOKED,
+        type=CLIENT_REVOKED,
         stream="client:retired",
         version=2,
         recorded_at=door.clock.now(),
-        touches=(e.client_key("retired"),),
+        touches=(client_key("retired"),),
         data={"client_id": "retired"},
     )
     await door.append(Group([revoked]))
@@ -153,5 +154,5 @@ async def test_own_activity_goes_on_from_where_it_was(
         items = (await second.get("/v1/me/activity", token)).json()["items"]
         rows = await second.authz.runtime.pool.fetchval("select count(*) from authz.activity")
 
-    assert [item["type"] for item in items] == [e.SESSION_STARTED] * 2
+    assert [item["type"] for item in items] == [SESSION_STARTED] * 2
     assert rows >= 2

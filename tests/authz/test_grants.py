@@ -9,6 +9,7 @@ import pytest
 
 from services.authz import events as e
 from services.authz.events import OrganisationKind, Role
+from services.authz.session_events import SESSION_ENDED
 from services.kernel.events import Event
 from tests.authz.staffed import KOTARE, MATAI, MINISTRY, RIMU, STAFF, TUI, Region, region
 from tests.conftest import Clock
@@ -369,7 +370,7 @@ async def test_a_revocation_ends_access_at_once_in_every_process(region: Region)
     assert (await region.revoke("leader", "office")).status_code == HTTPStatus.NO_CONTENT
     after = await region.call("office", "GET", listing, at=other)
     assert after.status_code == HTTPStatus.UNAUTHORIZED
-    ended = (await region.log(e.SESSION_ENDED))[-1].event
+    ended = (await region.log(SESSION_ENDED))[-1].event
     assert ended.data["session_id"] == str(region.sessions["office"])
     assert ended.data["reason"] == "revoked"
 

@@ -12,6 +12,7 @@ from services.authz import events as e
 from services.authz import passwords, totp
 from services.authz.credentials import CredentialSealer
 from services.authz.recording import data_of
+from services.authz.session_events import LOGIN_FAILED, SESSION_STARTED, login_key
 from services.kernel.events import Event, Outcome
 from services.kernel.log import Group
 from services.kernel.runtime import Installation
@@ -125,7 +126,7 @@ async def test_failed_login_names_the_person_where_the_account_is_known(door: Do
     await door.post("/v1/login", {"username": leader.username, "password": "wrong-wrong-wrong"})
     await door.post("/v1/login", {"username": "nobody.here", "password": "wrong-wrong-wrong"})
 
-    known, unknown = await door.of_type(e.LOGIN_FAILED)
+    known, unknown = await door.of_type(LOGIN_FAILED)
     assert known.outcome is Outcome.FAILED
     assert known.actor.person_id == leader.id
     assert known.data["stage"] == "password"
@@ -144,7 +145,7 @@ async def test_used_code_is_refused_for_good(door: Door) -> None:
     later = await door.verify(await door.first_factor(leader), used)
 
     assert [again.status_code, later.status_code] == [401, 401]
-    assert [f.data["stage"] for f in await door.of_type(e.LOGIN_FAILED)] == ["totp", "totp"]
+    assert [f.data["stage"] for f in await door.of_type(LOGIN_FAILED)] == ["totp", "totp"]
 
 
 async def test_code_older_than_a_used_one_is_refused(door: Door) -> None:
@@ -176,7 +177,7 @@ async def test_one_code_in_two_processes_at_once_begins_one_session(
         )
 
         assert sorted({a.status_code for a in answers} - {429}) == [200, 401]
-        assert len(await here.of_type(e.SESSION_STARTED)) == 1
+        assert len(await here.of_type(SESSION_STARTED)) == 1
 
 
 async def test_one_recovery_code_in_two_processes_at_once_begins_one_session(
@@ -201,7 +202,7 @@ async def test_one_recovery_code_in_two_processes_at_once_begins_one_session(
 
         assert sorted(a.status_code for a in answers) == [200, 401, 401, 401]
         assert other.status_code == 200
-        assert len(await here.of_type(e.SESSION_STARTED)) == 2
+        assert len(await here.of_type(SESSION_STARTED)) == 2
 
 
 async def _with_recovery_codes(door: Door, somebody: Somebody, *codes: str) -> None:
@@ -214,7 +215,7 @@ async def _with_recovery_codes(door: Door, somebody: Somebody, *codes: str) -> N
         stream=f"person:{somebody.id}",
         version=await door.person_version(somebody) + 1,
         recorded_at=door.clock.now(),
-        touches=(e.person_key(somebody.id), e.login_key(somebody.id)),
+        touches=(e.person_key(somebody.id), login_key(somebody.id)),
         data=data_of(carried.payload),
     )
     await door.append(Group([issued]))
@@ -242,7 +243,7 @@ async def test_login_token_ends_after_five_minutes(door: Door) -> None:
     answer = await door.verify(token, door.code())
 
     assert answer.status_code == 401
-    assert await door.of_type(e.SESSION_STARTED) == []
+    assert await door.of_type(SESSION_STARTED) == []
 
 
 async def test_suspension_between_the_factors_keeps_out(door: Door) -> None:
@@ -254,7 +255,7 @@ async def test_suspension_between_the_factors_keeps_out(door: Door) -> None:
     answer = await door.verify(token, door.code())
 
     assert answer.status_code == 401
-    assert await door.of_type(e.SESSION_STARTED) == []
+    assert await door.of_type(SESSION_STARTED) == []
 
 
 async def test_session_start_keeps_address_and_device_sealed(door: Door) -> None:
@@ -262,7 +263,7 @@ async def test_session_start_keeps_address_and_device_sealed(door: Door) -> None
     leader = await door.somebody()
     await door.log_in(leader)
 
-    (started,) = await door.of_type(e.SESSION_STARTED)
+    (started,) = await door.of_type(SESSION_STARTED)
 
     ref = KeyRef(period_subject("origin", started.recorded_at), Compartment.ORIGIN)
     keys = door.authz.runtime.keys
@@ -279,7 +280,7 @@ async def test_second_session_says_that_another_is_live(door: Door) -> None:
     await door.log_in(leader)
     await door.log_in(leader, ELSEWHERE)
 
-    first, second = await door.of_type(e.SESSION_STARTED)
+    first, second = await door.of_type(SESSION_STARTED)
 
     assert first.data["other_sessions"] == 0
     assert second.data["other_sessions"] == 1

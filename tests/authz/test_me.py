@@ -1,8 +1,10 @@
 """Oneself: profile, activity, password, enrolment (AC-SEE-22, AC-DO-13, SG-2, SG-21)."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from time import perf_counter
+from unittest.mock import AsyncMock
 
 import httpx
 import pyotp
@@ -10,8 +12,11 @@ import pytest
 
 from services.authz import events as e
 from services.authz import seeding
+from services.authz.credential_events import CREDENTIALS_RESET, INVITATION_ISSUED, CredentialsReset
 from services.authz.invitations import Invitations
+from services.authz.passwords import Passwords
 from services.authz.recording import data_of
+from services.authz.session_events import SESSION_ENDED, login_key
 from services.kernel.events import Event, Outcome
 from services.kernel.log import Group
 from services.kernel.runtime import Installation
@@ -64,6 +69,26 @@ async def test_reading_oneself_is_an_event_that_names_its_clause(door: Door) -> 
         ("AC-SEE-22", leader.assignment_id)
     ]
     assert read.policy_version == door.authz.policy.version
+
+
+async def test_a_304_about_oneself_is_recorded_like_a_disclosure(door: Door) -> None:
+    """Contract: If-None-Match; once something has changed, it is shown."""
+    token = await _token(door, await door.somebody())
+    seen = await door.get("/v1/me", token)
+    asked = {
+        "authorization": f"Bearer {token}",
+        "if-none-match": seen.headers["etag"],
+    }
+
+    unchanged = await door.at(HOME).get("/v1/me", headers=asked)
+    first, again = await door.of_type(e.READ)
+    await _patch(door, token, {"phone": "1"}, "*")
+    changed = await door.at(HOME).get("/v1/me", headers=asked)
+
+    assert (unchanged.status_code, unchanged.content) == (304, b"")
+    assert unchanged.headers.get_list("etag") == [seen.headers["etag"]]
+    assert (again.shown, again.grounds) == (first.shown, first.grounds)
+    assert (changed.status_code, changed.json()["phone"]) == (200, "1")
 
 
 async def test_profile_names_role_organisation_and_version(door: Door) -> None:
@@ -124,7 +149,7 @@ async def test_correction_without_or_with_an_old_if_match_changes_nothing(door: 
     assert (without.status_code, stale.status_code) == (428, 412)
     refused = await door.of_type(e.REFUSED)
     assert [r.data["code"] for r in refused] == ["if_match_required", "stale_version"]
-    assert {r.outcome for r in refused} == {Outcome.DENIED}
+    assert {r.outcome for r in refused} == {Outcome.FAILED}
     assert (await door.get("/v1/me", token)).json()["phone"] == "1"
 
 
@@ -230,7 +255,7 @@ async def _invite(door: Door, somebody: Somebody) -> str:
     invitation = Invitations(b"invitation").of(event_id)
     event = Event(
         id=event_id,
-        type=e.INVITATION_ISSUED,
+        type=INVITATION_ISSUED,
         stream=f"person:{somebody.id}",
         version=await door.person_version(somebody) + 1,
         recorded_at=door.clock.now(),
@@ -269,6 +294,35 @@ async def test_enrolment_lets_in_with_the_new_password_and_secret(door: Door) ->
     assert not [c for c in (*codes, secret, NEW_PASSWORD) if c.encode() in bodies]
 
 
+async def test_an_invitation_begins_ten_enrolments_an_hour_and_the_next_costs_no_hash(
+    door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SG-4: it says which passwords were used before, to whoever else holds it; nobody is shut out.
+
+    At once as in turn, whatever each of them came to; another invitation has ten of its own.
+    """
+    leader = await door.somebody()
+    body = {"invitation": await _invite(door, leader), "password": NEW_PASSWORD}
+
+    async def begin(**more: str) -> int:
+        return (await door.post("/v1/enrolment", {**body, **more})).status_code
+
+    answers = [await begin(password=PASSWORD) for _ in range(3)]
+    answers += [await begin() for _ in range(5)]
+    answers += await asyncio.gather(*(begin() for _ in range(4)))
+    run = AsyncMock()
+    with monkeypatch.context() as counted:
+        counted.setattr(Passwords, "_run", run)
+        late = await door.post("/v1/enrolment", body, ELSEWHERE)
+    door.clock.advance(timedelta(hours=1))
+
+    assert sorted(answers) == [*[200] * 7, *[422] * 3, *[429] * 2]
+    assert (late.status_code, late.headers["retry-after"]) == (429, "3600")
+    assert run.await_count == 0
+    assert await begin() == 200
+    assert await begin(invitation=await _invite(door, leader)) == 200
+
+
 async def test_nothing_changes_before_the_second_factor_is_confirmed(door: Door) -> None:
     """SG-2: an invitation alone opens nothing."""
     leader = await door.somebody()
@@ -294,7 +348,7 @@ async def test_invitation_serves_once_and_ends_the_sessions_there_were(door: Doo
 
     assert (await door.get("/v1/me", token)).status_code == 401
     assert (again.status_code, again.json()["code"]) == (401, "bad_invitation")
-    assert [s.data["reason"] for s in await door.of_type(e.SESSION_ENDED)] == ["reset"]
+    assert [s.data["reason"] for s in await door.of_type(SESSION_ENDED)] == ["reset"]
 
 
 async def test_code_that_confirmed_the_enrolment_logs_nobody_in(door: Door) -> None:
@@ -345,13 +399,13 @@ async def test_reset_credentials_let_nobody_in(door: Door) -> None:
     half_way = await door.first_factor(leader)
     event = Event(
         id=door.authz.runtime.effects.new_id(),
-        type=e.CREDENTIALS_RESET,
+        type=CREDENTIALS_RESET,
         stream=f"person:{leader.id}",
         version=await door.person_version(leader) + 1,
         recorded_at=door.clock.now(),
         action="update",
-        touches=(e.person_key(leader.id), e.login_key(leader.id)),
-        data=data_of(e.CredentialsReset(person_id=leader.id)),
+        touches=(e.person_key(leader.id), login_key(leader.id)),
+        data=data_of(CredentialsReset(person_id=leader.id)),
     )
     await door.append(Group([event]))
 

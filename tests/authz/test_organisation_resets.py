@@ -5,8 +5,8 @@ from http import HTTPStatus
 import httpx
 import pytest
 
-from services.authz import events as e
 from services.authz import organisation_resets
+from services.authz.credential_events import CREDENTIALS_RESET, ORGANISATION_RESET
 from services.authz.events import Role
 from services.kernel.errors import Unavailable
 from tests.authz.spooled import by_hand, delivered, token_of
@@ -28,7 +28,7 @@ async def _reset_all(
 async def _reset_people(region: Region) -> list[str]:
     """Return the names of who was reset, each time they were."""
     names = {str(person_id): name for name, person_id in region.people.items()}
-    return sorted(names[r.event.data["person_id"]] for r in await region.log(e.CREDENTIALS_RESET))
+    return sorted(names[r.event.data["person_id"]] for r in await region.log(CREDENTIALS_RESET))
 
 
 async def test_a_leader_resets_everybody_of_theirs_but_not_themselves(region: Region) -> None:
@@ -60,8 +60,8 @@ async def test_an_administrator_resets_everybody_anywhere(region: Region) -> Non
 
     assert done.json()["reset"] == 4
     assert await _reset_people(region) == ["both", "contact", "leader", "office"]
-    acts = await region.log(e.ORGANISATION_RESET)
-    resets = [r.event for r in await region.log(e.CREDENTIALS_RESET)]
+    acts = await region.log(ORGANISATION_RESET)
+    resets = [r.event for r in await region.log(CREDENTIALS_RESET)]
     assert WHY.encode() not in acts[0].body
     assert acts[0].event.organisation_id == region.organisations[MATAI]
     assert {event.actor.person_id for event in resets} == {region.people["admin"]}
@@ -143,5 +143,5 @@ async def test_repeated_after_an_interruption_it_does_the_rest_once(
     assert (again.status_code, again.json()["reset"]) == (200, 4)
     assert more.json() == again.json()
     assert await _reset_people(region) == ["contact", "fourth", "office", "third"]
-    assert len(await region.log(e.ORGANISATION_RESET)) == 1
+    assert len(await region.log(ORGANISATION_RESET)) == 1
     assert len(await delivered(region)) == 4

@@ -9,8 +9,18 @@ import pytest
 from services.audit import events as audit
 from services.authz import events as e
 from services.authz.activity_views import OwnEvent, own_event
+from services.authz.session_events import LOGIN_FAILED, SESSION_ENDED, SESSION_STARTED
 from services.cases import events as cases
-from services.kernel.events import Actor, Event, Ground, ObjectRef, Outcome, Service, UnknownEvent
+from services.kernel.events import (
+    Actor,
+    Event,
+    Ground,
+    ObjectRef,
+    Origin,
+    Outcome,
+    Service,
+    UnknownEvent,
+)
 from services.kernel.http import Call
 from services.kernel.log import Group, Log
 from services.kernel.origins import Origins, Place
@@ -80,9 +90,9 @@ async def test_activity_lists_own_logins_with_address_and_device(door: Door) -> 
     items = await _items(door, token)
 
     assert [item["type"] for item in items] == [
-        e.SESSION_STARTED,
-        e.SESSION_ENDED,
-        e.SESSION_STARTED,
+        SESSION_STARTED,
+        SESSION_ENDED,
+        SESSION_STARTED,
     ]
     assert [item["origin"]["ip"] for item in items] == [HOME, ELSEWHERE, ELSEWHERE]
     assert items[0]["origin"]["device"] == "Firefox on Windows"
@@ -112,7 +122,7 @@ async def test_what_one_did_in_every_service_is_shown_refusals_included(
         cases.ITEM_ADDED,
         cases.REFUSED,
         cases.READ,
-        e.SESSION_STARTED,
+        SESSION_STARTED,
     ]
     assert [item["outcome"] for item in items[1:5]] == ["denied", "allowed", "denied", "allowed"]
 
@@ -166,19 +176,19 @@ async def test_an_event_is_shown_as_the_contract_has_it_less_its_position_and_id
 @pytest.mark.parametrize("type_", [cases.READ, audit.READ, e.READ, "other.read"])
 def test_no_id_of_a_record_or_learner_is_left_whoever_wrote_the_event(type_: str) -> None:
     """AC-SEE-22: authz's own event about a record (a decision that was asked for) neither."""
-    person, secret = UUID(int=1), UUID(int=7)
+    person, secret, school = UUID(int=1), UUID(int=7), UUID(int=3)
     event = Event(
         id=UUID(int=2),
         type=type_,
         recorded_at=Clock().now(),
-        actor=Actor(person_id=person),
+        actor=Actor(person_id=person, organisation_id=school),
         student_id=secret,
         object=ObjectRef("case", str(secret)),
         shown={"items": [str(secret)]},
         data={"students": [str(secret)]},
     )
 
-    shown = own_event(person, event, Place())
+    shown = own_event(person, event, Place(), (school,))
 
     assert str(secret) not in shown.model_dump_json()
     assert (shown.object and shown.object.type, list(shown.shown)) == ("case", ["items"])
@@ -186,20 +196,47 @@ def test_no_id_of_a_record_or_learner_is_left_whoever_wrote_the_event(type_: str
 
 def test_events_about_accounts_and_staff_keep_their_ids() -> None:
     """AC-SEE-22: whom one gave access to is no record of a learner."""
-    person, colleague = UUID(int=1), str(UUID(int=5))
+    person, colleague, school = UUID(int=1), str(UUID(int=5)), UUID(int=3)
     event = Event(
         id=UUID(int=2),
         type=e.READ,
         recorded_at=Clock().now(),
-        actor=Actor(person_id=person),
+        actor=Actor(person_id=person, organisation_id=school),
         object=ObjectRef("person", colleague),
         shown={"profile": [colleague]},
     )
 
-    shown = own_event(person, event, Place())
+    shown = own_event(person, event, Place(), (school,))
 
     assert shown.object is not None
     assert (shown.object.id, shown.shown) == (colleague, {"profile": [colleague]})
+
+
+def _of_session(person_id: UUID, whose: UUID, session: UUID, school: UUID) -> Event:
+    """Return the end that somebody made of a session."""
+    return Event(
+        id=UUID(int=2),
+        type=SESSION_ENDED,
+        recorded_at=Clock().now(),
+        actor=Actor(person_id=person_id, organisation_id=school),
+        origin=Origin(session_id=session),
+        object=ObjectRef("session", str(session)),
+        data={"person_id": str(whose)},
+    )
+
+
+def test_of_an_organisation_one_has_left_only_ones_own_session_is_named() -> None:
+    """AC-SEE-22: ids only of what one may still see."""
+    me, colleague, session, school = (UUID(int=n) for n in (1, 5, 9, 3))
+
+    own = own_event(me, _of_session(me, me, session, school), Place(), ())
+    theirs = own_event(me, _of_session(me, colleague, session, school), Place(), ())
+    while_there = own_event(me, _of_session(me, colleague, session, school), Place(), (school,))
+
+    assert own.object is not None
+    assert own.object.id == str(own.origin.session_id) == str(session)
+    assert str(session) not in theirs.model_dump_json()
+    assert str(session) in while_there.model_dump_json()
 
 
 def test_the_shape_is_the_contracts() -> None:
@@ -217,7 +254,7 @@ async def test_asking_is_itself_activity(door: Door) -> None:
 
     first, second = await _items(door, token), await _items(door, token)
 
-    assert [item["type"] for item in first] == [e.SESSION_STARTED]
+    assert [item["type"] for item in first] == [SESSION_STARTED]
     assert second[1:] == first
     assert (second[0]["type"], second[0]["action"]) == (e.READ, "list")
     assert second[0]["shown"] == {"activity": [first[0]["id"]]}
@@ -257,7 +294,7 @@ async def test_what_others_did_is_not_in_mine_not_even_to_me(door: Door, pools: 
 
     items = await _items(door, token)
 
-    assert [item["type"] for item in items] == [e.SESSION_STARTED]
+    assert [item["type"] for item in items] == [SESSION_STARTED]
     assert ELSEWHERE not in str(items)
 
 
@@ -268,7 +305,7 @@ async def test_failed_logins_in_ones_name_are_shown(door: Door) -> None:
 
     items = await _items(door, await _token(door, leader))
 
-    assert (items[1]["type"], items[1]["outcome"]) == (e.LOGIN_FAILED, "failed")
+    assert (items[1]["type"], items[1]["outcome"]) == (LOGIN_FAILED, "failed")
     assert items[1]["origin"]["ip"] == ELSEWHERE
 
 
@@ -298,7 +335,7 @@ async def test_types_that_authz_was_never_told_of_are_activity_too(
 
     items = await _items(door, token)
 
-    assert [item["type"] for item in items] == ["cases.new", e.SESSION_STARTED]
+    assert [item["type"] for item in items] == ["cases.new", SESSION_STARTED]
     assert door.authz.follower.stopped is None
 
 

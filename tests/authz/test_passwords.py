@@ -1,6 +1,8 @@
 """What may be a password, and how it is kept (SG-4, SG-21)."""
 
 import asyncio
+import threading
+from datetime import timedelta
 
 import pytest
 from argon2 import PasswordHasher
@@ -146,4 +148,68 @@ async def test_flood_of_hashing_is_refused_beyond_a_bound(
     assert len(refused) == 60 - 32
     assert [a for a in answers if a is False] == [False] * 32
     assert refused[0].retry_after_s == 1
+    passwords.close()
+
+
+def _slow(clock: Clock, monkeypatch: pytest.MonkeyPatch, seconds: float) -> p.Passwords:
+    """Return passwords whose every comparison takes ``seconds`` of ``clock``, and is wrong."""
+
+    def compare(_kept: str, _password: str) -> bool:
+        _ALL_ASKED.wait(10)
+        clock.advance(timedelta(seconds=seconds))
+        return False
+
+    passwords = p.Passwords(clock.effects())
+    monkeypatch.setattr(p, "matches", compare)
+    return passwords
+
+
+#: set once everybody waits
+_ALL_ASKED = threading.Event()
+
+
+async def _at_once(passwords: p.Passwords, number: int) -> list[TooManyRequests]:
+    """Try ``number`` passwords at once; return the refusals."""
+    _ALL_ASKED.clear()
+    asyncio.get_running_loop().call_soon(
+        asyncio.get_running_loop().call_later, 0.01, _ALL_ASKED.set
+    )
+    tried = (passwords.verify(None, "x" * 12) for _ in range(number))
+    answers = await asyncio.gather(*tried, return_exceptions=True)
+    refused = [one for one in answers if isinstance(one, TooManyRequests)]
+    assert len(refused) + answers.count(False) == number
+    return refused
+
+
+async def test_who_would_wait_too_long_is_told_at_once_and_when_to_come_again(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SG-4: 429 before the deadline, not 503 at it, by how long it took of late."""
+    passwords = _slow(clock, monkeypatch, 1.0)
+    for _ in range(40):
+        assert await _at_once(passwords, 1) == []
+
+    refused = await _at_once(passwords, 32)
+
+    assert len(refused) >= 32 - 6  # six of a second each are three seconds of two threads
+    assert {one.retry_after_s for one in refused} == {3}
+    monkeypatch.setattr(p, "matches", lambda _kept, _password: False)
+    for _ in range(40):
+        assert await _at_once(passwords, 1) == []
+    assert await _at_once(passwords, 32) == []
+    passwords.close()
+
+
+async def test_who_waited_too_long_all_the_same_costs_no_hash(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was quick until now becomes slow: of 32 admitted few are tried, the others told."""
+    passwords = _slow(clock, monkeypatch, 1.0)
+    began = clock.now()
+
+    refused = await _at_once(passwords, 32)
+
+    tried = (clock.now() - began) // timedelta(seconds=1)
+    assert 3 <= tried == 32 - len(refused) <= 5
+    assert {one.retry_after_s for one in refused} == {3}
     passwords.close()

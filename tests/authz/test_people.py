@@ -8,7 +8,9 @@ from uuid import UUID, uuid4
 import pytest
 
 from services.authz import events as e
+from services.authz.credential_events import INVITATION_ISSUED
 from services.authz.events import OrganisationKind, Role
+from services.authz.session_events import SESSION_ENDED
 from services.authz.usernames import username_once
 from services.kernel.sealing import Compartment, KeyRef
 from tests.authz.spooled import by_hand, delivered, reference_of, token_of
@@ -102,7 +104,7 @@ async def test_an_invitation_goes_to_the_person_and_only_its_digest_is_kept(
     made = await region.call("leader", "POST", "/v1/people", body(region, MATAI))
     (letter,) = await delivered(region)
     token, shown = token_of(letter), made.json()["invitation"]
-    issued = (await region.log(e.INVITATION_ISSUED))[-1]
+    issued = (await region.log(INVITATION_ISSUED))[-1]
     assert issued.event.data["token_digest"] == hashlib.sha256(token.encode()).hexdigest()
     assert token.encode() not in issued.body
     assert token not in made.text
@@ -248,7 +250,7 @@ async def test_a_suspension_is_effective_in_every_process_at_once(region: Region
     done = await region.call("leader", "POST", shut, {"reason": "Left in a hurry"})
     assert (done.status_code, done.json()["suspended"]) == (HTTPStatus.OK, True)
     assert (await region.call("office", "GET", path, at=other)).status_code == 401
-    ended = (await region.log(e.SESSION_ENDED))[-1].event
+    ended = (await region.log(SESSION_ENDED))[-1].event
     assert ended.data["reason"] == "suspended"
     recorded = (await region.log(e.PERSON_SUSPENDED))[-1]
     assert b"hurry" not in recorded.body

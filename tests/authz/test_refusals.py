@@ -12,8 +12,9 @@ import pytest
 from services.authz import events as e
 from services.authz.events import Role
 from services.kernel import budgets
+from services.kernel.events import Outcome
 from services.kernel.log import Group, Log
-from tests.authz.staffed import KOTARE, MATAI, RIMU, Region, region
+from tests.authz.staffed import KOTARE, MATAI, MINISTRY, RIMU, Region, region
 
 __all__ = ["region"]
 
@@ -118,6 +119,62 @@ async def test_a_refusal_is_recorded_for_the_organisation_of_who_was_refused(
     assert [event.organisation_id for event in refused] == expected
     assert [event.actor.organisation_id for event in refused] == expected
     assert [event.grounds for event in refused] == [()] * 3
+
+
+def _about_own(region: Region) -> list[tuple[str, str, object, dict[str, str], int, Outcome]]:
+    """Return what a leader of Matai School is refused about who works there, with how."""
+    contact, stale = f"/v1/people/{region.people['contact']}", {"if-match": '"stale"'}
+    leader = f"/v1/people/{region.people['leader']}"
+    misfit = {"role": "asp_case_manager", "organisation_id": str(region.organisations[MATAI])}
+    held = {"role": "primary_contact", "organisation_id": str(region.organisations[MATAI])}
+    return [
+        ("PATCH", contact, {"phone": "1"}, {}, 428, Outcome.FAILED),
+        ("PATCH", contact, {"phone": "1"}, stale, 412, Outcome.FAILED),
+        ("POST", f"{contact}/reinstate", None, {}, 409, Outcome.FAILED),
+        ("POST", f"{contact}/assignments", held, {}, 409, Outcome.FAILED),
+        ("POST", f"{contact}/assignments", misfit, {}, 422, Outcome.FAILED),
+        ("POST", f"{leader}/suspend", WHY, {}, 403, Outcome.DENIED),
+        ("DELETE", f"{contact}/assignments/{uuid4()}", None, stale, 404, Outcome.DENIED),
+        (
+            "GET",
+            f"/v1/organisations/{region.organisations[MATAI]}/catchment",
+            None,
+            {},
+            404,
+            Outcome.DENIED,
+        ),
+    ]
+
+
+async def test_a_refusal_about_whom_a_post_shows_is_told_to_that_posts_organisation(
+    region: Region,
+) -> None:
+    """AC-SEE, DP-5: the provider reads nothing of whom a manager of theirs leads elsewhere.
+
+    What may be done and could not be just then has failed, and was not denied.
+    """
+    await region.person("both", (Role.ASP_CASE_MANAGER, KOTARE), (Role.SCHOOL_LEADER, MATAI))
+    for method, path, body, headers, status, outcome in _about_own(region):
+        answer = await region.call("both", method, path, body, headers=headers)
+        refused = (await region.log(e.REFUSED))[-1].event
+        told = (refused.organisation_id, refused.actor.organisation_id)
+        assert (answer.status_code, refused.outcome) == (status, outcome), (method, path)
+        assert told == (region.organisations[MATAI],) * 2, (method, path)
+    await region.call("both", "GET", f"/v1/people/{region.people['rimu_contact']}")
+    unseen = (await region.log(e.REFUSED))[-1].event
+    assert unseen.actor.organisation_id == region.organisations[KOTARE]
+
+
+async def test_a_refusal_is_told_for_the_post_that_lets_before_the_one_that_shows(
+    region: Region,
+) -> None:
+    """AC-DO-16, DP-5: what an administrator could not do is the Ministry's to know."""
+    await region.person("both", (Role.SCHOOL_OFFICE, MATAI), (Role.ADMINISTRATOR, MINISTRY))
+    leader = f"/v1/people/{region.people['leader']}"
+    answer = await region.call("both", "POST", f"{leader}/reinstate")
+    refused = (await region.log(e.REFUSED))[-1].event
+    assert answer.status_code == HTTPStatus.CONFLICT
+    assert refused.actor.organisation_id == region.organisations[MINISTRY]
 
 
 async def _refusals(region: Region) -> list[tuple[str, str, str, object, dict[str, str], int]]:

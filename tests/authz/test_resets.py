@@ -8,8 +8,10 @@ from uuid import UUID, uuid4
 import httpx
 import pyotp
 
-from services.authz import events as e
+from services.authz.credential_events import CREDENTIALS_RESET, INVITATION_ISSUED
 from services.authz.events import Role
+from services.authz.message_events import MESSAGE_DELIVERED
+from services.authz.session_events import SESSION_ENDED
 from tests.authz.spooled import by_hand, delivered, invited, reference_of, token_of
 from tests.authz.staffed import KOTARE, MATAI, MINISTRY, RIMU, TUI, Region, region
 from tests.conftest import Clock
@@ -91,7 +93,7 @@ async def test_a_reset_says_by_whom_about_whom_and_where(region: Region) -> None
     await _reset(region, "admin", "lead")
 
     for event, who, of, place in zip(
-        [r.event for r in await region.log(e.CREDENTIALS_RESET)],
+        [r.event for r in await region.log(CREDENTIALS_RESET)],
         ("leader", "admin"),
         ("office", "lead"),
         (MATAI, "Kōtare Attendance"),
@@ -116,7 +118,7 @@ async def test_a_reset_ends_every_session_in_every_process_at_once(region: Regio
 
     assert done.status_code == HTTPStatus.OK
     assert (await region.call("office", "GET", path, at=other)).status_code == 401
-    ended = [r.event.data["reason"] for r in await region.log(e.SESSION_ENDED)]
+    ended = [r.event.data["reason"] for r in await region.log(SESSION_ENDED)]
     assert ended == ["reset", "reset"]
 
 
@@ -138,7 +140,7 @@ async def test_neither_secret_nor_reason_is_readable_in_the_log(region: Region) 
     await _reset(region, "leader", "office")
     token = await invited(region)
 
-    types = (e.CREDENTIALS_RESET, e.INVITATION_ISSUED, e.MESSAGE_DELIVERED)
+    types = (CREDENTIALS_RESET, INVITATION_ISSUED, MESSAGE_DELIVERED)
     events = [r for type_ in types for r in await region.log(type_)]
     assert len(events) == 3
     for recorded in events:
@@ -178,7 +180,7 @@ async def test_one_person_is_reset_three_times_an_hour(region: Region, clock: Cl
     assert [answer.status_code for answer in first] == [200, 200, 200]
     assert (fourth.status_code, fourth.headers["retry-after"]) == (429, "2400")
     assert (listed.status_code, other.status_code, later.status_code) == (429, 200, 200)
-    assert len(await region.log(e.CREDENTIALS_RESET)) == 5
+    assert len(await region.log(CREDENTIALS_RESET)) == 5
 
 
 async def test_a_repeated_reset_says_the_same_and_resets_once(region: Region) -> None:
@@ -190,7 +192,7 @@ async def test_a_repeated_reset_says_the_same_and_resets_once(region: Region) ->
 
     assert first.status_code == again.status_code == HTTPStatus.OK
     assert first.json() == again.json()
-    assert len(await region.log(e.CREDENTIALS_RESET)) == 1
+    assert len(await region.log(CREDENTIALS_RESET)) == 1
     assert len(await delivered(region)) == 1
 
 

@@ -6,10 +6,11 @@ from datetime import timedelta
 
 import pytest
 
-from services.authz import events as e
+from services.authz.session_events import SESSION_ENDED
+from services.kernel import http as kernel_http
 from services.kernel.runtime import Installation
 from services.kernel.settings import Settings
-from tests.authz.door import Door, opened, two_opened
+from tests.authz.door import Door, opened, owner, two_opened
 from tests.conftest import Clock
 
 
@@ -48,7 +49,7 @@ async def test_reuse_of_an_old_refresh_token_ends_the_session(door: Door) -> Non
     seen = await door.get("/v1/me", tokens["access_token"])
 
     assert (reused, after, seen.status_code) == (401, 401, 401)
-    (ended,) = await door.of_type(e.SESSION_ENDED)
+    (ended,) = await door.of_type(SESSION_ENDED)
     assert ended.data["reason"] == "reuse"
 
 
@@ -68,7 +69,7 @@ async def test_two_uses_of_one_token_at_once_end_the_session(
         assert sorted(status for status, _ in answers) == [200, 401]
         won = next(token for status, token in answers if status == 200)
         assert (await _refresh(here, won))[0] == 401
-        assert [s.data["reason"] for s in await here.of_type(e.SESSION_ENDED)] == ["reuse"]
+        assert [s.data["reason"] for s in await here.of_type(SESSION_ENDED)] == ["reuse"]
 
 
 async def test_old_token_used_beside_the_newest_ends_the_session_whoever_is_first(
@@ -89,7 +90,7 @@ async def test_old_token_used_beside_the_newest_ends_the_session_whoever_is_firs
             assert stolen == 401
             for token in filter(None, (old, newest, renewed)):
                 assert (await _refresh(there, token))[0] == 401
-            ended = await here.of_type(e.SESSION_ENDED)
+            ended = await here.of_type(SESSION_ENDED)
             assert [s.data["reason"] for s in ended] == ["reuse"] * (number + 1)
 
 
@@ -131,7 +132,7 @@ async def test_logout_says_how_long_the_session_was(door: Door) -> None:
 
     await door.post("/v1/logout", {}, token=tokens["access_token"])
 
-    (ended,) = await door.of_type(e.SESSION_ENDED)
+    (ended,) = await door.of_type(SESSION_ENDED)
     assert ended.data["reason"] == "logout"
     assert ended.data["duration_s"] == 240
     assert ended.actor.person_id == leader.id
@@ -146,7 +147,7 @@ async def test_idle_session_is_refused_and_ended(door: Door) -> None:
     status, _ = await _refresh(door, tokens["refresh_token"])
 
     assert status == 401
-    (ended,) = await door.of_type(e.SESSION_ENDED)
+    (ended,) = await door.of_type(SESSION_ENDED)
     assert ended.data["reason"] == "idle"
 
 
@@ -164,7 +165,7 @@ async def test_session_ends_at_its_absolute_limit_however_busy(door: Door) -> No
 
     assert statuses.count(200) == 24
     assert statuses[-1] == 401
-    (ended,) = await door.of_type(e.SESSION_ENDED)
+    (ended,) = await door.of_type(SESSION_ENDED)
     assert ended.data["reason"] == "absolute"
     assert ended.data["duration_s"] == door.settings.session_absolute_seconds
 
@@ -193,7 +194,7 @@ async def test_sweep_ends_forgotten_sessions_at_their_true_end(door: Door) -> No
 
     ended = await door.authz.sessions.sweep()
 
-    (event,) = await door.of_type(e.SESSION_ENDED)
+    (event,) = await door.of_type(SESSION_ENDED)
     assert ended == 1
     assert event.data["reason"] == "idle"
     assert event.data["duration_s"] == 600 + door.settings.session_idle_seconds
@@ -212,7 +213,7 @@ async def test_sweeps_of_two_processes_end_a_session_once(
         ended = await asyncio.gather(here.authz.sessions.sweep(), there.authz.sessions.sweep())
 
         assert sum(ended) == 3
-        assert len(await here.of_type(e.SESSION_ENDED)) == 3
+        assert len(await here.of_type(SESSION_ENDED)) == 3
 
 
 async def test_sweep_ends_sessions_of_suspended_people(door: Door) -> None:
@@ -225,7 +226,7 @@ async def test_sweep_ends_sessions_of_suspended_people(door: Door) -> None:
     await door.authz.sessions.sweep()
 
     assert refused.status_code == 401
-    assert [s.data["reason"] for s in await door.of_type(e.SESSION_ENDED)] == ["suspended"]
+    assert [s.data["reason"] for s in await door.of_type(SESSION_ENDED)] == ["suspended"]
 
 
 async def test_refresh_of_a_suspended_person_ends_the_session(door: Door) -> None:
@@ -237,7 +238,7 @@ async def test_refresh_of_a_suspended_person_ends_the_session(door: Door) -> Non
     status, _ = await _refresh(door, tokens["refresh_token"])
 
     assert status == 401
-    assert [s.data["reason"] for s in await door.of_type(e.SESSION_ENDED)] == ["suspended"]
+    assert [s.data["reason"] for s in await door.of_type(SESSION_ENDED)] == ["suspended"]
 
 
 async def test_access_token_does_not_outlive_an_idle_session(
@@ -255,3 +256,43 @@ async def test_access_token_does_not_outlive_an_idle_session(
 
     assert (tokens["expires_in"], renewed["expires_in"]) == (60, 60)
     assert idle.status_code == 401
+
+
+async def test_a_live_session_is_not_told_that_it_is_over_while_it_is_folded_anew(
+    door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SG-19: rows that a rebuild elsewhere emptied are waited for, or 503, and never 401."""
+    token = (await door.log_in(await door.somebody()))["access_token"]
+    assert (await door.get("/v1/me", token)).status_code == 200
+    runtime = door.authz.runtime
+    await runtime.projector.stop()
+    await runtime.projector._batches.empty(runtime.projector.names)
+    held = await owner(runtime.installation)
+    monkeypatch.setattr(kernel_http, "DEADLINE_S", 0.5)
+
+    async with held.transaction():
+        await held.execute("select from authz.projection for update")
+        emptied = await door.get("/v1/me", token)
+    await held.close()
+    monkeypatch.undo()
+    folded = await door.get("/v1/me", token)
+
+    assert (emptied.status_code, folded.status_code) == (503, 200)
+
+
+async def test_a_token_is_not_refused_while_the_key_that_signed_it_is_folded_anew(
+    door: Door,
+) -> None:
+    """SG-19: keys are loaded anew each minute, from rows that a rebuild may have emptied."""
+    token = (await door.log_in(await door.somebody()))["access_token"]
+    assert (await door.get("/v1/me", token)).status_code == 200
+    projector = door.authz.runtime.projector
+    await projector.stop()
+    await projector._batches.empty(projector.names)
+    door.authz.access.forget_keys()
+
+    emptied = await door.get("/v1/me", token)
+    await projector.caught_up()
+    folded = await door.get("/v1/me", token)
+
+    assert (emptied.status_code, folded.status_code) == (503, 200)

@@ -9,6 +9,7 @@ import pytest
 
 from services.authz import events as e
 from services.authz import passwords
+from services.authz.session_events import LOGIN_FAILED, LOGIN_THROTTLED
 from services.authz.throttle import Throttle
 from services.kernel.errors import TooManyRequests, Unavailable
 from services.kernel.log import Group, Log
@@ -279,7 +280,7 @@ async def test_flood_of_bad_logins_grows_the_log_by_a_bounded_number_of_events(
     statuses = [(await _try(door, leader.username, ELSEWHERE)).status_code for _ in range(200)]
     await door.authz.windows.flush()
 
-    failed, throttled = await door.of_type(e.LOGIN_FAILED), await door.of_type(e.LOGIN_THROTTLED)
+    failed, throttled = await door.of_type(LOGIN_FAILED), await door.of_type(LOGIN_THROTTLED)
     assert statuses.count(429) == 195
     assert len(failed) == 5
     assert len(throttled) == 1
@@ -318,8 +319,8 @@ async def test_one_process_appends_a_bounded_number_of_single_failures_a_minute(
     await door.authz.windows.flush()
 
     assert answer.status_code == 401
-    assert await door.of_type(e.LOGIN_FAILED) == []
-    assert [w.data["count"] for w in await door.of_type(e.LOGIN_THROTTLED)] == [1]
+    assert await door.of_type(LOGIN_FAILED) == []
+    assert [w.data["count"] for w in await door.of_type(LOGIN_THROTTLED)] == [1]
 
 
 async def test_counts_are_appended_when_the_process_stops(

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from services.app import House
-from services.authz import events as e
+from services.authz.session_events import SIGNING_KEY_ADDED
 from services.kernel.events import Service
 from services.kernel.runtime import Installation
 from services.kernel.settings import Settings
@@ -133,7 +133,7 @@ async def test_two_processes_that_start_at_once_make_one_key(
 ) -> None:
     """Expected versions of the stream decide."""
     async with two_opened(installation, clock) as (here, there):
-        added = await here.of_type(e.SIGNING_KEY_ADDED)
+        added = await here.of_type(SIGNING_KEY_ADDED)
         secrets = await here.authz.runtime.pool.fetchval(
             "select count(*) from authz.signing_secret"
         )

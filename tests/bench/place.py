@@ -22,14 +22,15 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from services.app import House
 from services.authz import access
-from services.authz import events as authz
+from services.authz import session_events as authz
 from services.authz.usernames import Usernames
 from services.demo.chance import Chance
-from services.demo.history import Narrator, Step, student_step
+from services.demo.history import Narrator
 from services.demo.posts import Posts
 from services.demo.region import Region, build_region
 from services.demo.sealed import Sealer
 from services.demo.staffing import Staffing
+from services.demo.steps import Step, student_step
 from services.installation import DATABASE, vocabulary
 from services.kernel.database import Server
 from services.kernel.effects import Effects

@@ -9,13 +9,13 @@ import asyncpg
 from services.audit.detecting import Detection
 from services.audit.events import WholeLog
 from services.audit.signals import Signals
-from services.authz import events as authz
+from services.authz import session_events as authz
 from services.installation import vocabulary
 from services.kernel.events import Actor, Event, Outcome, Service
 from services.kernel.http import Call
 from services.kernel.log import Group
 from services.kernel.origins import Origins, Places
-from services.kernel.projection import Projector
+from services.kernel.projector import Projector
 from services.kernel.runtime import Installation, open_runtime
 from services.verification import verify
 from tests.bench import place

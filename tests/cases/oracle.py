@@ -320,11 +320,13 @@ POSSIBLE: Final = {
 }
 
 
-def possible(posts: Sequence[Post], rec: Rec, action: str) -> bool:
+def possible(posts: Sequence[Post], rec: Rec, world: Sequence[Rec], action: str) -> bool:
     """Say whether the state of the record allows ``action`` to who may do it."""
     if action == "edit":
         able = [p for p in posts if may(p, rec, action)]
-        return any(rec.status == ("draft" if p.role in SCHOOL else "allocated") for p in able)
+        goes_on = any(case.request == rec.key and case.status == "active" for case in world)
+        theirs = rec.status == "allocated" or (rec.status == "assigned" and goes_on)
+        return any(rec.status == "draft" if p.role in SCHOOL else theirs for p in able)
     if action == "assign" and rec.kind == "request":
         return rec.status == "allocated"
     if action == "allocate":
@@ -344,4 +346,4 @@ def answer(
         return 403
     if not any(may(post, rec, action, item) for post in posts):
         return 403
-    return 200 if possible(posts, rec, action) else 409
+    return 200 if possible(posts, rec, world, action) else 409

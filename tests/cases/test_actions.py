@@ -37,7 +37,8 @@ ROUTES: Final[dict[str, tuple[str, str, str]]] = {
 #: one record of every shape; the others differ in nothing that an action depends on
 SHAPES: Final = (
     *("draft", "draft_of_contact", "submitted", "accepted", "declined", "allocated"),
-    *("withdrawn_draft", "withdrawn_submitted", "deleted", "active.request", "left.request"),
+    *("withdrawn_draft", "withdrawn_submitted", "deleted", "active.request", "closed.request"),
+    "left.request",
     *("active", "closed", "moved_on", "reassigned", "left", "of_both", "in_error"),
 )
 #: they see as little as somebody else in the matrix

@@ -8,12 +8,21 @@ import pytest
 import structlog
 
 from services.authz.events import OrganisationKind
+from services.cases.record import Status
 from services.kernel.http import PURPOSES
 from tests.cases.world import REASON, Region
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 ANY: Final = {"if_match": "*"}
 PLAN: Final = {"goals": "Every day.", "actions": "A lift on Mondays."}
+
+
+async def with_document(place: Region) -> str:
+    """Return the path of a document that the school sees, on a case of its own."""
+    path = f"/v1/cases/{await place.case()}/items"
+    agreement = {"kind": "document", "text": "Signed.", "shared_with_school": True}
+    made = await place.world.must(place.manager, "POST", path, agreement)
+    return f"{path}/{made['id']}"
 
 
 async def test_who_is_not_signed_in_hears_nothing_else(place: Region) -> None:
@@ -171,24 +180,75 @@ async def test_parts_may_be_said_one_by_one_or_together(place: Region) -> None:
 
 async def test_a_304_is_a_recorded_disclosure(place: Region) -> None:
     """Telling somebody that nothing has changed tells them what there is (AC-USE-1)."""
-    case, world = await place.case(), place.world
-    path = f"/v1/cases/{case}"
-    first = await world.get(place.leader, path)
-    told = await world.newest()
-    again = await world.send(place.leader, "GET", path, if_none_match=first.headers["etag"])
-    event = await world.newest()
-    assert (again.status_code, again.content) == (304, b"")
-    assert event.id != told.id
-    assert (event.shown, event.grounds) == (told.shown, told.grounds)
+    world = place.world
+    item = await with_document(place)
+    for path in (
+        item.partition("/items/")[0],
+        item,
+        f"{item}/content",
+        f"/v1/students/{place.student}",
+        f"/v1/requests/{await world.request(place.leader, place.student)}",
+    ):
+        first = await world.get(place.leader, path)
+        told = await world.newest()
+        again = await world.send(place.leader, "GET", path, if_none_match=first.headers["etag"])
+        event = await world.newest()
+        assert (again.status_code, again.content) == (304, b""), path
+        assert again.headers["etag"] == first.headers["etag"], path
+        assert event.id != told.id, path
+        assert (event.object, event.shown, event.grounds) == (
+            told.object,
+            told.shown,
+            told.grounds,
+        ), path
+
+
+async def test_an_item_that_has_changed_is_shown_to_who_has_the_former_one(place: Region) -> None:
+    world, item = place.world, await with_document(place)
+    tag = await world.version(place.leader, item)
+    await world.must(place.manager, "PATCH", item, {"text": "Signed on Monday."}, **ANY)
+    for path in (item, f"{item}/content"):
+        again = await world.send(place.leader, "GET", path, if_none_match=tag)
+        assert again.status_code == 200, path
+        assert "Signed on Monday." in again.text, path
+        assert again.headers["etag"] != tag, path
 
 
 async def test_a_304_is_not_for_who_lost_sight(place: Region) -> None:
-    case, world = await place.case(), place.world
-    tag = await world.version(place.manager, f"/v1/cases/{case}")
+    """404 comes first, for `*` as well, which would match whatever is there."""
+    world, item = place.world, await with_document(place)
+    case = item.partition("/items/")[0]
+    paths = (case, item, f"{item}/content")
+    tags = [await world.version(place.manager, path) for path in paths]
     body = {"person_id": str(place.colleague.id)}
-    await world.must(place.lead, "POST", f"/v1/cases/{case}/assign", body)
-    again = await world.send(place.manager, "GET", f"/v1/cases/{case}", if_none_match=tag)
-    assert again.status_code == 404
+    await world.must(place.lead, "POST", f"{case}/assign", body)
+    for path, tag in (*zip(paths, tags, strict=True), (f"/v1/students/{uuid4()}", "*")):
+        for sent in (tag, "*"):
+            again = await world.send(place.manager, "GET", path, if_none_match=sent)
+            assert again.status_code == 404, path
+
+
+@pytest.mark.parametrize(
+    ("kind", "states"),
+    [
+        (
+            "requests",
+            {"draft", "submitted", "accepted", "declined", "allocated", "assigned", "withdrawn"},
+        ),
+        ("cases", {"active", "closed", "withdrawn"}),
+    ],
+)
+async def test_a_list_is_filtered_by_states_of_the_contract_alone(
+    place: Region, kind: str, states: set[str]
+) -> None:
+    """Contract, "Names": no state of the other kind, and none that is Casewarden's own."""
+    for status in (*Status, "open", ""):
+        answer = await place.world.get(place.leader, f"/v1/{kind}?status={status}")
+        assert answer.status_code == (200 if status in states else 422), status
+        if answer.is_success:
+            assert {row["status"] for row in answer.json()["items"]} <= {str(status)}
+    unsigned = await place.world.get(None, f"/v1/{kind}?status=deleted")
+    assert unsigned.status_code == 401
 
 
 async def test_a_repeated_post_is_done_once_and_recorded_twice(place: Region) -> None:

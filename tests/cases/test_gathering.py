@@ -12,7 +12,7 @@ import pytest
 from services.cases.gathering import Gathering
 from services.kernel.errors import Unavailable
 from services.kernel.events import Service
-from tests.conftest import Pools
+from tests.conftest import Connect, Pools
 
 _ECHO = (
     "select q.a, q.b from unnest($1::uuid[], $2::uuid[]) with ordinality as q(a, b, place)"
@@ -45,6 +45,9 @@ async def test_whoever_asks_as_the_last_statement_ends_is_answered() -> None:
         async def fetch(self, _statement: str, *columns: list[UUID]) -> list[UUID]:
             return columns[0]
 
+        def is_closed(self) -> bool:
+            return False
+
     gathering = Gathering(cast("asyncpg.Pool", Prompt()), "")
 
     async def again() -> None:
@@ -54,6 +57,30 @@ async def test_whoever_asks_as_the_last_statement_ends_is_answered() -> None:
 
     async with asyncio.timeout(5):
         await asyncio.gather(*(again() for _ in range(4)))
+
+
+async def test_a_connection_is_kept_for_the_next_ask_and_given_back_soon(pools: Pools) -> None:
+    pool = await pools(Service.CASES, size=1)
+    gathering = Gathering(pool, _ECHO)
+    one = uuid4()
+    for _ in range(3):
+        await gathering.ask(one, None)
+        assert pool.get_idle_size() == 0, "kept"
+    async with asyncio.timeout(5):
+        assert await pool.fetchval("select 1") == 1  # waits until it is given back
+        assert (await gathering.ask(one, None))["a"] == one
+
+
+async def test_a_kept_connection_that_is_lost_costs_no_ask(pools: Pools, connect: Connect) -> None:
+    gathering = Gathering(await pools(Service.CASES), _ECHO)
+    owner = await connect(None)
+    for _ in range(3):
+        await gathering.ask(uuid4(), None)
+        await owner.execute(
+            "select pg_terminate_backend(pid, 1000) from pg_stat_activity"
+            " where query like 'select q.a%'"
+        )
+        await asyncio.sleep(0.01)
 
 
 async def test_whoever_hangs_up_leaves_the_others_their_answers(pools: Pools) -> None:

@@ -9,6 +9,7 @@ from services.kernel.events import Event
 from tests.cases.world import Region, Staff
 
 ANY: Final = {"if_match": "*"}
+NOTE: Final = {"kind": "note", "text": "Rang at nine."}
 
 
 async def one_case_at_each(region: Region) -> tuple[Staff, UUID, UUID]:
@@ -115,3 +116,40 @@ async def test_things_of_a_record_are_told_to_whom_they_rest_on(region: Region) 
     assert "family" not in school.shown
     assert {ground.role for ground in school.grounds} == {Role.SCHOOL_LEADER}
     assert {ground.role for ground in provider.grounds} == {Role.ASP_WORKFLOW_LEAD}
+
+
+async def test_what_two_posts_show_is_told_to_both_and_no_more_than_they_show(
+    region: Region,
+) -> None:
+    """AC-USE-1: neither organisation misses the look, nor learns what only the other shows."""
+    both = await region.world.also(region.leader, Role.ASP_WORKFLOW_LEAD, region.asp)
+    case = await region.case()
+    path = f"/v1/cases/{case}"
+    note = await region.world.must(region.lead, "POST", f"{path}/items", NOTE)
+    school, provider = await told(region, both, path)
+    for event in (school, provider):
+        assert event.shown["overview"] == [str(case)]
+        assert str(region.manager.id) in event.shown["contacts"]
+    assert provider.shown["items"] == [note["id"]]
+    assert str(region.lead.id) in provider.shown["contacts"]
+    assert str(region.lead.id) not in school.shown["contacts"]
+    assert note["id"] not in ids_in(school)
+    for part in ("overview", "overview,plan"):
+        events = await told(region, both, f"{path}?parts={part}")
+        assert [e.actor.organisation_id for e in events] == [region.school, region.asp]
+    (only,) = await told(region, both, f"{path}?parts=family")
+    assert only.actor.organisation_id == region.asp
+    listed = await told(region, both, "/v1/cases")
+    assert all(str(case) in event.shown["overview"] for event in listed)
+    (item,) = await told(region, both, f"{path}/items/{note['id']}")
+    assert item.actor.organisation_id == region.asp
+
+
+async def test_a_refusal_is_told_to_whoever_lets_one_try(region: Region) -> None:
+    """SG-8: a conflict met as a provider's lead is the provider's to know, not the school's."""
+    both = await region.world.also(region.leader, Role.ASP_WORKFLOW_LEAD, region.asp)
+    case = await region.case()
+    same = {"person_id": str(region.manager.id)}
+    refused = await region.world.send(both, "POST", f"/v1/cases/{case}/assign", same)
+    assert refused.status_code == 409
+    assert (await region.world.newest()).actor.organisation_id == region.asp

@@ -20,8 +20,16 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from services.authz import access
 from services.authz import events as authz
-from services.authz.directory import Directory
+from services.authz.directory_fold import Directory
 from services.authz.events import OrganisationKind, Role
+from services.authz.session_events import (
+    SESSION_ENDED,
+    SESSION_STARTED,
+    SIGNING_KEY_ADDED,
+    SessionEnded,
+    SessionStarted,
+    session_key,
+)
 from services.cases import events as cases
 from services.cases.app import Cases, build
 from services.cases.views import decode_student
@@ -223,16 +231,16 @@ class World:
 
     async def end_session(self, who: Staff) -> int:
         """End a person's session; return without waiting for anybody's fold."""
-        ended = authz.SessionEnded(
+        ended = SessionEnded(
             session_id=who.session_id, person_id=who.id, reason="logout", duration_s=1
         )
         event = Event(
             id=self.id(),
-            type=authz.SESSION_ENDED,
+            type=SESSION_ENDED,
             stream=f"session:{who.session_id}",
             version=2,
             recorded_at=self.now(),
-            touches=(authz.session_key(who.session_id),),
+            touches=(session_key(who.session_id),),
             data=msgspec.to_builtins(ended),
         )
         return await self.authz.log.append(Group([event]))
@@ -267,7 +275,7 @@ class World:
     async def sign_in(self, who: Staff) -> Staff:
         """Start a session and sign an access token for it."""
         session_id, until = self.id(), self.now() + timedelta(hours=8)
-        started = authz.SessionStarted(
+        started = SessionStarted(
             session_id=session_id,
             person_id=who.id,
             organisation_id=who.organisation_id,
@@ -278,7 +286,7 @@ class World:
         await self.append(
             Event(
                 id=self.id(),
-                type=authz.SESSION_STARTED,
+                type=SESSION_STARTED,
                 stream=f"session:{session_id}",
                 version=1,
                 recorded_at=self.now(),
@@ -499,7 +507,7 @@ async def open_world(installation: Installation, clock: Clock) -> AsyncIterator[
         await world.append(
             Event(
                 id=world.id(),
-                type=authz.SIGNING_KEY_ADDED,
+                type=SIGNING_KEY_ADDED,
                 stream="signing-keys",
                 version=1,
                 recorded_at=world.now(),

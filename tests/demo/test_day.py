@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from services.audit.detection.calendar import Hours, outside
-from services.demo import day as days
+from services.demo import day_plan
 from services.demo.abroad import with_desks
 from services.demo.caller import Tally
 from services.demo.cast import Casting
@@ -82,8 +82,10 @@ def test_the_same_seed_gives_the_same_day_and_another_seed_another(region: Regio
 
 def test_the_day_is_a_few_thousand_requests_and_grows_with_its_scale(region: Region) -> None:
     made = [
-        days.expected(
-            days.plan(region, seed=SEED, day_seed=1, scale=scale, base="http://127.0.0.1", now=NOON)
+        day_plan.expected(
+            day_plan.plan(
+                region, seed=SEED, day_seed=1, scale=scale, base="http://127.0.0.1", now=NOON
+            )
         )
         for scale in (0.05, 1, 2)
     ]

@@ -16,6 +16,7 @@ from argon2 import PasswordHasher
 from services import demonstration as marker
 from services.authz import events as authz
 from services.authz import passwords
+from services.authz.credential_events import CREDENTIAL_SET, TOTP_ENROLLED
 from services.cases import events as cases
 from services.cases.evolution import evolve
 from services.cases.record import Record, Status
@@ -93,7 +94,7 @@ async def test_every_person_organisation_learner_request_and_case_is_loaded(
     counts = Counter(recorded.event.type for recorded in events)
     assert counts[authz.ORGANISATION_REGISTERED] == len(region.organisations)
     assert counts[authz.PERSON_REGISTERED] == len(region.people)
-    assert counts[authz.CREDENTIAL_SET] == counts[authz.TOTP_ENROLLED] == len(region.people)
+    assert counts[CREDENTIAL_SET] == counts[TOTP_ENROLLED] == len(region.people)
     assert counts[authz.ASSIGNMENT_GRANTED] == sum(len(p.assignments) for p in region.people)
     in_school = sum(organisation.serves is not None for organisation in region.organisations)
     assert counts[authz.CATCHMENT_CHANGED] == len(region.catchments) + in_school

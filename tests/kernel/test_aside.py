@@ -9,14 +9,14 @@ import msgspec
 import pytest
 
 from services.authz import events as authz
-from services.authz.directory import Directory
+from services.authz.directory_fold import Directory
 from services.commands import set_aside as command
-from services.kernel import projection as projection_module
 from services.kernel.aside import NotSetAside, set_aside
 from services.kernel.errors import Unavailable
 from services.kernel.events import Event, Recorded, Registry, Service, encode, leaf_hash
 from services.kernel.log import APPEND, Group, Log, VersionConflict
-from services.kernel.projection import Connection, Projector
+from services.kernel.projection import Connection
+from services.kernel.projector import Projector
 from services.kernel.runtime import Installation
 from services.kernel.settings import Settings
 from services.progress import Progress
@@ -99,7 +99,7 @@ async def test_a_fold_stands_before_what_it_cannot_read_and_goes_on_once_that_is
     observations: bool,
 ) -> None:
     """One process goes on without a restart; rebuilt equals live; the bytes stay in the log."""
-    monkeypatch.setattr(projection_module, "_STOPPED_S", 0.05)
+    monkeypatch.setattr("services.kernel.projector._STOPPED_S", 0.05)
     log = Log(await pools(Service.AUTHZ), Service.AUTHZ)
     log.start()
     await log.append(Group([person(1)]))

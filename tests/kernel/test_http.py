@@ -13,6 +13,7 @@ from starlette.types import Message
 from structlog.testing import capture_logs
 
 from services.kernel import errors, http
+from services.kernel.bodies import SMALL_BYTES
 from services.kernel.events import Service
 from services.kernel.http import PURPOSES, Boundary, call_of
 from services.kernel.problems import install_errors
@@ -86,7 +87,7 @@ def small_app() -> Boundary:
         return PlainTextResponse("plain")
 
     add_slow(app)
-    return Boundary(app, Service.CASES, max_body=10_000)
+    return Boundary(app, Service.CASES)
 
 
 @pytest.fixture
@@ -144,7 +145,9 @@ async def test_a_body_of_another_kind_is_malformed(client: httpx.AsyncClient) ->
 
 @pytest.mark.parametrize("path", ["/notes", "/raw"])
 async def test_a_body_announced_too_large_is_refused(client: httpx.AsyncClient, path: str) -> None:
-    problem(await client.post(path, content=b" " * 10_001, headers=JSON), 413, "too_large")
+    problem(
+        await client.post(path, content=b" " * (SMALL_BYTES + 1), headers=JSON), 413, "too_large"
+    )
 
 
 @pytest.mark.parametrize("path", ["/notes", "/raw"])
@@ -152,15 +155,15 @@ async def test_a_body_too_large_that_announces_nothing_is_refused(
     client: httpx.AsyncClient, path: str
 ) -> None:
     async def pieces() -> AsyncIterator[bytes]:
-        for _ in range(101):
+        for _ in range(SMALL_BYTES // 100 + 1):
             yield b" " * 100
 
     problem(await client.post(path, content=pieces(), headers=JSON), 413, "too_large")
 
 
 async def test_a_body_just_small_enough_is_read(client: httpx.AsyncClient) -> None:
-    response = await client.post("/raw", content=b" " * 10_000)
-    assert response.json() == {"bytes": 10_000}
+    response = await client.post("/raw", content=b" " * SMALL_BYTES)
+    assert response.json() == {"bytes": SMALL_BYTES}
 
 
 @pytest.mark.parametrize("sent", ["a", "A-1", "x" * 64, "0191f7c0-0000-7000-8000-000000000000"])
@@ -194,7 +197,9 @@ async def test_a_lost_database_is_unavailable(client: httpx.AsyncClient) -> None
 
 async def test_a_missing_page_and_a_wrong_method_are_problems(client: httpx.AsyncClient) -> None:
     problem(await client.get("/nowhere"), 404, "not_found")
-    problem(await client.delete("/notes"), 405, "method_not_allowed")
+    wrong = await client.delete("/notes")
+    problem(wrong, 405, "method_not_allowed")
+    assert wrong.headers["allow"] == "POST"
 
 
 async def test_too_many_says_when_to_come_again(client: httpx.AsyncClient) -> None:

@@ -13,7 +13,8 @@ import asyncpg
 import pytest
 
 from services.kernel import postgres
-from services.kernel.postgres import EmbeddedPostgres, PostgresError
+from services.kernel.cluster import PostgresError
+from services.kernel.postgres import EmbeddedPostgres
 
 Make = Callable[[str], EmbeddedPostgres]
 

@@ -14,12 +14,23 @@ from hypothesis import strategies as st
 from prometheus_client import REGISTRY
 
 from services.authz import events as authz
-from services.authz.directory import Directory
-from services.kernel import projection as projection_module
+from services.authz.directory_fold import Directory
+from services.authz.session_events import (
+    SESSION_ENDED,
+    SESSION_STARTED,
+    SIGNING_KEY_ADDED,
+    SIGNING_KEY_RETIRED,
+    SessionEnded,
+    SessionStarted,
+    SigningKeyAdded,
+    SigningKeyRetired,
+)
+from services.kernel import batches
 from services.kernel.errors import Unavailable
 from services.kernel.events import Event, EventType, Kind, Recorded, Registry, Service
 from services.kernel.log import Group, Log
-from services.kernel.projection import Connection, Projection, Projector
+from services.kernel.projection import Connection, Projection
+from services.kernel.projector import Projector
 from tests.conftest import Connect, Pools
 from tests.kernel.given import NOON, fact, read
 
@@ -136,14 +147,14 @@ async def test_whoever_waited_for_a_turn_does_not_fold_again_what_was_folded_mea
     """Many wait for one position: the first fold is enough for all of them."""
     projector = await make(folded)
     last = await log.append(Group([fact()]))
-    folding, times = projector._fold_batch, 0
+    folding, times = projector._batches.fold, 0
 
-    async def counted(limit: int) -> tuple[int, int]:
+    async def counted() -> batches.Folded:
         nonlocal times
         times += 1
-        return await folding(limit)
+        return await folding()
 
-    monkeypatch.setattr(projector, "_fold_batch", counted)
+    monkeypatch.setattr(projector._batches, "fold", counted)
     await asyncio.gather(*(projector.reached(last) for _ in range(20)))
     assert times == 1
     assert await folds(owner) == [last]
@@ -156,7 +167,7 @@ async def test_its_lag_is_the_age_of_what_is_not_folded_yet(
     make: Make,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(projection_module, "_BATCH", 2)
+    monkeypatch.setattr(batches, "_BATCH", 2)
 
     def lag() -> float | None:
         name = {"projection": folded.name}
@@ -189,7 +200,7 @@ async def test_groups_split_between_batches_are_folded_whole_in_the_end(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A guard is the position of its group's last fact: half a group folded is not fresh."""
-    monkeypatch.setattr(projection_module, "_BATCH", 2)
+    monkeypatch.setattr(batches, "_BATCH", 2)
     projector = await make(folded)
     last = await log.append(Group([fact("", 1, "person:1"), fact(), fact()]))
     assert await projector.fold_once() == 2
@@ -254,7 +265,7 @@ async def test_all_before_what_cannot_be_folded_is_folded_wherever_it_stands_in_
     monkeypatch: pytest.MonkeyPatch,
     at: int,
 ) -> None:
-    monkeypatch.setattr(projection_module, "_BATCH", 7)
+    monkeypatch.setattr(batches, "_BATCH", 7)
     known = Registry([t for t in authz.TYPES if t.name != fact().type])
     projector = await make(folded, known)
     events = [fact(type=authz.PERSON_SUSPENDED) for _ in range(7)]
@@ -451,6 +462,44 @@ async def test_a_rebuild_beside_a_live_projector_gives_the_same(
     assert sorted(await folds(owner)) == list(range(51))
 
 
+async def test_while_what_was_folded_is_folded_anew_nothing_is_decided(
+    owner: asyncpg.Connection,
+    log: Log,
+    folded: Folded,
+    make: Make,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Rows that were emptied elsewhere say that what is there is not; a start is no such thing."""
+    monkeypatch.setattr(batches, "_BATCH", 2)
+    monkeypatch.setattr(batches, "_CATCHING_UP", 2)
+    live, other = await make(folded), await make(folded)
+    last = await log.append(Group([fact() for _ in range(5)]))
+    await live.fold_once()
+    live.check_whole()
+    await live.reached(last)
+    await other._batches.empty(other.names)
+
+    await live.fold_once()
+
+    with pytest.raises(Unavailable):
+        live.check_whole()
+    await live.caught_up()
+    live.check_whole()
+    assert await folds(owner) == [0, 1, 2, 3, 4]
+
+
+async def test_catching_up_believes_the_rows_and_not_what_it_knew(
+    owner: asyncpg.Connection, log: Log, folded: Folded, make: Make
+) -> None:
+    live, other = await make(folded), await make(folded)
+    await live.reached(await log.append(Group([fact()])))
+    await other._batches.empty(other.names)
+    await live.reached(0)
+    assert await folds(owner) == []
+    await live.caught_up()
+    assert await folds(owner) == [0]
+
+
 # The directory: any facts of authz, in any order.
 
 _ids = st.sampled_from([UUID(int=n) for n in range(1, 5)])
@@ -493,8 +542,8 @@ _facts: dict[str, st.SearchStrategy[Any]] = {
     authz.CATCHMENT_CHANGED: st.builds(
         authz.CatchmentChanged, provider_id=_ids, school_id=_ids, starts_at=_when, ends_at=_ends
     ),
-    authz.SESSION_STARTED: st.builds(
-        authz.SessionStarted,
+    SESSION_STARTED: st.builds(
+        SessionStarted,
         session_id=_ids,
         **_person,
         organisation_id=st.none(),
@@ -502,17 +551,17 @@ _facts: dict[str, st.SearchStrategy[Any]] = {
         expires_at=_when,
         refresh_digest=st.just("d"),
     ),
-    authz.SESSION_ENDED: st.builds(
-        authz.SessionEnded,
+    SESSION_ENDED: st.builds(
+        SessionEnded,
         session_id=_ids,
         **_person,
         reason=st.just("logout"),
         duration_s=st.just(1),
     ),
-    authz.SIGNING_KEY_ADDED: st.builds(
-        authz.SigningKeyAdded, kid=st.sampled_from(["k", "l"]), public_key=st.just("AAAA")
+    SIGNING_KEY_ADDED: st.builds(
+        SigningKeyAdded, kid=st.sampled_from(["k", "l"]), public_key=st.just("AAAA")
     ),
-    authz.SIGNING_KEY_RETIRED: st.builds(authz.SigningKeyRetired, kid=st.sampled_from(["k", "l"])),
+    SIGNING_KEY_RETIRED: st.builds(SigningKeyRetired, kid=st.sampled_from(["k", "l"])),
 }
 _history = st.lists(
     st.sampled_from(sorted(_facts)).flatmap(lambda t: st.tuples(st.just(t), _facts[t])),
@@ -522,7 +571,7 @@ _history = st.lists(
 
 
 def stream_of(type_: str, payload: Any) -> str:  # noqa: ANN401 - any of the payloads
-    if type_ in {authz.SESSION_STARTED, authz.SESSION_ENDED}:
+    if type_ in {SESSION_STARTED, SESSION_ENDED}:
         return f"session:{payload.session_id}"
     if hasattr(payload, "person_id"):
         return f"person:{payload.person_id}"

@@ -15,7 +15,7 @@ import pytest
 from services.app import build_service
 from services.authz import engine
 from services.authz import events as authz
-from services.authz.directory import Directory
+from services.authz.directory_fold import Directory
 from services.commands.migrate import needed
 from services.kernel import database, telemetry
 from services.kernel.background import ended

@@ -11,15 +11,17 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from services.authz import events as authz
+from services.authz.directory_fold import Directory
 from services.kernel import keystore
 from services.kernel.effects import Effects
 from services.kernel.epochs import EpochKeys
 from services.kernel.errors import Unavailable
-from services.kernel.events import Service
+from services.kernel.events import Registry, Service
 from services.kernel.http import Call
 from services.kernel.keystore import KeyStore
 from services.kernel.origins import Origins
-from services.kernel.runtime import Installation
+from services.kernel.runtime import Installation, open_runtime
 from services.kernel.sealing import (
     Compartment,
     DataKey,
@@ -372,6 +374,33 @@ async def test_keys_read_just_before_they_were_wrapped_anew_are_read_again(
     await reader.load([student()])
     assert kept
     assert not kept & set(epochs._opened)
+
+
+async def test_a_service_at_rest_forgets_an_epoch_key_that_is_destroyed_and_who_went_with_it(
+    installation: Installation, connect: Connect, clock: Clock
+) -> None:
+    """SG-16: nobody asks for a key, and yet what was disposed of leaves memory too."""
+    living, gone = student(), student()
+    service = await open_runtime(
+        installation, Service.CASES, Registry(authz.TYPES), lambda _keys: [Directory("cases")]
+    )
+    try:
+        await service.keys.load([living, gone], create=True)
+        opened = set(service.keys._epochs._opened)
+        owner = await connect(None, keys=True)
+        await owner.execute("delete from keys.data_key where subject = $1", gone.subject)
+        clock.set(epoch_end(clock) + timedelta(hours=1))
+        assert await rotate(installation)
+        assert service.keys.has(gone)
+        service.start()
+        async with asyncio.timeout(5):
+            while service.keys.has(gone):
+                await asyncio.sleep(0.01)
+        assert opened
+        assert not opened & set(service.keys._epochs._opened)
+        assert service.keys.has(living)
+    finally:
+        await service.stop()
 
 
 async def test_an_epoch_that_ended_within_the_hour_keeps_its_key(

@@ -11,17 +11,18 @@ from typing import Final
 import msgspec
 
 from services.audit.detection import bursts
-from services.audit.detection.bursts import WINDOW, Burst
+from services.audit.detection.bursts import WINDOW, Burst, Bursts
+from services.audit.detection.shares import share_of
 from services.audit.detection.signals import (
     FAILED,
     LOGIN_FAILED,
     SESSION_STARTED,
     Finding,
-    Own,
     Signal,
     bounded,
     login_succeeded,
 )
+from services.audit.events import Own
 
 NAME: Final = "repeated_failures_account"
 THEN_SUCCESS: Final = "failures_then_success"
@@ -35,16 +36,8 @@ class AccountBurst(Burst, omit_defaults=True):
     recent: list[datetime] = msgspec.field(default_factory=list)
 
 
-class State(msgspec.Struct):
+class State(Bursts[AccountBurst]):
     """The bursts, by account."""
-
-    by_account: dict[str, AccountBurst] = msgspec.field(default_factory=dict)
-    until_sweep: int = bursts.SWEEP_EVERY
-
-
-def initial() -> State:
-    """No failure yet."""
-    return State()
 
 
 def fold(state: State, signal: Signal) -> tuple[State, list[Finding]]:
@@ -64,20 +57,9 @@ def touches(signal: Signal) -> str | None:
     return f"person:{signal.person_id.hex}" if signal.person_id else signal.account
 
 
-def _sweep(state: State, signal: Signal) -> None:
-    state.until_sweep -= 1
-    if state.until_sweep <= 0:
-        state.by_account = bursts.swept(state.by_account, signal.occurred_at)
-        state.until_sweep = bursts.until_next_sweep(state.by_account)
-
-
 def _failed(state: State, account: str, signal: Signal) -> list[Finding]:
-    _sweep(state, signal)
-    burst = bursts.current(state.by_account, account, signal, AccountBurst)
-    if burst is None:
-        return []
-    bursts.add(burst, signal)
-    if not _due(burst, signal):
+    burst = bursts.failed(state, account, signal, AccountBurst)
+    if burst is None or not _due(burst, signal):
         return []
     burst.reported = burst.failures
     burst.recent = []
@@ -93,14 +75,14 @@ def _due(burst: AccountBurst, signal: Signal) -> bool:
 
 
 def _succeeded(state: State, account: str, signal: Signal) -> list[Finding]:
-    burst = state.by_account.get(account)
+    burst = state.by_key.get(account)
     if burst is None or not burst.reported or not bursts.add_login(burst, signal):
         return []
     return [then_success(burst, signal, "account")]
 
 
 def _finding(burst: AccountBurst, signal: Signal) -> Finding:
-    share = bursts.share_of(burst, signal)
+    share = share_of(burst.shares, signal.organisation_id)
     return Finding(
         rule=NAME,
         key=f"{NAME}:{burst.first}",
@@ -125,7 +107,8 @@ def then_success(burst: Burst, signal: Signal, burst_of: str) -> Finding:
 
     The logins come first in the evidence. The person is the last one who logged in.
     """
-    evidence, share = bounded([*burst.logins, *burst.evidence]), bursts.share_of(burst, signal)
+    evidence = bounded([*burst.logins, *burst.evidence])
+    share = share_of(burst.shares, signal.organisation_id)
     return Finding(
         rule=THEN_SUCCESS,
         key=f"{THEN_SUCCESS}:{burst_of}:{burst.first}",

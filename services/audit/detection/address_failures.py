@@ -13,7 +13,7 @@ from typing import Final
 import msgspec
 
 from services.audit.detection import account_failures, bursts
-from services.audit.detection.bursts import WINDOW, Burst
+from services.audit.detection.bursts import WINDOW, Burst, Bursts
 from services.audit.detection.signals import (
     FAILED,
     LOGIN_FAILED,
@@ -45,16 +45,8 @@ class AddressBurst(Burst, omit_defaults=True):
     sprayed: bool = False
 
 
-class State(msgspec.Struct):
+class State(Bursts[AddressBurst]):
     """The bursts, by address."""
-
-    by_address: dict[str, AddressBurst] = msgspec.field(default_factory=dict)
-    until_sweep: int = bursts.SWEEP_EVERY
-
-
-def initial() -> State:
-    """No failure yet."""
-    return State()
 
 
 def fold(state: State, signal: Signal) -> tuple[State, list[Finding]]:
@@ -74,19 +66,10 @@ def touches(signal: Signal) -> str | None:
     return signal.address
 
 
-def _sweep(state: State, signal: Signal) -> None:
-    state.until_sweep -= 1
-    if state.until_sweep <= 0:
-        state.by_address = bursts.swept(state.by_address, signal.occurred_at)
-        state.until_sweep = bursts.until_next_sweep(state.by_address)
-
-
 def _failed(state: State, address: str, signal: Signal) -> list[Finding]:
-    _sweep(state, signal)
-    burst = bursts.current(state.by_address, address, signal, AddressBurst)
+    burst = bursts.failed(state, address, signal, AddressBurst)
     if burst is None:
         return []
-    bursts.add(burst, signal)
     _count(burst, signal)
     if not _due(burst):
         return []
@@ -131,7 +114,7 @@ def _all_recent(burst: AddressBurst) -> bool:
 
 def _succeeded(state: State, address: str, signal: Signal) -> list[Finding]:
     """Only after spraying: where accounts are unknown, everybody behind the address is suspect."""
-    burst = state.by_address.get(address)
+    burst = state.by_key.get(address)
     if burst is None or not burst.sprayed or not bursts.add_login(burst, signal):
         return []
     return [account_failures.then_success(burst, signal, "address")]

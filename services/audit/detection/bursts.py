@@ -13,11 +13,12 @@ late or wrong:
 
 from datetime import datetime, timedelta
 from enum import Enum, auto
-from typing import Final, TypeVar
+from typing import Final, Generic, TypeVar
 from uuid import UUID
 
 import msgspec
 
+from services.audit.detection.shares import Share, share_of
 from services.audit.detection.signals import MOST_EVIDENCE, Signal
 
 WINDOW: Final = timedelta(minutes=15)
@@ -27,14 +28,6 @@ _KEPT: Final = 2 * WINDOW
 # Bursts remembered at a time; beyond that those quiet the longest go first.
 MOST_BURSTS: Final = 50_000
 SWEEP_EVERY: Final = 1024
-
-
-class Share(msgspec.Struct, array_like=True):
-    """What of a burst is one organisation's."""
-
-    failures: int = 0
-    events: int = 0
-    logins: int = 0
 
 
 class Burst(msgspec.Struct):
@@ -56,6 +49,13 @@ class Burst(msgspec.Struct):
 B = TypeVar("B", bound=Burst)
 
 
+class Bursts(msgspec.Struct, Generic[B]):
+    """The memory of a rule: bursts by what they are of, and failures until the next sweep."""
+
+    by_key: dict[str, B] = msgspec.field(default_factory=dict)
+    until_sweep: int = SWEEP_EVERY
+
+
 class Place(Enum):
     """Where a moment lies, seen from a burst."""
 
@@ -71,8 +71,16 @@ def place(burst: Burst, at: datetime) -> Place:
     return Place.WITHIN if at >= burst.started - WINDOW else Place.LATE
 
 
-def current(bursts: dict[str, B], key: str, signal: Signal, kind: type[B]) -> B | None:
-    """Find or begin the burst this failure belongs to; None when it comes too late."""
+def failed(bursts: Bursts[B], key: str, signal: Signal, kind: type[B]) -> B | None:
+    """Count a failure into the burst of ``key`` it belongs to; None when it comes too late."""
+    _sweep(bursts, signal.occurred_at)
+    burst = _current(bursts.by_key, key, signal, kind)
+    if burst is not None:
+        _add(burst, signal)
+    return burst
+
+
+def _current(bursts: dict[str, B], key: str, signal: Signal, kind: type[B]) -> B | None:
     at = signal.occurred_at
     burst = bursts.get(key)
     where = Place.AFRESH if burst is None else place(burst, at)
@@ -83,7 +91,7 @@ def current(bursts: dict[str, B], key: str, signal: Signal, kind: type[B]) -> B 
     return burst
 
 
-def add(burst: Burst, signal: Signal) -> None:
+def _add(burst: Burst, signal: Signal) -> None:
     """Count a failure in, and keep its id while there is room."""
     at = signal.occurred_at
     if at > burst.last:
@@ -92,7 +100,7 @@ def add(burst: Burst, signal: Signal) -> None:
         burst.started = at
     burst.failures += signal.count
     burst.events += 1
-    share = share_of(burst, signal)
+    share = share_of(burst.shares, signal.organisation_id)
     share.failures += signal.count
     share.events += 1
     if len(burst.evidence) < MOST_EVIDENCE:
@@ -104,7 +112,7 @@ def add_login(burst: Burst, signal: Signal) -> bool:
     if place(burst, signal.occurred_at) is not Place.WITHIN:
         return False
     burst.login_count += 1
-    share_of(burst, signal).logins += 1
+    share_of(burst.shares, signal.organisation_id).logins += 1
     if len(burst.logins) < MOST_EVIDENCE:
         burst.logins.append(signal.event_id)
     if not doubled(burst.login_count, burst.logins_reported):
@@ -113,25 +121,20 @@ def add_login(burst: Burst, signal: Signal) -> bool:
     return True
 
 
-def share_of(burst: Burst, signal: Signal) -> Share:
-    """Return the share of a signal's organisation; what is of none is in no share."""
-    if signal.organisation_id is None:
-        return Share()
-    return burst.shares.setdefault(signal.organisation_id, Share())
-
-
 def doubled(count: int, reported: int) -> bool:
     """Report at once, then at every doubling: a long burst says so in a handful of findings."""
     return count >= max(1, 2 * reported)
 
 
-def until_next_sweep(bursts: dict[str, B]) -> int:
-    """How many failures to fold before the next sweep, so that it costs next to nothing each."""
-    return max(SWEEP_EVERY, len(bursts))
+def _sweep(bursts: Bursts[B], at: datetime) -> None:
+    """Now and then drop the bursts that are over: so rarely that it costs next to nothing each."""
+    bursts.until_sweep -= 1
+    if bursts.until_sweep <= 0:
+        bursts.by_key = _living(bursts.by_key, at)
+        bursts.until_sweep = max(SWEEP_EVERY, len(bursts.by_key))
 
 
-def swept(bursts: dict[str, B], at: datetime) -> dict[str, B]:
-    """Drop the bursts that are over."""
+def _living(bursts: dict[str, B], at: datetime) -> dict[str, B]:
     kept = {k: b for k, b in bursts.items() if at - _KEPT <= b.last <= at + _STRAY}
     if len(kept) <= MOST_BURSTS:
         return kept

@@ -11,17 +11,17 @@ from uuid import UUID
 
 import msgspec
 
-from services.audit.detection import people
+from services.audit.detection import people, shares
 from services.audit.detection.bursts import doubled
 from services.audit.detection.signals import (
     CREDENTIALS_RESET,
     MOST_EVIDENCE,
     Finding,
-    Own,
     Signal,
     bounded,
     done,
 )
+from services.audit.events import Own
 
 NAME: Final = "many_resets"
 TYPES: Final = frozenset({CREDENTIALS_RESET})
@@ -49,11 +49,6 @@ class State(people.ByPerson[Spell]):
     """The spells, by who reset."""
 
 
-def initial() -> State:
-    """No reset yet."""
-    return State()
-
-
 def fold(state: State, signal: Signal) -> tuple[State, list[Finding]]:
     """Consumes `state`: use the one returned."""
     who = touches(signal)
@@ -78,7 +73,7 @@ def touches(signal: Signal) -> str | None:
 def _add(spell: Spell, signal: Signal) -> None:
     spell.last = max(spell.last, signal.occurred_at)
     spell.resets += 1
-    people.count(spell.shares, signal.organisation_id)
+    shares.count(spell.shares, signal.organisation_id)
     if len(spell.evidence) < MOST_EVIDENCE:
         spell.evidence.append(signal.event_id)
 
@@ -92,7 +87,7 @@ def _due(spell: Spell, signal: Signal) -> bool:
 
 
 def _finding(spell: Spell, signal: Signal) -> Finding:
-    own = people.counted(spell.shares, signal.organisation_id)
+    own = shares.counted(spell.shares, signal.organisation_id)
     return Finding(
         rule=NAME,
         key=f"{NAME}:{spell.first}",

@@ -14,11 +14,11 @@ from services.audit.detection.calendar import Hours, Reason, local_date, outside
 from services.audit.detection.signals import (
     SESSION_STARTED,
     Finding,
-    Own,
     Severity,
     Signal,
     login_succeeded,
 )
+from services.audit.events import Own
 
 NAME: Final = "out_of_hours_login"
 TYPES: Final = frozenset({SESSION_STARTED})
@@ -38,11 +38,6 @@ class State(msgspec.Struct):
     """Who was reported, by local date."""
 
     reported: dict[date, set[UUID]] = msgspec.field(default_factory=dict)
-
-
-def initial() -> State:
-    """Nobody was reported yet."""
-    return State()
 
 
 def fold(state: State, signal: Signal) -> tuple[State, list[Finding]]:

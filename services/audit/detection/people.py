@@ -1,8 +1,7 @@
 """What a rule remembers by person: bounded, and forgotten when nothing happened for a while.
 
-Owns the shape of such a memory, its counts by organisation and its sweeping; knows no rule. Time
-comes from signals only. What is remembered is dropped on either side of now: one wrong clock must
-not stay.
+Owns the shape of such a memory and its sweeping; knows no rule. Time comes from signals only. What
+is remembered is dropped on either side of now: one wrong clock must not stay.
 """
 
 from datetime import datetime, timedelta
@@ -34,17 +33,6 @@ class ByPerson(msgspec.Struct, Generic[R]):
 def key(person: UUID | None) -> str | None:
     """Return what something about a person is remembered by."""
     return person.hex if person else None
-
-
-def count(shares: dict[UUID, int], organisation: UUID | None) -> None:
-    """Count one for an organisation; what is of none is in no share."""
-    if organisation is not None:
-        shares[organisation] = shares.get(organisation, 0) + 1
-
-
-def counted(shares: dict[UUID, int], organisation: UUID | None) -> int:
-    """Return how many were counted for an organisation."""
-    return shares.get(organisation, 0) if organisation is not None else 0
 
 
 def sweep(state: ByPerson[R], signal: Signal, kept: timedelta) -> None:

@@ -21,11 +21,6 @@ class State(msgspec.Struct):
     remembered: dict[str, bool] = msgspec.field(default_factory=dict)
 
 
-def initial() -> State:
-    """Nothing was set aside."""
-    return State()
-
-
 def fold(state: State, signal: Signal) -> tuple[State, list[Finding]]:
     """One finding a position."""
     return state, [_finding(signal)]

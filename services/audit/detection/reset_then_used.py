@@ -17,19 +17,19 @@ from uuid import UUID
 
 import msgspec
 
-from services.audit.detection import people
+from services.audit.detection import people, shares
 from services.audit.detection.signals import (
     ASSIGNMENT_GRANTED,
     CREDENTIALS_RESET,
     PERSON_REGISTERED,
     SESSION_STARTED,
     Finding,
-    Own,
     Severity,
     Signal,
     done,
     login_succeeded,
 )
+from services.audit.events import Own
 
 NAME: Final = "account_reset_then_used"
 TYPES: Final = frozenset(
@@ -64,11 +64,6 @@ class Handover(msgspec.Struct, omit_defaults=True):
 
 class State(people.ByPerson[Handover]):
     """The last handover of each account."""
-
-
-def initial() -> State:
-    """Nobody was reset or registered yet."""
-    return State()
 
 
 def fold(state: State, signal: Signal) -> tuple[State, list[Finding]]:
@@ -122,7 +117,7 @@ def _granted(handover: Handover | None, signal: Signal, by: UUID) -> None:
 
 def _used(handover: Handover, signal: Signal) -> list[Finding]:
     handover.logins += 1
-    people.count(handover.shares, signal.organisation_id)
+    shares.count(handover.shares, signal.organisation_id)
     since = abs(signal.occurred_at - handover.last)
     if since > (FIRST_LOGIN if handover.logins == 1 else DAY):
         return []
@@ -160,7 +155,7 @@ def _finding(handover: Handover, signal: Signal, severity: Severity) -> Finding:
 
 def _own(handover: Handover, signal: Signal, minutes: int) -> Own:
     """Name who let the account in, and say when, where they acted for the same organisation."""
-    logins = people.counted(handover.shares, signal.organisation_id)
+    logins = shares.counted(handover.shares, signal.organisation_id)
     details: dict[str, str | int] = {"after": handover.after, "logins": logins}
     if handover.organisation_id != signal.organisation_id:
         return Own(details=details)

@@ -38,7 +38,6 @@ class Rule:
     types: frozenset[str]
     emits: frozenset[str]
     state: type[msgspec.Struct]
-    initial: Callable[[], msgspec.Struct]
     fold: Callable[[Any, Signal], tuple[msgspec.Struct, list[Finding]]]
     parts: str
     touches: Callable[[Signal], "Key | None"]
@@ -56,7 +55,6 @@ def _rule(of: Any, version: int, parts: str, *also: str) -> Rule:  # noqa: ANN40
         types=of.TYPES,
         emits=frozenset({of.NAME, *also}),
         state=of.State,
-        initial=of.initial,
         fold=of.fold,
         parts=parts,
         touches=of.touches,
@@ -65,8 +63,8 @@ def _rule(of: Any, version: int, parts: str, *also: str) -> Rule:  # noqa: ANN40
 
 RULES: Final = (
     _rule(out_of_hours, 2, "reported"),
-    _rule(account_failures, 3, "by_account", account_failures.THEN_SUCCESS),
-    _rule(address_failures, 3, "by_address", account_failures.THEN_SUCCESS),
+    _rule(account_failures, 3, "by_key", account_failures.THEN_SUCCESS),
+    _rule(address_failures, 3, "by_key", account_failures.THEN_SUCCESS),
     _rule(reset_then_used, 2, "by_person"),
     _rule(many_resets, 2, "by_person"),
     _rule(simultaneous_sessions, 2, "by_person"),
@@ -84,7 +82,7 @@ States = dict[str, msgspec.Struct]
 
 def initial() -> States:
     """Every rule before the first signal."""
-    return {rule.name: rule.initial() for rule in RULES}
+    return {rule.name: rule.state() for rule in RULES}
 
 
 def fold_all(states: States, signal: Signal) -> tuple[States, list[Finding]]:

@@ -22,11 +22,6 @@ class State(msgspec.Struct):
     remembered: dict[str, bool] = msgspec.field(default_factory=dict)
 
 
-def initial() -> State:
-    """No mailbox is shared."""
-    return State()
-
-
 def fold(state: State, signal: Signal) -> tuple[State, list[Finding]]:
     """One finding an event."""
     finding = Finding(

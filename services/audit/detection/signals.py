@@ -10,9 +10,8 @@ from datetime import datetime
 from typing import Final, Literal
 from uuid import UUID
 
-import msgspec
-
 from services.audit.detection.calendar import Hours
+from services.audit.events import Own
 
 SESSION_STARTED: Final = "authz.session_started"
 SESSION_ENDED: Final = "authz.session_ended"
@@ -59,17 +58,6 @@ class Signal:
     device: str | None = None
     session: UUID | None = None
     others: int = 0
-
-
-class Own(msgspec.Struct, frozen=True, kw_only=True):
-    """What of a finding its own organisation's readers are told: own people, and own counts.
-
-    `events` counts own events behind it, those left out of the evidence included; 0 where none is.
-    """
-
-    person_id: UUID | None = None
-    events: int = 0
-    details: Mapping[str, str | int] = {}
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,10 +18,10 @@ from services.audit.detection.signals import (
     SESSION_ENDED,
     SESSION_STARTED,
     Finding,
-    Own,
     Signal,
     login_succeeded,
 )
+from services.audit.events import Own
 
 NAME: Final = "simultaneous_sessions"
 TYPES: Final = frozenset({SESSION_STARTED, SESSION_ENDED})
@@ -49,11 +49,6 @@ class Living(msgspec.Struct, omit_defaults=True):
 
 class State(people.ByPerson[Living]):
     """The sessions, by person."""
-
-
-def initial() -> State:
-    """Nobody is logged in."""
-    return State()
 
 
 def fold(state: State, signal: Signal) -> tuple[State, list[Finding]]:

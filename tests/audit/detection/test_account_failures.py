@@ -132,15 +132,15 @@ def test_outcome_other_than_failed_is_not_counted() -> None:
 
 
 def test_memory_forgets_bursts_that_are_over() -> None:
-    state = account_failures.initial()
+    state = account_failures.State()
     for n in range(5000):
         state, _ = account_failures.fold(state, failure(n * MINUTE, account=f"digest {n}"))
-    assert len(state.by_account) < 1200
+    assert len(state.by_key) < 1200
 
 
 def test_memory_is_bounded_under_a_flood(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bursts, "MOST_BURSTS", 100)
-    state = account_failures.initial()
+    state = account_failures.State()
     for n in range(5000):
         state, _ = account_failures.fold(state, failure(account=f"digest {n}"))
-    assert len(state.by_account) < 1200
+    assert len(state.by_key) < 1200

@@ -109,9 +109,9 @@ def test_throttled_window_keeps_a_burst_going() -> None:
 
 
 def test_memory_of_one_address_is_bounded() -> None:
-    state = address_failures.initial()
+    state = address_failures.State()
     for n in range(3000):
         state, _ = address_failures.fold(state, failure(account=f"digest {n}"))
         state, _ = address_failures.fold(state, throttled(0 * MINUTE, 2))
-    (burst,) = state.by_address.values()
+    (burst,) = state.by_key.values()
     assert max(len(burst.accounts), len(burst.throttled), len(burst.evidence)) <= 64

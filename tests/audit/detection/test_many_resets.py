@@ -62,7 +62,7 @@ def test_wrong_clock_does_not_blind_the_rule() -> None:
 
 
 def test_memory_forgets_those_who_reset_nobody_any_more() -> None:
-    state = many_resets.initial()
+    state = many_resets.State()
     for number in range(3 * SWEEP_EVERY):
         state, _ = many_resets.fold(state, reset(number * HOUR, by=100 + number))
     assert len(state.by_person) <= SWEEP_EVERY + 25

@@ -88,7 +88,7 @@ def test_late_login_of_a_forgotten_day_has_the_key_it_had() -> None:
 
 
 def test_memory_holds_a_few_days_only() -> None:
-    state = out_of_hours.initial()
+    state = out_of_hours.State()
     for day in range(60):
         at = AT_NIGHT + timedelta(days=day)
         state, _ = out_of_hours.fold(state, login_at(at, AUCKLAND_SCHOOL))

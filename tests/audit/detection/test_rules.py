@@ -16,9 +16,9 @@ from services.audit.detection.signals import (
     LOGIN_FAILED,
     SESSION_STARTED,
     Finding,
-    Own,
     Signal,
 )
+from services.audit.events import Own
 from tests.audit.detection.given import (
     AUCKLAND_SCHOOL,
     CHATHAM_SCHOOL,

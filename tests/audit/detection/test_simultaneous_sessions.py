@@ -79,7 +79,7 @@ def test_people_are_told_apart_and_each_day_is_one_alert() -> None:
 
 
 def test_memory_of_one_person_is_bounded() -> None:
-    state = simultaneous_sessions.initial()
+    state = simultaneous_sessions.State()
     for number in range(100):
         state, _ = simultaneous_sessions.fold(state, begin(number, HERE, number))
     (living,) = state.by_person.values()

@@ -1,0 +1,96 @@
+"""Serving around a start: who asks meanwhile is answered, and nothing outlives its end."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import httpx
+import pytest
+from starlette.responses import PlainTextResponse
+
+from services.kernel.settings import Settings
+from services.server import claim, serve
+
+
+@dataclass
+class Start:
+    """A start that takes until it is told to go on, or to fail."""
+
+    told: asyncio.Event = field(default_factory=asyncio.Event)
+    error: Exception | None = None
+    broken_off: bool = False
+
+    async def __call__(self) -> None:
+        try:
+            await self.told.wait()
+        except asyncio.CancelledError:
+            self.broken_off = True
+            raise
+        if self.error:
+            raise self.error
+
+
+@dataclass
+class Served:
+    """What is served around a start, and who asks."""
+
+    client: httpx.AsyncClient
+    start: Start
+    stop: asyncio.Event
+    ready: asyncio.Event
+    serving: asyncio.Task[None]
+
+    async def status(self) -> int:
+        return (await self.client.get("/")).status_code
+
+
+@asynccontextmanager
+async def serving() -> AsyncIterator[Served]:
+    settings = Settings(port=0)
+    claimed, start = claim(settings), Start()
+    stop, ready = asyncio.Event(), asyncio.Event()
+    app = PlainTextResponse("served")
+    task = asyncio.create_task(serve(app, claimed, settings, stop, ready.set, start=start))
+    url = f"http://127.0.0.1:{claimed.getsockname()[1]}"
+    transport = httpx.AsyncHTTPTransport(retries=5)
+    try:
+        async with (
+            asyncio.timeout(20),
+            httpx.AsyncClient(base_url=url, transport=transport, trust_env=False) as client,
+        ):
+            yield Served(client, start, stop, ready, task)
+    finally:
+        stop.set()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_who_asks_while_a_start_goes_on_is_answered_and_ready_comes_after_it() -> None:
+    async with serving() as served:
+        assert await served.status() == 200
+        assert not served.ready.is_set()
+        served.start.told.set()
+        await served.ready.wait()
+        assert await served.status() == 200
+        served.stop.set()
+        await served.serving
+        assert not served.start.broken_off
+
+
+async def test_a_start_that_fails_ends_serving_with_what_it_raised() -> None:
+    async with serving() as served:
+        assert await served.status() == 200
+        served.start.error = ZeroDivisionError()
+        served.start.told.set()
+        with pytest.raises(ZeroDivisionError):
+            await served.serving
+        assert not served.ready.is_set()
+
+
+async def test_a_stop_breaks_off_a_start() -> None:
+    async with serving() as served:
+        assert await served.status() == 200
+        served.stop.set()
+        await served.serving
+        assert served.start.broken_off
+        assert not served.ready.is_set()

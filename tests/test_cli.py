@@ -26,7 +26,8 @@ from services.cases import events as cases
 from services.cli import casewarden
 from services.commands import openapi
 from services.kernel.events import Event, ObjectRef, Service
-from services.kernel.log import Group, Log
+from services.kernel.groups import Group
+from services.kernel.log import Log
 from services.kernel.runtime import Installation
 from services.verification import Wrong, verify
 from services.verification.check import Check

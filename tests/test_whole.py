@@ -17,7 +17,8 @@ from services.commands.openapi import documents
 from services.health import OK, UNAVAILABLE
 from services.kernel import batches, errors
 from services.kernel.events import Service
-from services.kernel.log import Group, Log
+from services.kernel.groups import Group
+from services.kernel.log import Log
 from services.kernel.runtime import Installation
 from services.kernel.settings import Settings
 from services.kernel.telemetry import METRIC_NAMES

@@ -28,9 +28,9 @@ from services.authz.engine import Policy
 from services.kernel.budgets import RefusalBudget
 from services.kernel.errors import Conflict, Forbidden, NotFound, Problem, outcome_of
 from services.kernel.events import Actor, Event, ObjectRef
+from services.kernel.groups import Group
 from services.kernel.handling import Draft
 from services.kernel.idempotency import Attempt, Idempotency, Made
-from services.kernel.log import Group
 from services.kernel.runtime import Runtime
 
 T = TypeVar("T")
@@ -128,8 +128,7 @@ class Asking:
         await standing_of(self._runtime.pool, claims, self._runtime.effects.now())
 
     async def _catch_up(self) -> None:
-        projector = self._runtime.projector
-        await projector.reached(await projector.head())
+        await self._runtime.projector.caught_up()
 
     async def standing(self, asker: Asker) -> Standing | ClientStanding:
         """Load who asks; raise :class:`Unauthenticated` when their session is over."""

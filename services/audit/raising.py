@@ -21,7 +21,8 @@ from services.kernel import telemetry
 from services.kernel.background import ended, every
 from services.kernel.errors import Unavailable
 from services.kernel.events import Actor, Event, ObjectRef
-from services.kernel.log import Group, Refused
+from services.kernel.groups import Group
+from services.kernel.log import Refused
 from services.kernel.runtime import Runtime
 
 _EVERY_S: Final = 0.5

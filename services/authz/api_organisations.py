@@ -18,6 +18,7 @@ from services.authz.staff import Staff
 from services.authz.staff_views import StaffMember, version_of
 from services.authz.visits import Gate, Visit, Visiting, authenticated
 from services.kernel.cursors import Cursors
+from services.kernel.etags import not_modified
 from services.kernel.texts import Body, Line, Prose
 
 MAX_PAGE: Final = 100
@@ -145,13 +146,13 @@ def organisation_router(gate: Gate, desk: Desk, channel: str) -> APIRouter:
         response.headers["etag"] = version_of(desk, visit, made)
         return _organisation(made)
 
-    @router.get("/{organisation_id}")
+    @router.get("/{organisation_id}", response_model=OrganisationOut)
     async def show_organisation(
-        visit: Visiting, organisation_id: UUID, response: Response
-    ) -> OrganisationOut:
+        visit: Visiting, organisation_id: UUID, request: Request, response: Response
+    ) -> Response | OrganisationOut:
         found = await organisations.one(visit, organisation_id)
-        response.headers["etag"] = version_of(desk, visit, found)
-        return _organisation(found)
+        version = response.headers["etag"] = version_of(desk, visit, found)
+        return not_modified(request, version) or _organisation(found)
 
     @router.get("/{organisation_id}/staff")
     async def list_staff(

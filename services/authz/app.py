@@ -70,7 +70,7 @@ _WAYS: Final = Ways(
         "/v1/enrolment/confirm",
     ),
     unrepeatable=("/v1/logout", "/v1/me/password"),
-    conditional=("/v1/me", "/v1/people/{person_id}"),
+    conditional=("/v1/me", "/v1/people/{person_id}", "/v1/organisations/{organisation_id}"),
 )
 _SWEEP_S: Final = 15.0
 _HOUSEKEEPING_S: Final = 600.0

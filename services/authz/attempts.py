@@ -21,8 +21,8 @@ from services.authz.throttle import Admission, Throttle
 from services.kernel import telemetry
 from services.kernel.errors import Problem, TooManyRequests
 from services.kernel.events import Actor, Outcome
+from services.kernel.groups import Group
 from services.kernel.http import Call
-from services.kernel.log import Group
 from services.kernel.refusals import RefusalWindows
 from services.kernel.runtime import Runtime
 

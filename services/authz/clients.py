@@ -21,9 +21,10 @@ from services.authz.login_views import Client
 from services.authz.tokens import digest
 from services.kernel.errors import Problem
 from services.kernel.events import Actor, ObjectRef, Outcome
+from services.kernel.groups import Group
 from services.kernel.handling import Draft
 from services.kernel.http import Call
-from services.kernel.log import Duplicate, Group
+from services.kernel.log import Duplicate
 
 #: what an assertion's audience may name, besides the address of the token endpoint
 AUDIENCES: Final = (access.ISSUER,)

@@ -31,7 +31,8 @@ from services.authz.message_events import (
 from services.authz.recording import data_of, person_object
 from services.kernel import telemetry
 from services.kernel.events import Event, Outcome
-from services.kernel.log import Group, VersionConflict
+from services.kernel.groups import Group
+from services.kernel.log import VersionConflict
 from services.kernel.runtime import Runtime
 from services.kernel.sealing import SealBroken
 

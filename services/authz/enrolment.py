@@ -20,13 +20,14 @@ from services.authz.login_views import Account, live_sessions
 from services.authz.recording import data_of, person_object, person_stream
 from services.authz.session_ends import endings
 from services.authz.session_events import login_key
-from services.authz.throttle import ENROLMENT
+from services.authz.throttle import NEW_PASSWORD
 from services.authz.tokens import digest
 from services.kernel.errors import Problem
 from services.kernel.events import Actor, Event
+from services.kernel.groups import Group
 from services.kernel.handling import Draft
 from services.kernel.http import Call
-from services.kernel.log import Duplicate, Group
+from services.kernel.log import Duplicate
 
 
 class BadInvitation(Problem):
@@ -67,7 +68,7 @@ class Enrolment:
         used = digest(invitation)
         async with self._door.attempts.on(used, call) as attempt:
             account = await self._invited(invitation, attempt)
-            await attempt.throttle.spend(ENROLMENT, "enrolment", used)
+            await attempt.throttle.spend(NEW_PASSWORD, "enrolment", used)
         kept = await self._door.accounts.accepted(account, password)
         secret = totp.new_secret(self._effects.token(totp.secret_bytes()))
         pending, ref = self._effects.new_id(), account.username.ref

@@ -15,7 +15,8 @@ from services.authz.invitations import Invitations
 from services.authz.seeding import as_person, needed_keys, organisation_event, registered
 from services.authz.usernames import Usernames, username_once
 from services.kernel.events import Event
-from services.kernel.log import Duplicate, Group
+from services.kernel.groups import Group
+from services.kernel.log import Duplicate
 
 if TYPE_CHECKING:
     from uuid import UUID

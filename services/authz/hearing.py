@@ -24,9 +24,9 @@ from services.authz.snapshot import Snapshot
 from services.authz.visits import Visit
 from services.kernel.errors import Problem, outcome_of
 from services.kernel.events import Actor, Event, ObjectRef, Outcome
+from services.kernel.groups import Group
 from services.kernel.handling import Draft
 from services.kernel.idempotency import Made
-from services.kernel.log import Group
 
 T = TypeVar("T")
 

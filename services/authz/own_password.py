@@ -13,6 +13,7 @@ from services.authz.recording import data_of, person_object, person_stream
 from services.authz.self_desk import SelfDesk
 from services.authz.session_ends import endings
 from services.authz.session_events import login_key
+from services.authz.throttle import NEW_PASSWORD
 from services.authz.visits import Visit
 from services.kernel.errors import Unauthenticated
 from services.kernel.handling import Draft
@@ -31,6 +32,7 @@ class PasswordChanges:
         """Change one's password; every other session of one's ends.
 
         Raises :class:`BadCredentials` when ``current`` is wrong, a ``PasswordRefused`` for the new.
+        Ten times an hour, then 429: what is refused says which passwords one had before.
         """
         account = await self._door.accounts.of(visit.person_id)
         if account is None:
@@ -39,6 +41,7 @@ class PasswordChanges:
             if not await self._door.accounts.fits(account, current):
                 await attempt.wrong("password_change", "mismatch", visit.person_id)
                 raise BadCredentials
+            await attempt.throttle.spend(NEW_PASSWORD, "own password", str(visit.person_id))
         if normalise(new) == normalise(current):
             raise PasswordReused
         kept = await self._door.accounts.accepted(account, new)

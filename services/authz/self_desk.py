@@ -15,8 +15,8 @@ from services.authz.recording import Recorder, person_object
 from services.authz.visits import Visit
 from services.kernel.errors import Forbidden, Problem, outcome_of
 from services.kernel.events import Actor, Event, Ground
+from services.kernel.groups import Group
 from services.kernel.handling import Draft
-from services.kernel.log import Group
 from services.kernel.runtime import Runtime
 
 T = TypeVar("T")

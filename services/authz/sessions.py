@@ -25,9 +25,10 @@ from services.authz.visits import Visit
 from services.kernel.database import CONNECTION_ERRORS
 from services.kernel.errors import Problem, Unauthenticated
 from services.kernel.events import Actor, Event
+from services.kernel.groups import Group
 from services.kernel.handling import Draft
 from services.kernel.http import Call
-from services.kernel.log import Group, Refused
+from services.kernel.log import Refused
 from services.kernel.runtime import Runtime
 
 _SWEEP: Final = 200

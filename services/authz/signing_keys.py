@@ -27,7 +27,8 @@ from services.authz.session_events import (
 from services.kernel.effects import Effects
 from services.kernel.errors import Unavailable
 from services.kernel.events import Event
-from services.kernel.log import Group, VersionConflict
+from services.kernel.groups import Group
+from services.kernel.log import VersionConflict
 from services.kernel.runtime import Runtime
 from services.kernel.sealing import Compartment, KeyRef
 

@@ -66,7 +66,7 @@ ACCOUNT: Final = Limit(5, timedelta(seconds=30), WINDOW)
 ADDRESS: Final = Limit(30, WINDOW, timedelta(0))
 _HOUR: Final = timedelta(hours=1)
 #: what is bounded however it ends: each time costs hashes, and tells which passwords were used
-ENROLMENT: Final = Limit(10, _HOUR, timedelta(0), _HOUR)
+NEW_PASSWORD: Final = Limit(10, _HOUR, timedelta(0), _HOUR)
 
 
 @dataclass(slots=True)

@@ -21,9 +21,10 @@ from services.authz.session_events import SESSION_STARTED, SessionStarted, login
 from services.authz.tokens import LoginToken, digest
 from services.kernel import telemetry
 from services.kernel.events import Actor
+from services.kernel.groups import Group
 from services.kernel.handling import Draft
 from services.kernel.http import Call
-from services.kernel.log import Duplicate, Group
+from services.kernel.log import Duplicate
 
 
 class _NoFit(Exception):  # noqa: N818 - an answer, not a fault

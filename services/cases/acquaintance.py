@@ -15,11 +15,11 @@ from uuid import UUID
 import asyncpg
 
 from services.authz.directory import Assignment
+from services.cases.basis import Basis
 from services.cases.desk import Desk
 from services.cases.events import record_key, student_key
-from services.cases.loading import Asking
+from services.cases.loaded import Asking
 from services.cases.relations import View, compile_facts
-from services.cases.sight import Basis
 
 #: what may be known of a learner
 PARTS: Final = ("student_basic", "demographics", "family")

@@ -7,7 +7,7 @@ import msgspec
 
 from services.authz.events import OrganisationKind, Role
 from services.cases import events as e
-from services.cases.changing import Change, Command
+from services.cases.change import Change, Command
 from services.cases.events import Label, PlanStatus
 from services.cases.labelling import ordered
 from services.cases.record import Status

@@ -17,19 +17,21 @@ import msgspec
 from services.authz.access import Claims
 from services.authz.directory import Assignment
 from services.cases import events as e
+from services.cases.basis import Basis, grounds_of
 from services.cases.events import RecordKind, Staff
-from services.cases.loading import Asking, Loaded, Loader
+from services.cases.loaded import Asking, Loaded
+from services.cases.loading import Loader
 from services.cases.meanwhile import meanwhile
 from services.cases.outline import Cut, Outline, apart, outline
 from services.cases.record import Record
 from services.cases.rendering import Renderer, canonical
-from services.cases.sight import Basis, Judge, Sight, grounds_of
+from services.cases.sight import Judge, Sight
 from services.kernel.errors import NotFound, Problem, outcome_of
 from services.kernel.etags import etag
 from services.kernel.events import Actor, Event, Ground, ObjectRef, Outcome
+from services.kernel.groups import Group
 from services.kernel.handling import Draft
 from services.kernel.http import Call
-from services.kernel.log import Group
 from services.kernel.runtime import Runtime
 
 

@@ -8,10 +8,10 @@ import msgspec
 from services.authz.directory import Assignment
 from services.cases import desk as desks
 from services.cases import events as e
-from services.cases.changing import Pen
+from services.cases.change import Pen
 from services.cases.desk import Asked, Desk, staff_of
 from services.cases.events import RecordKind
-from services.cases.loading import Asking
+from services.cases.loaded import Asking
 from services.cases.meanwhile import finished
 from services.cases.models import NewRequest
 from services.cases.numbers import request_number

@@ -9,13 +9,13 @@ from typing import Any, Final
 from uuid import UUID
 
 from services.cases import events as e
+from services.cases.basis import Basis
 from services.cases.desk import Asked, Desk
-from services.cases.loading import Asking
+from services.cases.loaded import Asking
 from services.cases.name_index import NameIndex
 from services.cases.record import Student
 from services.cases.rendering import canonical
 from services.cases.search import matches, names_of
-from services.cases.sight import Basis
 from services.cases.telling import Telling, Told
 from services.kernel.errors import NotFound
 from services.kernel.events import Event, ObjectRef

@@ -15,7 +15,8 @@ from starlette.responses import Response
 from services.authz.access import AccessTokens
 from services.cases import changing
 from services.cases import desk as desks
-from services.cases.changing import Answer, Change, Command
+from services.cases.change import Change, Command
+from services.cases.changing import Answer
 from services.cases.desk import Asked, Desk, View
 from services.cases.events import RecordKind
 from services.cases.lists import Lists, Wanted
@@ -80,6 +81,8 @@ class Front:
         """Raise :class:`Unauthenticated` unless a live session stands behind the request."""
         now = self.desk.now()
         claims = await self._tokens.claims(request, now)
+        # their session may not be folded yet, or not again
+        await self.desk.runtime.projector.caught_up()
         await self.desk.loader.asking(claims, now)
 
     async def run(self, asked: Asked, decide: Callable[[], Awaitable[Draft[T]]]) -> T:

@@ -10,7 +10,7 @@ from typing import Final
 from uuid import UUID
 
 from services.cases import events as e
-from services.cases.changing import Change, Command, Pen
+from services.cases.change import Change, Command, Pen
 from services.cases.events import Box, ItemKind, Label
 from services.cases.labelling import ordered, permit_labels, resealed
 from services.cases.record import Item, Status

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from uuid import UUID
 
 from services.cases import events as e
-from services.cases.changing import Change, Command, Pen
+from services.cases.change import Change, Command, Pen
 from services.cases.events import Box, Label
 from services.cases.kept import Kept
 from services.cases.record import Status

@@ -19,7 +19,7 @@ from services.authz.engine import Policy
 from services.cases import events as e
 from services.cases.desk import Asked, Desk
 from services.cases.events import RecordKind
-from services.cases.loading import Asking, Loaded
+from services.cases.loaded import Asking, Loaded
 from services.cases.outline import apart
 from services.cases.record import Status
 from services.cases.relations import EXISTS, conditions

@@ -7,18 +7,16 @@ take the same path, the same work and the same time, however large a record is.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import datetime
 from typing import Final
 from uuid import UUID
 
 import asyncpg
-import msgspec
 
 from services.authz.access import Claims
 from services.authz.directory import (
     CALLER_COLUMNS,
-    Caller,
     Organisation,
     caller_joins,
     caller_of,
@@ -26,15 +24,14 @@ from services.authz.directory import (
     decode_person,
 )
 from services.authz.engine import Policy
-from services.cases.events import RecordKind, record_key, student_key
+from services.cases.events import RecordKind
 from services.cases.gathering import Gathering
+from services.cases.loaded import Asking, Involved, Loaded
 from services.cases.record import Record, Student
 from services.cases.relations import seen_by
 from services.cases.views import decode_head, decode_record, decode_student
 from services.kernel import states
 from services.kernel.errors import Unauthenticated, Unavailable
-from services.kernel.keystore import KeyStore
-from services.kernel.sealing import Compartment, KeyRef
 
 _POSITION: Final = "(select min(position) from cases.projection) as at"
 
@@ -93,68 +90,7 @@ select {_POSITION}, {CALLER_COLUMNS} from (select 1) as one {caller_joins("cases
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Asking:
-    """Who is calling, and the position their facts were read at."""
-
-    caller: Caller
-    at: int
-
-
-class Involved(msgspec.Struct, frozen=True, gc=False):
-    """What a record shows of a person it names: their profile, sealed, of a whole state."""
-
-    id: UUID
-    profile: bytes
-    profile_event: UUID
-
-    def opened(self, keys: KeyStore) -> str:
-        """Open the profile, whose key has been loaded; raise :class:`SealBroken` without it."""
-        key = keys.key(KeyRef(self.id, Compartment.STAFF))
-        return key.open_packed(self.profile_event, "profile", self.profile)
-
-
 _involved: Final = states.decoder(Involved)
-
-
-@dataclass(frozen=True, slots=True)
-class Loaded:
-    """A record with everything around it.
-
-    All of it is there or, when it does not exist or the caller can see nothing of it, none: which
-    of the two is known by ``exists`` only, for the log and nobody else.
-    """
-
-    asking: Asking
-    exists: bool
-    record_id: UUID
-    #: whom the record is about; of what is missing, whom its neighbour is about
-    student_id: UUID
-    record: Record | None = None
-    student: Student | None = None
-    people: Mapping[UUID, Involved] = field(default_factory=dict)
-    organisations: Mapping[UUID, Organisation] = field(default_factory=dict)
-    #: states of the learner's earlier records by id, oldest first, without their things
-    earlier: Mapping[UUID, bytes] = field(default_factory=dict)
-
-    @property
-    def caller(self) -> Caller:
-        """Who is calling."""
-        return self.asking.caller
-
-    @property
-    def guards(self) -> list[str]:
-        """The guard keys of every fact loaded; as many for what is missing as for what is hidden.
-
-        What is missing is guarded like the neighbour it was asked about as: at worst it is decided
-        again, and the number of keys, which takes time to append, tells nothing.
-        """
-        return [
-            *self.caller.guards,
-            record_key(self.record_id),
-            student_key(self.student_id),
-            *(record_key(record_id) for record_id in self.earlier),
-        ]
 
 
 def _asking(row: asyncpg.Record, claims: Claims, now: datetime) -> Asking:

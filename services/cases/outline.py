@@ -10,10 +10,11 @@ from typing import Final, NamedTuple
 from uuid import UUID
 
 from services.authz.directory import Caller
+from services.cases.basis import Basis
 from services.cases.events import Staff
-from services.cases.loading import Loaded
+from services.cases.loaded import Loaded
 from services.cases.parts import PARTS
-from services.cases.sight import Basis, Judge, Sight
+from services.cases.sight import Judge, Sight
 from services.cases.views import decode_head
 
 _SEVERAL: Final = 2

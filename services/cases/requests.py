@@ -13,7 +13,7 @@ import msgspec
 from services.authz import events as authz
 from services.authz.events import OrganisationKind, Role
 from services.cases import events as e
-from services.cases.changing import Change, Command
+from services.cases.change import Change, Command
 from services.cases.events import Staff
 from services.cases.numbers import case_number
 from services.cases.record import Status

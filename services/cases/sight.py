@@ -5,51 +5,23 @@ the relation of another. Things inside a part (items, plan versions, the referra
 by one by the same rows, with the facts of the thing added. Pure: no clock, no keys, no database.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Final
 from uuid import UUID
-
-import msgspec
 
 from services.authz.directory import Assignment, Caller
 from services.authz.engine import Policy
 from services.authz.events import Role
 from services.cases import relations
+from services.cases.basis import Basis, Entry, Standing
 from services.cases.events import Label, RecordKind, Staff
 from services.cases.record import Item, PlanVersion, Record, Status, Student
-from services.kernel.events import Ground
 
 #: facts of things that a part may have; ``authored`` is left out, since it brings no part by itself
 _POSSIBLE: Final = ("shared", "cleared", "agreed", "seen_itself", "elsewhere")
 
 
 _REMEMBERED: Final = 65_536
-
-
-class Standing(msgspec.Struct, frozen=True, gc=False):
-    """One assignment, and the facts that hold between it and the record."""
-
-    assignment: Assignment
-    facts: int
-
-
-class Basis(msgspec.Struct, frozen=True, gc=False):
-    """On which assignment, by which clause, a part rests."""
-
-    assignment: Assignment
-    clause: str
-
-    def __hash__(self) -> int:
-        """As equal as its clause; an assignment has many fields, and this is asked very often."""
-        return hash(self.clause)
-
-
-class Entry(msgspec.Struct, frozen=True, gc=False):
-    """What is seen of an item and by what: the item itself, or its need-to-know summary alone."""
-
-    item: Item
-    basis: Basis
-    whole: bool
 
 
 class Judge:
@@ -319,15 +291,3 @@ class Sight:
             self._judge.policy.clause(assignment.role, "read", f"{self.record.kind}.{part}", bits)
             for part in ("overview", "referral")
         )
-
-
-def grounds_of(parts: Mapping[str, Sequence[Basis]]) -> tuple[Ground, ...]:
-    """Group ``parts`` by what they rest on; a part may rest on several bases, thing by thing."""
-    grouped: dict[Basis, list[str]] = {}
-    for part, bases in parts.items():
-        for basis in bases:
-            grouped.setdefault(basis, []).append(part)
-    return tuple(
-        Ground(basis.assignment.id, basis.assignment.role, basis.clause, tuple(names))
-        for basis, names in grouped.items()
-    )

@@ -13,14 +13,14 @@ from uuid import UUID
 
 from services.cases import events as e
 from services.cases.acquaintance import Acquaintance, Acquaintances, Way
+from services.cases.basis import Basis
 from services.cases.desk import Asked, Desk
 from services.cases.finding import find
 from services.cases.kept import Kept, Particulars
-from services.cases.loading import Asking
+from services.cases.loaded import Asking
 from services.cases.name_index import NameIndex
 from services.cases.record import Record, Student
 from services.cases.rendering import canonical
-from services.cases.sight import Basis
 from services.cases.telling import Telling
 from services.kernel.errors import NotFound, Problem, Unavailable
 from services.kernel.events import ObjectRef

@@ -10,7 +10,7 @@ from uuid import UUID
 import msgspec
 
 from services.authz import directory
-from services.cases.sight import Basis, grounds_of
+from services.cases.basis import Basis, grounds_of
 from services.kernel.events import Ground
 
 Bases = Mapping[str, Sequence[Basis]]

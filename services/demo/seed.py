@@ -27,7 +27,8 @@ from services.demo.staffing import Staffing
 from services.demo.steps import Step, student_step
 from services.kernel.background import patiently
 from services.kernel.events import Registry, Service
-from services.kernel.log import Group, Refused
+from services.kernel.groups import Group
+from services.kernel.log import Refused
 from services.kernel.runtime import open_runtime
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from services.authz import events as e
 from services.authz import seeding
 from services.authz.usernames import username_once
 from services.demo.credentials import SERVICE_CLIENTS, secret_for, totp_secret_for
-from services.kernel.log import Group
+from services.kernel.groups import Group
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

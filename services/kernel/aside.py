@@ -23,7 +23,7 @@ from services.kernel.events import (
     encode,
     leaf_hash,
 )
-from services.kernel.log import APPEND
+from services.kernel.groups import APPEND
 
 _REASON: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,63}")
 

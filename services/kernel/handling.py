@@ -14,7 +14,8 @@ from uuid import UUID
 from services.kernel import telemetry
 from services.kernel.errors import Problem, Unauthenticated, Unavailable
 from services.kernel.events import Service
-from services.kernel.log import Expired, Group, Log, Stale, VersionConflict
+from services.kernel.groups import Group
+from services.kernel.log import Expired, Log, Stale, VersionConflict
 from services.kernel.projector import Projector
 
 T = TypeVar("T")

@@ -22,8 +22,9 @@ from starlette.requests import Request
 
 from services.kernel.errors import Malformed, Problem
 from services.kernel.events import Event
+from services.kernel.groups import Group
 from services.kernel.handling import Draft
-from services.kernel.log import Duplicate, Group
+from services.kernel.log import Duplicate
 from services.kernel.reading import read_one
 from services.kernel.runtime import Runtime
 

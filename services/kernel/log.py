@@ -13,9 +13,7 @@ have landed; whoever asked has been shown nothing.
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
+from collections.abc import Sequence
 from typing import Final
 
 import asyncpg
@@ -23,14 +21,10 @@ import structlog
 
 from services.kernel import telemetry
 from services.kernel.database import CONNECTION_ERRORS, is_connection_error
-from services.kernel.errors import TooLarge, Unavailable
-from services.kernel.events import Event, OversizedBody, Service, encode, guard_key
+from services.kernel.errors import Unavailable
+from services.kernel.events import Service
+from services.kernel.groups import APPEND, Entry, Group, arguments, bodies_of
 
-APPEND: Final = (
-    "select status, at from log.append($1, $2::text::int[], $3::text::bigint[], $4,"
-    " $5::text::int[], $6::text::bigint[], $7::text::int[], $8::text::bigint[],"
-    " $9::text::int[], $10)"
-)
 _MAX_GROUPS: Final = 256
 _MAX_QUEUE: Final = 8_192
 _DEADLINE_S: Final = 5.0
@@ -64,40 +58,15 @@ class Duplicate(Refused):
 _REFUSALS: Final = {1: Stale, 2: Expired, 3: VersionConflict, 4: Duplicate}
 
 
-@dataclass(frozen=True, slots=True)
-class Group:
-    """What one request appends, together or not at all.
-
-    ``at`` is the position its facts were read at; ``guards`` the keys of every fact the decision
-    used; ``valid_until`` when the decision ends by itself; ``once`` keys that may exist only once.
-    """
-
-    events: Sequence[Event]
-    at: int = -1
-    guards: Sequence[str] = ()
-    valid_until: datetime | None = None
-    once: Sequence[bytes] = ()
-
-
-@dataclass(slots=True)
-class _Entry:
-    group: Group
-    bodies: list[bytes]
-    answer: asyncio.Future[int]
-    deadline: float
-    #: offered on a connection that was lost before it answered: it may have landed
-    unsure: bool = field(default=False)
-
-
 class Log:
     """Appends for one service, through one connection, as many groups at a time as are waiting."""
 
     def __init__(self, pool: asyncpg.Pool, service: Service) -> None:
         self._pool = pool
         self._service = service
-        self._queue: deque[_Entry] = deque()
+        self._queue: deque[Entry] = deque()
         #: taken from the queue and not answered yet
-        self._offered: Sequence[_Entry] = ()
+        self._offered: Sequence[Entry] = ()
         self._connection: asyncpg.pool.PoolConnectionProxy | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._wake = asyncio.Event()
@@ -130,16 +99,16 @@ class Log:
         """Append ``group`` durably; return a position by which all its facts are in the log.
 
         Raises a :class:`Refused` when the log says no, :class:`Unavailable` when it could not be
-        made durable within five seconds, :class:`TooLarge` when an event is, ``ValueError`` when
-        there is no event or when an observation touches a key. A caller that is cancelled while
-        its group still waits has appended nothing; later, it may have.
+        made durable within five seconds, and what :func:`bodies_of` raises for a group that makes
+        no sense. A caller that is cancelled while its group still waits has appended nothing;
+        later, it may have.
         """
-        bodies = _bodies(group)
+        bodies = bodies_of(group)
         if self._closing or len(self._queue) >= _MAX_QUEUE:
             self._unavailables.inc()
             raise Unavailable
         loop = asyncio.get_running_loop()
-        entry = _Entry(group, bodies, loop.create_future(), loop.time() + _DEADLINE_S)
+        entry = Entry(group, bodies, loop.create_future(), loop.time() + _DEADLINE_S)
         self._queue.append(entry)
         if self._timer is None:
             self._timer = loop.call_at(entry.deadline, self._expire)
@@ -176,7 +145,7 @@ class Log:
                     self._settle(entry, Unavailable())
             self._offered = ()
 
-    async def _offer(self, batch: Sequence[_Entry]) -> None:
+    async def _offer(self, batch: Sequence[Entry]) -> None:
         """Send ``batch`` until it is answered; who is past their deadline waits no longer."""
         pause = 0.01
         while batch := _waiting(batch):
@@ -203,7 +172,7 @@ class Log:
                 await self._pool.release(connection, timeout=1)
 
     async def _settle_landed(
-        self, connection: asyncpg.pool.PoolConnectionProxy, batch: Sequence[_Entry]
+        self, connection: asyncpg.pool.PoolConnectionProxy, batch: Sequence[Entry]
     ) -> None:
         """Answer the groups that landed although the connection that carried them was lost."""
         unsure = [e for e in _waiting(batch) if e.unsure]
@@ -220,13 +189,13 @@ class Log:
                 self._answer(entry, 0, position)
 
     async def _send(
-        self, connection: asyncpg.pool.PoolConnectionProxy, batch: Sequence[_Entry]
+        self, connection: asyncpg.pool.PoolConnectionProxy, batch: Sequence[Entry]
     ) -> None:
         batch = _waiting(batch)
         if not batch:
             return
         try:
-            rows = await connection.fetch(APPEND, *_arguments(batch), timeout=_DEADLINE_S)
+            rows = await connection.fetch(APPEND, *arguments(batch), timeout=_DEADLINE_S)
         except Exception as error:
             if is_connection_error(error):
                 for entry in batch:
@@ -246,7 +215,7 @@ class Log:
     async def _bisect(
         self,
         connection: asyncpg.pool.PoolConnectionProxy,
-        batch: Sequence[_Entry],
+        batch: Sequence[Entry],
         error: Exception,
     ) -> None:
         """Find the group that cannot be appended; its neighbours land."""
@@ -260,7 +229,7 @@ class Log:
         await self._send(connection, batch[:middle])
         await self._send(connection, batch[middle:])
 
-    def _answer(self, entry: _Entry, status: int, position: int | None) -> None:
+    def _answer(self, entry: Entry, status: int, position: int | None) -> None:
         if entry.answer.done():
             return
         if status == 0 and position is not None:
@@ -270,7 +239,7 @@ class Log:
             self._refused.inc()
             self._settle(entry, _REFUSALS[status](-1 if position is None else position))
 
-    def _settle(self, entry: _Entry, answer: int | Exception) -> None:
+    def _settle(self, entry: Entry, answer: int | Exception) -> None:
         waited = asyncio.get_running_loop().time() - entry.deadline + _DEADLINE_S
         self._seconds.observe(waited)
         if isinstance(answer, Exception):
@@ -279,58 +248,6 @@ class Log:
             entry.answer.set_result(answer)
 
 
-def _waiting(batch: Sequence[_Entry]) -> list[_Entry]:
+def _waiting(batch: Sequence[Entry]) -> list[Entry]:
     """Return the entries that somebody still waits for."""
     return [e for e in batch if not e.answer.done()]
-
-
-def _bodies(group: Group) -> list[bytes]:
-    """Return the canonical bytes of a group that makes sense; raise ``ValueError`` otherwise.
-
-    What a caller sent may be too large for an event: that is theirs to know (:class:`TooLarge`).
-
-    Only facts touch: whoever waits until a touched key is folded waits for a fact.
-    """
-    if not group.events:
-        msg = "a group has at least one event"
-        raise ValueError(msg)
-    if any(event.touches and event.stream is None for event in group.events):
-        msg = "only a fact touches keys"
-        raise ValueError(msg)
-    try:
-        return [encode(event) for event in group.events]
-    except OversizedBody:
-        raise TooLarge from None
-
-
-def _arguments(batch: Sequence[_Entry]) -> tuple[object, ...]:
-    """Lay ``batch`` out as ``log.append`` takes it; numbers travel as text, for they are many."""
-    bodies = [body for entry in batch for body in entry.bodies]
-    single = len(bodies) == len(batch)
-    until = [entry.group.valid_until for entry in batch]
-    guards = [(n, key) for n, e in enumerate(batch, 1) for key in e.group.guards]
-    touches = [
-        (n, key)
-        for n, e in enumerate(batch, 1)
-        for event in e.group.events
-        for key in event.touches
-    ]
-    once = [(n, key) for n, e in enumerate(batch, 1) for key in e.group.once]
-    return (
-        bodies,
-        None if single else _array(n for n, e in enumerate(batch, 1) for _ in e.bodies),
-        _array(entry.group.at for entry in batch),
-        until if any(until) else None,
-        _array(n for n, _ in guards),
-        _array(guard_key(key) for _, key in guards),
-        _array(n for n, _ in touches),
-        _array(guard_key(key) for _, key in touches),
-        _array(n for n, _ in once),
-        [key for _, key in once] or None,
-    )
-
-
-def _array(numbers: Iterable[int]) -> str | None:
-    """Return the array of ``numbers`` as PostgreSQL reads it, none as null."""
-    text = ",".join(map(str, numbers))
-    return f"{{{text}}}" if text else None

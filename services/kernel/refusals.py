@@ -23,8 +23,9 @@ from services.kernel.background import ended, every
 from services.kernel.effects import Effects
 from services.kernel.errors import Unauthenticated
 from services.kernel.events import Event, Origin, Outcome
+from services.kernel.groups import Group
 from services.kernel.http import Call, call_without_purpose
-from services.kernel.log import Group, Log
+from services.kernel.log import Log
 from services.kernel.origins import Origins, network_of
 from services.kernel.problems import as_problem, problem_response
 

@@ -43,8 +43,8 @@ from services.kernel.events import (
     Registry,
     Service,
 )
+from services.kernel.groups import Group
 from services.kernel.http import Boundary, Call
-from services.kernel.log import Group
 from services.kernel.runtime import Installation, Runtime, open_runtime
 from services.kernel.settings import Settings
 from tests.conftest import TYPES, Clock

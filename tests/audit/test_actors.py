@@ -14,8 +14,8 @@ from services.authz import events as authz
 from services.authz.events import Role
 from services.cases import events as cases
 from services.kernel.events import Actor, Event, Ground, ObjectRef
+from services.kernel.groups import Group
 from services.kernel.http import Call
-from services.kernel.log import Group
 from tests.audit.given import AT_NIGHT, TUESDAY_MORNING, Answer, Caller, Staff, World
 from tests.audit.test_alerts import alerts_of, settled
 

@@ -14,7 +14,7 @@ from services.authz.message_events import MAILBOX_SHARED, MailboxShared
 from services.kernel.aside import set_aside
 from services.kernel.budgets import BURST
 from services.kernel.events import SET_ASIDE, Event, ObjectRef
-from services.kernel.log import Group
+from services.kernel.groups import Group
 from services.kernel.runtime import Installation
 from tests.audit.given import AT_NIGHT, TUESDAY_MORNING, Answer, Caller, Staff, World, served
 from tests.conftest import Connect
@@ -341,7 +341,7 @@ async def test_alert_is_resolved_once_and_its_note_is_sealed(
     bodies = await owner.fetch("select body from log.event union all select state from audit.alert")
     assert not any(b"On call" in row["body"] for row in bodies)
     (conflict,) = await analyst.items("/v1/events", type_="audit.refused")
-    assert conflict["action"] == "resolve"
+    assert (conflict["action"], conflict["outcome"]) == ("resolve", "failed")
 
 
 async def test_nobody_judges_an_alert_about_themselves(world: World) -> None:

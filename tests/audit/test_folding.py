@@ -22,7 +22,7 @@ from services.kernel.events import (
     Service,
     decode,
 )
-from services.kernel.log import Group
+from services.kernel.groups import Group
 from services.kernel.migrations.versions import (
     v0013_audit_scopes,
     v0016_own_events,

@@ -17,7 +17,8 @@ from services.authz.client_events import (
     client_key,
 )
 from services.kernel.budgets import BURST
-from services.kernel.log import Group, Log
+from services.kernel.groups import Group
+from services.kernel.log import Log
 from tests.audit.given import World
 
 READABLE = ("/v1/events", "/v1/students/{id}/accesses", "/v1/people/{id}/activity")

@@ -17,7 +17,7 @@ from services.authz import events as e
 from services.authz import passwords, seeding
 from services.authz.client_events import CLIENT_TOKEN_ISSUED
 from services.authz.session_events import LOGIN_FAILED
-from services.kernel.log import Group
+from services.kernel.groups import Group
 from services.kernel.runtime import Installation
 from services.kernel.settings import Settings
 from tests.authz.door import HOME, Door, opened

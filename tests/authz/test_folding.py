@@ -10,7 +10,7 @@ from services.authz.client_events import CLIENT_REVOKED, client_key
 from services.authz.events import OrganisationKind, Role
 from services.authz.session_events import SESSION_STARTED
 from services.kernel.events import Event
-from services.kernel.log import Group
+from services.kernel.groups import Group
 from services.kernel.runtime import Installation
 from tests.authz.door import ELSEWHERE, Door, opened
 from tests.authz.staffed import MATAI, TUI, Region, settled

@@ -14,7 +14,7 @@ from services.authz.credentials import CredentialSealer
 from services.authz.recording import data_of
 from services.authz.session_events import LOGIN_FAILED, SESSION_STARTED, login_key
 from services.kernel.events import Event, Outcome
-from services.kernel.log import Group
+from services.kernel.groups import Group
 from services.kernel.runtime import Installation
 from services.kernel.sealing import Compartment, KeyRef, period_subject
 from tests.authz.door import ELSEWHERE, HOME, PASSWORD, Door, Somebody, opened, two_opened

@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from services.authz import seeding
-from services.kernel.log import Group
+from services.kernel.groups import Group
 from services.kernel.runtime import Installation
 from tests.authz.door import HOME, Door, opened
 from tests.conftest import Clock

@@ -18,7 +18,7 @@ from services.authz.passwords import Passwords
 from services.authz.recording import data_of
 from services.authz.session_events import SESSION_ENDED, login_key
 from services.kernel.events import Event, Outcome
-from services.kernel.log import Group
+from services.kernel.groups import Group
 from services.kernel.runtime import Installation
 from tests.authz.door import (
     ELSEWHERE,
@@ -247,6 +247,20 @@ async def test_password_change_is_refused_with_its_reason(
     )
 
     assert (answer.status_code, answer.json()["code"]) == (status, code)
+
+
+async def test_a_password_is_changed_or_tried_ten_times_an_hour(door: Door) -> None:
+    """SG-4: what is refused says which ones were used before, to whoever holds the session."""
+    leader = await door.somebody()
+    token = await _token(door, leader)
+    body = {"current_password": PASSWORD, "new_password": "password12345"}
+    answers = [await door.post("/v1/me/password", body, token=token) for _ in range(11)]
+    assert [answer.status_code for answer in answers] == [422] * 10 + [429]
+    assert answers[-1].headers["retry-after"] == "3600"
+    door.clock.advance(timedelta(hours=1))
+    door.next_step()
+    again = await _token(door, leader)
+    assert (await door.post("/v1/me/password", body, token=again)).status_code == 422
 
 
 async def _invite(door: Door, somebody: Somebody) -> str:

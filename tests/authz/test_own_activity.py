@@ -21,8 +21,9 @@ from services.kernel.events import (
     Service,
     UnknownEvent,
 )
+from services.kernel.groups import Group
 from services.kernel.http import Call
-from services.kernel.log import Group, Log
+from services.kernel.log import Log
 from services.kernel.origins import Origins, Place
 from services.kernel.runtime import Installation
 from tests.authz.door import ELSEWHERE, HOME, Door, Somebody, opened

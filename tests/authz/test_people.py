@@ -230,9 +230,11 @@ async def test_each_post_that_shows_something_is_among_the_grounds(region: Regio
     assert roles == [[Role.SCHOOL_LEADER, Role.SCHOOL_OFFICE]] * 3
 
 
-async def test_a_304_is_recorded_like_a_disclosure(region: Region) -> None:
+@pytest.mark.parametrize("kind", ["people", "organisations"])
+async def test_a_304_is_recorded_like_a_disclosure(region: Region, kind: str) -> None:
     """Contract: If-None-Match."""
-    path = f"/v1/people/{region.people['office']}"
+    one = region.people["office"] if kind == "people" else region.organisations[MATAI]
+    path = f"/v1/{kind}/{one}"
     seen = await region.call("leader", "GET", path)
     reads = len(await region.log(e.READ))
     tag = {"if-none-match": seen.headers["etag"]}

@@ -13,7 +13,8 @@ from services.authz import events as e
 from services.authz.events import Role
 from services.kernel import budgets
 from services.kernel.events import Outcome
-from services.kernel.log import Group, Log
+from services.kernel.groups import Group
+from services.kernel.log import Log
 from tests.authz.staffed import KOTARE, MATAI, MINISTRY, RIMU, Region, region
 
 __all__ = ["region"]

@@ -8,10 +8,12 @@ from uuid import UUID, uuid4
 import httpx
 import pyotp
 
+from services.authz import events as e
 from services.authz.credential_events import CREDENTIALS_RESET, INVITATION_ISSUED
 from services.authz.events import Role
 from services.authz.message_events import MESSAGE_DELIVERED
 from services.authz.session_events import SESSION_ENDED
+from services.kernel.events import Outcome
 from tests.authz.spooled import by_hand, delivered, invited, reference_of, token_of
 from tests.authz.staffed import KOTARE, MATAI, MINISTRY, RIMU, TUI, Region, region
 from tests.conftest import Clock
@@ -180,6 +182,7 @@ async def test_one_person_is_reset_three_times_an_hour(region: Region, clock: Cl
     assert [answer.status_code for answer in first] == [200, 200, 200]
     assert (fourth.status_code, fourth.headers["retry-after"]) == (429, "2400")
     assert (listed.status_code, other.status_code, later.status_code) == (429, 200, 200)
+    assert [r.event.outcome for r in await region.log(e.REFUSED)] == [Outcome.FAILED] * 2
     assert len(await region.log(CREDENTIALS_RESET)) == 5
 
 

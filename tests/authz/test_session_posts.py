@@ -14,7 +14,7 @@ from services.authz.recording import data_of
 from services.authz.session_ends import post_of
 from services.authz.session_events import SESSION_ENDED, SESSION_REFRESHED
 from services.kernel.events import Event
-from services.kernel.log import Group
+from services.kernel.groups import Group
 from services.kernel.runtime import Installation
 from tests.authz.door import Door, Somebody, opened
 from tests.conftest import Clock

@@ -12,7 +12,8 @@ from services.authz import passwords
 from services.authz.session_events import LOGIN_FAILED, LOGIN_THROTTLED
 from services.authz.throttle import Throttle
 from services.kernel.errors import TooManyRequests, Unavailable
-from services.kernel.log import Group, Log
+from services.kernel.groups import Group
+from services.kernel.log import Log
 from services.kernel.runtime import Installation
 from tests.authz.door import ELSEWHERE, HOME, PASSWORD, Door, opened, two_opened
 from tests.conftest import Clock

@@ -18,7 +18,7 @@ from eventsourcing.postgres import PostgresApplicationRecorder, PostgresDatastor
 
 from services.cases import events as cases
 from services.kernel.events import Actor, Event, Ground, ObjectRef, Origin, Service, encode
-from services.kernel.log import Group
+from services.kernel.groups import Group
 from services.kernel.runtime import Installation, Runtime
 from services.kernel.sealing import Compartment, KeyRef
 from tests.bench import place

@@ -35,7 +35,7 @@ from services.installation import DATABASE, vocabulary
 from services.kernel.database import Server
 from services.kernel.effects import Effects
 from services.kernel.events import Event, Registry, Service
-from services.kernel.log import Group
+from services.kernel.groups import Group
 from services.kernel.migrate import migrate
 from services.kernel.postgres import EmbeddedPostgres
 from services.kernel.runtime import Installation, Runtime, open_runtime

@@ -12,8 +12,8 @@ from services.audit.signals import Signals
 from services.authz import session_events as authz
 from services.installation import vocabulary
 from services.kernel.events import Actor, Event, Outcome, Service
+from services.kernel.groups import Group
 from services.kernel.http import Call
-from services.kernel.log import Group
 from services.kernel.origins import Origins, Places
 from services.kernel.projector import Projector
 from services.kernel.runtime import Installation, open_runtime

@@ -19,7 +19,7 @@ from services.cases import loading, outline
 from services.cases.record import Record
 from services.cases.views import decode_head, decode_record
 from services.kernel.errors import Unavailable
-from services.kernel.log import Group
+from services.kernel.groups import Group
 from tests.cases.test_relations import NOW, Chance, fill
 from tests.cases.world import Json, Region, Staff, World
 

@@ -20,7 +20,7 @@ from services.cases.events import Box, RecordKind, Staff
 from services.cases.evolution import evolve
 from services.cases.kept import kept
 from services.cases.lists import Place, Wanted
-from services.cases.loading import Asking
+from services.cases.loaded import Asking
 from services.cases.record import Record, Status, Student
 from services.cases.sight import Judge
 from services.cases.views import _UPSERT, _row, decode_head, decode_record, encode_record

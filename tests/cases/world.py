@@ -35,8 +35,8 @@ from services.cases.app import Cases, build
 from services.cases.views import decode_student
 from services.kernel.budgets import RefusalBudget
 from services.kernel.events import Event, Recorded, Registry, Service, decode
+from services.kernel.groups import Group
 from services.kernel.http import Boundary
-from services.kernel.log import Group
 from services.kernel.runtime import Installation, Runtime, open_runtime
 from services.kernel.sealing import Compartment, KeyRef
 from services.kernel.settings import Settings

@@ -30,8 +30,9 @@ from services.demo.region import Region, build_region
 from services.kernel.epochs import EpochKeys
 from services.kernel.errors import Unavailable
 from services.kernel.events import Recorded, Service
+from services.kernel.groups import Group
 from services.kernel.keystore import KeyStore
-from services.kernel.log import Group, Log
+from services.kernel.log import Log
 from services.kernel.runtime import Installation
 from services.kernel.sealing import Compartment, KeyRef
 from services.progress import Progress

@@ -20,7 +20,7 @@ from services.kernel.events import (
     encode,
     guard_key,
 )
-from services.kernel.log import APPEND, Group, _arguments, _Entry
+from services.kernel.groups import APPEND, Entry, Group, arguments
 from tests.conftest import TYPES, Connect, TestServer
 from tests.kernel.given import fact, read
 
@@ -32,7 +32,7 @@ def call(*events: Event, bodies: list[bytes] | None = None) -> list[Any]:
     """Return the arguments of an honest call, to be made dishonest."""
     group, loop = Group(events), asyncio.get_running_loop()
     encoded = bodies or [encode(event) for event in events]
-    return list(_arguments([_Entry(group, encoded, loop.create_future(), 0.0)]))
+    return list(arguments([Entry(group, encoded, loop.create_future(), 0.0)]))
 
 
 async def test_a_role_can_append_and_read(connect: Connect) -> None:

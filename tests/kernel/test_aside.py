@@ -14,7 +14,8 @@ from services.commands import set_aside as command
 from services.kernel.aside import NotSetAside, set_aside
 from services.kernel.errors import Unavailable
 from services.kernel.events import Event, Recorded, Registry, Service, encode, leaf_hash
-from services.kernel.log import APPEND, Group, Log, VersionConflict
+from services.kernel.groups import APPEND, Group
+from services.kernel.log import Log, VersionConflict
 from services.kernel.projection import Connection
 from services.kernel.projector import Projector
 from services.kernel.runtime import Installation

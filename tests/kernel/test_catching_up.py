@@ -12,7 +12,8 @@ from services.kernel import background, batches, catching_up
 from services.kernel.catching_up import caught_up
 from services.kernel.errors import Unavailable
 from services.kernel.events import Recorded, Registry, Service
-from services.kernel.log import Group, Log
+from services.kernel.groups import Group
+from services.kernel.log import Log
 from services.kernel.projection import Connection
 from services.kernel.projector import Projector
 from tests.conftest import Pools

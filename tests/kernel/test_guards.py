@@ -12,9 +12,9 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from services.kernel import log as log_module
 from services.kernel.events import Event, Service
-from services.kernel.log import Expired, Group, Log, Stale, _arguments, _Entry
+from services.kernel.groups import APPEND, Entry, Group, arguments, bodies_of
+from services.kernel.log import Expired, Log, Stale
 from tests.conftest import Connect, Pools
 from tests.kernel.given import fact, read, read_all
 
@@ -132,8 +132,8 @@ def sensible(group: Group) -> bool:
 async def offered(connection: asyncpg.Connection, groups: Sequence[Group]) -> list[tuple[int, int]]:
     """Offer ``groups`` as one call, and return its answers."""
     future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-    entries = [_Entry(g, log_module._bodies(g), future, 0.0) for g in groups]
-    row = await connection.fetchrow(log_module.APPEND, *_arguments(entries))
+    entries = [Entry(g, bodies_of(g), future, 0.0) for g in groups]
+    row = await connection.fetchrow(APPEND, *arguments(entries))
     assert row is not None
     return list(zip(row["status"], row["at"], strict=True))
 

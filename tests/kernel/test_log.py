@@ -10,12 +10,14 @@ from uuid import UUID
 import asyncpg
 import pytest
 
+from services.kernel import groups
 from services.kernel import log as log_module
 from services.kernel.database import Server, open_pool
 from services.kernel.effects import Effects
 from services.kernel.errors import TooLarge, Unavailable
 from services.kernel.events import Event, Recorded, Service
-from services.kernel.log import Duplicate, Group, Log, Stale, VersionConflict
+from services.kernel.groups import Group
+from services.kernel.log import Duplicate, Log, Stale, VersionConflict
 from services.kernel.migrate import migrate
 from services.kernel.postgres import EmbeddedPostgres
 from services.kernel.runtime import Installation
@@ -356,9 +358,9 @@ async def test_a_group_that_landed_behind_a_lost_connection_is_answered_with_its
     await other.append(landed)
     await other.stop()
     entries = [
-        log_module._Entry(
+        groups.Entry(
             landed,
-            log_module._bodies(landed),
+            groups.bodies_of(landed),
             asyncio.get_running_loop().create_future(),
             asyncio.get_running_loop().time() + 5,
             unsure=True,

@@ -28,7 +28,8 @@ from services.authz.session_events import (
 from services.kernel import batches
 from services.kernel.errors import Unavailable
 from services.kernel.events import Event, EventType, Kind, Recorded, Registry, Service
-from services.kernel.log import Group, Log
+from services.kernel.groups import Group
+from services.kernel.log import Log
 from services.kernel.projection import Connection, Projection
 from services.kernel.projector import Projector
 from tests.conftest import Connect, Pools

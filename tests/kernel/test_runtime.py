@@ -21,7 +21,7 @@ from services.kernel import database, telemetry
 from services.kernel.background import ended
 from services.kernel.database import open_pool
 from services.kernel.events import Registry, Service
-from services.kernel.log import Group
+from services.kernel.groups import Group
 from services.kernel.problems import as_problem
 from services.kernel.runtime import Installation, Runtime, open_runtime
 from services.kernel.settings import Settings

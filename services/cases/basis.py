@@ -1,0 +1,50 @@
+"""What a decision about a record is made of: on which assignment, by which clause, what is seen.
+
+Pure values. Made by :mod:`services.cases.sight`, written down as the grounds of an event.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from services.authz.directory import Assignment
+from services.cases.record import Item
+from services.kernel.events import Ground
+
+
+class Standing(msgspec.Struct, frozen=True, gc=False):
+    """One assignment, and the facts that hold between it and the record."""
+
+    assignment: Assignment
+    facts: int
+
+
+class Basis(msgspec.Struct, frozen=True, gc=False):
+    """On which assignment, by which clause, a part rests."""
+
+    assignment: Assignment
+    clause: str
+
+    def __hash__(self) -> int:
+        """As equal as its clause; an assignment has many fields, and this is asked very often."""
+        return hash(self.clause)
+
+
+class Entry(msgspec.Struct, frozen=True, gc=False):
+    """What is seen of an item and by what: the item itself, or its need-to-know summary alone."""
+
+    item: Item
+    basis: Basis
+    whole: bool
+
+
+def grounds_of(parts: Mapping[str, Sequence[Basis]]) -> tuple[Ground, ...]:
+    """Group ``parts`` by what they rest on; a part may rest on several bases, thing by thing."""
+    grouped: dict[Basis, list[str]] = {}
+    for part, bases in parts.items():
+        for basis in bases:
+            grouped.setdefault(basis, []).append(part)
+    return tuple(
+        Ground(basis.assignment.id, basis.assignment.role, basis.clause, tuple(names))
+        for basis, names in grouped.items()
+    )

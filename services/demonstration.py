@@ -11,6 +11,7 @@ from typing import Final
 import asyncpg
 
 SEED: Final = 20
+_LOCK: Final = 7233003
 _TABLE: Final = """
 create schema if not exists demo;
 create table if not exists demo.installation (
@@ -52,6 +53,16 @@ async def begin(owner: asyncpg.Connection, seed: int, today: date) -> Mark:
             "insert into demo.installation (seed, today) values ($1, $2)", seed, today
         )
     return Mark(seed, today, finished=False)
+
+
+async def turn(owner: asyncpg.Connection) -> bool:
+    """Say whether nobody else is loading this database; hold others off until ``owner`` closes."""
+    return bool(await owner.fetchval("select pg_try_advisory_lock($1)", _LOCK))
+
+
+async def wait_turn(owner: asyncpg.Connection) -> None:
+    """Return once nobody else is loading this database, as :func:`turn` would with true."""
+    await owner.execute("select pg_advisory_lock($1)", _LOCK)
 
 
 async def finish(owner: asyncpg.Connection) -> None:

@@ -58,8 +58,8 @@ class Health:
     async def look(self) -> Mapping[str, object]:
         """Return how it is now: :data:`OK`, or what keeps it from that.
 
-        ``catching_up`` says of the read model furthest behind how many positions of the log are
-        folded, and how many are still to be.
+        ``catching_up`` says of the read model furthest behind how many percent of the log it has
+        folded. How long the log is, which tells activity, is for the service's own log and metrics.
         """
         try:
             async with asyncio.timeout(_LOOK_S):
@@ -74,7 +74,8 @@ class Health:
         if whole:
             return OK if self.started else STARTING
         behind = max((p.standing for p in self._projectors), key=lambda one: one.to_fold)
-        return {"status": "catching_up", "folded": behind.folded, "to_fold": behind.to_fold}
+        percent = 100 * behind.folded // (behind.folded + behind.to_fold)
+        return {"status": "catching_up", "percent": percent}
 
     async def _follows(self, projector: Projector) -> bool:
         """Say whether the newest event is folded; raise :class:`Unavailable` when a fold stopped.

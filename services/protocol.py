@@ -67,7 +67,10 @@ class BoundedProtocol(HttpToolsProtocol):
     """
 
     _in_head = True
+    #: bytes of the head, or of what came since without bringing any of the body: sizes of chunks,
+    #: their extensions, trailers
     _head_bytes = 0
+    _brought = False
     _told = False
     #: what is wrong with the request being parsed, when it is HTTP
     _wrong: Problem | None = None
@@ -124,16 +127,26 @@ class BoundedProtocol(HttpToolsProtocol):
         self._await_reader_of_last()
 
     def data_received(self, data: bytes) -> None:
-        """Take what arrived, unless a head has grown past the bound."""
+        """Take what arrived, unless a head has grown past the bound, or what is no body has."""
         if self._told or self.transport.is_closing():
             return
+        self._head_bytes += len(data)
         if self._in_head:
             self._await_message()
-            self._head_bytes += len(data)
             if self._head_bytes > MAX_HEAD_BYTES:
                 self._refuse(HeadTooLarge())
                 return
+        self._brought = False
         super().data_received(data)
+        if self._brought:
+            self._head_bytes = 0
+        elif self._head_bytes > MAX_HEAD_BYTES and not self._told:
+            self._refuse(HeadTooLarge())
+
+    def on_body(self, body: bytes) -> None:
+        """Take a piece of a body: the next may bring as much beside it again."""
+        self._brought = True
+        super().on_body(body)
 
     def on_url(self, url: bytes) -> None:
         """Take a piece of the path and the query, unless they have grown past their bound."""
@@ -143,7 +156,14 @@ class BoundedProtocol(HttpToolsProtocol):
             raise _EnoughError
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a header, unless there are too many."""
+        """Take a header, unless there are too many, or it comes behind the body.
+
+        A trailer is no header (RFC 9110, 6.5.1): who stands in front sees none there, and what it
+        says of who asks would count for us alone.
+        """
+        if not self._in_head:
+            self._wrong = BadRequest()
+            raise _EnoughError
         super().on_header(name, value)
         if len(self.headers) > MAX_HEADERS:
             self._wrong = HeadTooLarge()
@@ -155,6 +175,7 @@ class BoundedProtocol(HttpToolsProtocol):
         Of too many that wait the newest waits on to be refused, and is the last one read.
         """
         self._in_head = False
+        self._head_bytes = 0
         super().on_headers_complete()
         if len(self.pipeline) > MAX_WAITING:
             self._told = True

@@ -463,3 +463,38 @@ async def test_who_reads_slowly_gets_all_of_it_and_may_ask_again(
     async with asyncio.timeout(5):
         await reader.readuntil(b"\r\n\r\nok")
     writer.close()
+
+
+CHUNKED = b"POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n"
+
+
+async def test_a_trailer_is_no_header(port: int) -> None:
+    """RFC 9110, 6.5.1: who stands in front sees none there, so none counts here."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(CHUNKED + b"2\r\nab\r\n0\r\nauthorization: Bearer x\r\n\r\n")
+    status, headers, body = await _whole(reader)
+    assert (status, headers["connection"]) == (400, "close")
+    assert json.loads(body)["code"] == "bad_request"
+    writer.close()
+
+
+@pytest.mark.parametrize("without_end", [b"0\r\nx-a: ", b"2;x="], ids=["trailer", "extension"])
+async def test_what_is_no_body_is_bounded_behind_a_head_too(port: int, without_end: bytes) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(CHUNKED + b"2\r\nab\r\n" + without_end)
+    with contextlib.suppress(ConnectionError):
+        for _ in range(64):
+            writer.write(b"a" * 16_384)
+            await writer.drain()
+    status, headers, body = await _whole(reader)
+    assert (status, headers["connection"]) == (431, "close")
+    assert json.loads(body)["code"] == "head_too_large"
+    writer.close()
+
+
+async def test_a_body_in_many_chunks_passes_whatever_they_are(port: int) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    large = b"40000\r\n" + b"a" * 0x40000 + b"\r\n"
+    writer.write(CHUNKED + b"2;x=y\r\nab\r\n" * 40_000 + large + b"0\r\n\r\n")
+    assert (await _answers(reader)) == b"HTTP/1.1 200 OK"
+    writer.close()

@@ -225,7 +225,7 @@ async def test_while_a_start_folds_anew_what_an_upgrade_emptied_who_asks_is_told
             async with asyncio.timeout(5):
                 while (answer := await client.get("/healthz")).json() == {"status": "starting"}:
                     await asyncio.sleep(0.01)
-            far = {"status": "catching_up", "folded": 1, "to_fold": events - 1}
+            far = {"status": "catching_up", "percent": 100 // events}
             assert (answer.status_code, answer.json()) == (503, far)
             for path in ("/authz/.well-known/jwks.json", "/cases/v1/cases"):
                 refused = await client.get(path)

@@ -20,6 +20,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from services.audit.asking import MOST_SHOWN
+from services.audit.detection.rules import FINDING_RULES
 from services.audit.events import Verdict
 from services.authz.client_events import CLIENT_ID
 from services.kernel.events import Outcome
@@ -91,11 +92,22 @@ class SessionQuery(Paging):
     person: UUID | None = None
 
 
+def _known_rule(name: str) -> str:
+    if name not in FINDING_RULES:
+        raise PydanticCustomError("rule_unknown", "no such rule")
+    return name
+
+
+RuleName = Annotated[
+    Line, AfterValidator(_known_rule), Field(json_schema_extra={"enum": sorted(FINDING_RULES)})
+]
+
+
 class AlertQuery(Paging):
     """Which alerts."""
 
     status: Literal["open", "resolved"] | None = None
-    rule: Line | None = None
+    rule: RuleName | None = None
     person: UUID | None = None
 
 
@@ -215,8 +227,8 @@ class Alert(BaseModel):
     status: Literal["open", "resolved"]
     person_id: UUID | None
     organisation_id: UUID | None
-    occurred_at: AwareDatetime
-    raised_at: AwareDatetime
+    occurred_at: AwareDatetime = Field(description="When the newest event behind it happened")
+    raised_at: AwareDatetime = Field(description="When it was first raised; more may come after")
     details: Mapping[str, str | int]
     resolution: Resolved | None
 

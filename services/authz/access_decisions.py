@@ -69,7 +69,8 @@ class AccessDecisions:
 
         async def again(hearing: Hearing, about: Opened, made: Made) -> Draft[UUID]:
             reply = made["decision"]
-            return await hearing.disclose(about.decision, reply, {"decision": [str(reply)]})
+            known = hearing.made_before(ObjectRef("access_decision", str(reply)))
+            return await known.disclose(about.decision, reply, {"decision": [str(reply)]})
 
         asked = Asked("create", ObjectRef("access_decision", str(decision_id)))
         return await self._desk.hear_once(visit, asked, attempt, Command(judge, act, again))

@@ -44,14 +44,14 @@ def containment_router(gate: Gate, desk: Desk, channel: str) -> APIRouter:
         visit: Visiting, request: Request, person_id: UUID, body: Containment
     ) -> StandingOut:
         attempt = await attempt_of(request, visit.person_id)
-        done = await people.suspend(visit, attempt, person_id, body.reason)
-        return StandingOut(id=done, suspended=True)
+        suspended = await people.suspend(visit, attempt, person_id, body.reason)
+        return StandingOut(id=person_id, suspended=suspended)
 
     @router.post("/{person_id}/reinstate")
     async def reinstate_person(visit: Visiting, request: Request, person_id: UUID) -> StandingOut:
         attempt = await attempt_of(request, visit.person_id)
-        done = await people.reinstate(visit, attempt, person_id)
-        return StandingOut(id=done, suspended=False)
+        suspended = await people.reinstate(visit, attempt, person_id)
+        return StandingOut(id=person_id, suspended=suspended)
 
     @router.post("/{person_id}/reset")
     async def reset_person(

@@ -9,7 +9,7 @@ decided to whoever asks.
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
@@ -62,6 +62,10 @@ class Hearing:
     lets: UUID | None = None
     #: whose post shows the caller whom, else which organisation, they ask about
     shows: UUID | None = None
+
+    def made_before(self, object_: ObjectRef) -> "Hearing":
+        """Return the hearing of a repeat: about what the first attempt made."""
+        return replace(self, asked=replace(self.asked, object=object_))
 
     def may(self, action: str, object_: str, facts_of: FactsOf) -> Decision:
         """Decide whether the caller may do what they ask; what is allowed is what ``lets`` them."""

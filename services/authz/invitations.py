@@ -8,20 +8,21 @@ nothing but its digest is kept, and nobody is shown it but the person it is deli
 import base64
 import hmac
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import Final
 from uuid import UUID
 
 from services.authz.credential_events import InvitationIssued
 from services.authz.tokens import digest
+from services.kernel.effects import drawn_at
 
 INVITATION_LASTS: Final = timedelta(days=7)
 
 
 def expires_at(invitation_id: UUID) -> datetime:
     """Return until when an invitation serves: its id (version 7) says since when."""
-    issued_at = datetime.fromtimestamp((invitation_id.int >> 80) / 1000, UTC)
+    issued_at = drawn_at(invitation_id)
     return issued_at + INVITATION_LASTS
 
 

@@ -8,6 +8,7 @@ and nobody twice.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
 from typing import Final
 from uuid import UUID
@@ -20,6 +21,7 @@ from services.authz.recording import data_of
 from services.authz.relations import Decision
 from services.authz.resets import RESET, Resets, too_often
 from services.authz.visits import Visit
+from services.kernel.effects import drawn_at
 from services.kernel.errors import Forbidden, NotFound, Problem
 from services.kernel.events import Event, ObjectRef
 from services.kernel.handling import Draft
@@ -27,6 +29,8 @@ from services.kernel.idempotency import Attempt, Made
 
 #: how many are reset by one append
 _BATCH: Final = 20
+#: what an id leaves out of the time it was drawn at
+_DRAWN: Final = timedelta(milliseconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +78,7 @@ class OrganisationResets:
             partial(_again, command),
         )
         act_id = await self._desk.hear_once(visit, asked, attempt, post)
-        for ids in _batches(await self._candidates(visit, asked, command)):
+        for ids in _batches(await self._candidates(visit, asked, command, act_id)):
             await self._desk.hear(visit, asked, partial(self._batch, command, act_id, ids))
         async with self._desk.hearing(visit, asked) as hearing:
             return StaffReset(act_id, len(await hearing.facts.reset_by(act_id)))
@@ -114,10 +118,16 @@ class OrganisationResets:
             organisation_id=command.organisation_id,
         )
 
-    async def _candidates(self, visit: Visit, asked: Asked, command: ResetStaff) -> list[UUID]:
-        """Return who may be among those reset; each is judged again in their batch."""
+    async def _candidates(
+        self, visit: Visit, asked: Asked, command: ResetStaff, act_id: UUID
+    ) -> list[UUID]:
+        """Return who may be among those reset; each is judged again in their batch.
+
+        A repeat goes on with an act that was cut short, and reaches nobody who came after it.
+        """
         async with self._desk.hearing(visit, asked) as hearing:
-            here = await hearing.facts.posts.working_at(command.organisation_id)
+            posts = hearing.facts.posts
+            here = await posts.working_at(command.organisation_id, drawn_at(act_id) + _DRAWN)
         named = here if command.person_ids is None else here & command.person_ids
         return sorted(named - {visit.person_id})
 

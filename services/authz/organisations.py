@@ -106,7 +106,8 @@ class Organisations:
             return hearing.draft([event], made, {"organisation": new_id})
 
         async def again(hearing: Hearing, _: Decision, made: Made) -> Draft[Organisation]:
-            return await _show(hearing, made["organisation"])
+            known = hearing.made_before(_reference(made["organisation"]))
+            return await _show(known, made["organisation"])
 
         asked = Asked("create", _reference(new_id))
         return await self._desk.hear_once(visit, asked, attempt, Command(_may_register, act, again))

@@ -42,14 +42,14 @@ class People:
 
     async def suspend(
         self, visit: Visit, attempt: Attempt | None, person_id: UUID, reason: str
-    ) -> UUID:
-        """Shut a person out until reinstated, sessions included; return their id.
+    ) -> bool:
+        """Shut a person out until reinstated, sessions included; say whether they are shut out.
 
         Raises :class:`NotFound` for people the caller does not know of, :class:`Conflict` when
         they are suspended already.
         """
 
-        async def act(hearing: Hearing, over: Over) -> Draft[UUID]:
+        async def act(hearing: Hearing, over: Over) -> Draft[bool]:
             if over.person.suspended:
                 return await hearing.refuse(Conflict())
             return await self._suspended(hearing, over, reason)
@@ -58,10 +58,10 @@ class People:
         command = Command(judge_over(person_id, _SUSPEND), act, _again)
         return await self._desk.hear_once(visit, asked, attempt, command)
 
-    async def reinstate(self, visit: Visit, attempt: Attempt | None, person_id: UUID) -> UUID:
-        """End a suspension; sessions from before it stay ended."""
+    async def reinstate(self, visit: Visit, attempt: Attempt | None, person_id: UUID) -> bool:
+        """End a suspension; sessions from before it stay ended. Say whether they are shut out."""
 
-        async def act(hearing: Hearing, over: Over) -> Draft[UUID]:
+        async def act(hearing: Hearing, over: Over) -> Draft[bool]:
             if not over.person.suspended:
                 return await hearing.refuse(Conflict())
             return await self._reinstated(hearing, over)
@@ -70,29 +70,29 @@ class People:
         command = Command(judge_over(person_id, _SUSPEND), act, _again)
         return await self._desk.hear_once(visit, asked, attempt, command)
 
-    async def _suspended(self, hearing: Hearing, over: Over, reason: str) -> Draft[UUID]:
+    async def _suspended(self, hearing: Hearing, over: Over, reason: str) -> Draft[bool]:
         person_id, event_id = over.person.id, self._desk.runtime.effects.new_id()
         sealed = await self._desk.sealed_reason(person_id, event_id, reason)
         data = e.PersonSuspended(person_id=person_id, reason=sealed)
         return await self._changed(hearing, over, (e.PERSON_SUSPENDED, event_id, data))
 
-    async def _reinstated(self, hearing: Hearing, over: Over) -> Draft[UUID]:
+    async def _reinstated(self, hearing: Hearing, over: Over) -> Draft[bool]:
         event_id = self._desk.runtime.effects.new_id()
         data = e.PersonReinstated(person_id=over.person.id)
         return await self._changed(hearing, over, (e.PERSON_REINSTATED, event_id, data))
 
     async def _changed(
         self, hearing: Hearing, over: Over, change: tuple[str, UUID, msgspec.Struct]
-    ) -> Draft[UUID]:
+    ) -> Draft[bool]:
         decision, person = over
         event = await next_fact(hearing, decision, person, change)
         ended = await ended_sessions(self._desk, hearing, decision, person, "suspended")
-        return hearing.draft([*ended, event], person.id, {"person": person.id})
+        return hearing.draft([*ended, event], not person.suspended, {"person": person.id})
 
 
-async def _again(hearing: Hearing, over: Over, _: Made) -> Draft[UUID]:
-    person_id = over.person.id
-    return await hearing.disclose(over.decision, person_id, {"person": [str(person_id)]})
+async def _again(hearing: Hearing, over: Over, _: Made) -> Draft[bool]:
+    shown = {"person": [str(over.person.id)]}
+    return await hearing.disclose(over.decision, over.person.suspended, shown)
 
 
 def judge_over(

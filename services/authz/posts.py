@@ -71,12 +71,16 @@ class Posts:
         )
         return found
 
-    async def working_at(self, organisation_id: UUID) -> frozenset[UUID]:
-        """Return who has an assignment in force at an organisation."""
+    async def working_at(
+        self, organisation_id: UUID, since: datetime | None = None
+    ) -> frozenset[UUID]:
+        """Return who has an assignment in force at an organisation, and had it at ``since``."""
         rows = await self._connection.fetch(
             "select distinct person_id from authz.assignment where organisation_id = $1"
-            " and starts_at <= $2 and (ends_at is null or ends_at > $2) and not revoked",
+            " and starts_at <= least($2::timestamptz, $3::timestamptz)"
+            " and (ends_at is null or ends_at > $2) and not revoked",
             organisation_id,
             self._now,
+            since,
         )
         return frozenset(row["person_id"] for row in rows)

@@ -79,7 +79,9 @@ class Registration:
                 return await hearing.refuse(NotFound())
             reply = Registered(made["person"], command.organisation_id, made["invitation"])
             shown = {"person": [str(made["person"])]}
-            return await hearing.disclose(decision, reply, shown, (made["person"],))
+            return await hearing.made_before(person_object(made["person"])).disclose(
+                decision, reply, shown, (made["person"],)
+            )
 
         asked = Asked("create", person_object(new_id))
         return await self._desk.hear_once(visit, asked, attempt, Command(judge, act, again))

@@ -10,7 +10,7 @@ service has folded it before it meets a token of it.
 
 import base64
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import NAMESPACE_URL, UUID, uuid5
 
@@ -24,7 +24,7 @@ from services.authz.session_events import (
     SigningKeyAdded,
     SigningKeyRetired,
 )
-from services.kernel.effects import Effects
+from services.kernel.effects import Effects, drawn_at
 from services.kernel.errors import Unavailable
 from services.kernel.events import Event
 from services.kernel.groups import Group
@@ -41,7 +41,7 @@ _REF: Final = KeyRef(uuid5(NAMESPACE_URL, "casewarden:signing-keys"), Compartmen
 
 def made_at(kid: str) -> datetime:
     """Return when a key was made: its ``kid`` is a UUIDv7."""
-    return datetime.fromtimestamp((UUID(kid).int >> 80) / 1000, UTC)
+    return drawn_at(UUID(kid))
 
 
 class SigningKeys:

@@ -78,7 +78,9 @@ class Change:
         self.now = desk.now()
         self.facts: list[Fact] = []
         self.guards: list[str] = loaded.guards
+        #: what lets the caller do it, and what shows them what it is about
         self.basis: Basis | None = None
+        self.shows = sight.first
         self.made: dict[str, UUID] = {}
         #: what of the record it is about: all of it, unless the command says otherwise
         self.object_ = ObjectRef(self.record.kind, str(self.record.id))

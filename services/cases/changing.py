@@ -81,7 +81,12 @@ async def change_again(
 
     def cut(seen: Outline) -> Outline:
         overview = frozenset({"overview"})
-        return seen.only(overview) if item_id is None else seen.with_item(overview, item_id)
+        left = seen.only(overview) if item_id is None else seen.with_item(overview, item_id)
+        case_id = made.get("case_id")
+        if case_id is None or "overview" not in left.shown:
+            return left
+        shown = {**left.shown, "overview": [*left.shown["overview"], case_id]}
+        return left._replace(shown=shown)
 
     seen = outline(desk.judge, change.loaded, change.sight)
     group = await desk.told(asked, seen, ObjectRef(kind, str(record_id)), cut)
@@ -104,7 +109,7 @@ async def _begun(
 
 async def _refused(change: Change, problem: Problem) -> Draft[Reply]:
     """Draft the refusal of a change: for whom the caller may do it, else for who shows it."""
-    basis = change.basis or change.sight.first
+    basis = change.basis or change.shows
     refused = await change.desk.refuse(
         change.asked, change.loaded, change.object_, problem, change.guards, basis
     )

@@ -149,6 +149,7 @@ def require_item(change: Change, item_id: UUID) -> Item:
     entry = change.sight.find(item_id)
     if entry is None:
         raise NotFound
+    change.shows = entry.basis
     if not entry.whole:
         raise Forbidden
     return entry.item

@@ -30,11 +30,11 @@ async def _read(
     object_ = ObjectRef("item", str(item_id))
     sight = desk.see(loaded)
     entry = sight.find(item_id) if sight else None
+    shows = entry.basis if entry else sight.first if sight else None
     if document and entry and not (entry.whole and entry.item.kind is ItemKind.DOCUMENT):
         entry = None
     if sight is None or entry is None:
-        first = sight.first if sight else None
-        refused = await desk.refuse(asked, loaded, object_, NotFound(), basis=first)
+        refused = await desk.refuse(asked, loaded, object_, NotFound(), basis=shows)
         return Draft(refused.group, NotFound())
     await desk.renderer.load_item_keys(loaded.student_id, entry)
     rendered = desk.renderer.entry(loaded.student_id, entry)

@@ -56,6 +56,14 @@ def _told(ways: Sequence[Way], student: Student, records: Mapping[UUID, Record])
     return max(ended, key=itemgetter(0, 1))[2]
 
 
+def _shown_by(told: _Told, ways: Sequence[Way]) -> list[Basis]:
+    """Return by what each organisation's posts show a part: as it is told, else their first."""
+    found: dict[UUID, Basis] = {}
+    for basis in (told.basis, *(way.basis for way in ways)):
+        found.setdefault(basis.assignment.organisation_id, basis)
+    return list(found.values())
+
+
 class Students:
     """What the cases service knows of learners."""
 
@@ -112,7 +120,8 @@ class Students:
         version = desk.version(asking, canonical(content))
         telling = Telling()
         ids = {part: [student_id] for part in told}
-        telling.add({part: (one.basis,) for part, one in told.items()}, ids, student_id)
+        shown_by = {part: _shown_by(one, found.parts[part]) for part, one in told.items()}
+        telling.add(shown_by, ids, student_id)
         events = [
             await desk.event(
                 asked,

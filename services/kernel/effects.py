@@ -41,6 +41,11 @@ class MonotonicUuid7:
         return UUID(int=value)
 
 
+def drawn_at(id_: UUID) -> datetime:
+    """Return when a UUIDv7 was drawn, in whole milliseconds."""
+    return datetime.fromtimestamp((id_.int >> 80) / 1_000, UTC)
+
+
 def _utc_now() -> datetime:
     return datetime.now(UTC)
 

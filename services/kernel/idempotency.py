@@ -147,9 +147,19 @@ def _with_kept(group: Group, kept: _Kept) -> list[Event]:
 
 
 def _path(request: Request) -> str:
-    """Return the path below where the service is mounted: alone or mounted, the same."""
+    """Return the path below where the service is mounted: alone or mounted, the same.
+
+    An id is the same however it is written.
+    """
     path, root = request.scope["path"], request.scope.get("root_path", "")
-    return str(path.removeprefix(root))
+    return "/".join(map(_segment, path.removeprefix(root).split("/")))
+
+
+def _segment(text: str) -> str:
+    try:
+        return str(UUID(text))
+    except ValueError:
+        return text
 
 
 def _canonical(body: bytes) -> bytes:

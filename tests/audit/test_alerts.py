@@ -395,3 +395,9 @@ async def test_metrics_count_open_alerts_and_name_nobody(world: World) -> None:
     metrics = await world.client.get("/metrics")
     assert 'casewarden_alerts_open{rule="out_of_hours_login"} 1.0' in metrics.text
     assert str(person.id) not in metrics.text
+
+
+async def test_a_rule_that_does_not_exist_is_malformed_not_without_alerts(world: World) -> None:
+    analyst = await world.caller("security_analyst", await world.organisation("ministry"))
+    assert (await analyst.ask("/v1/alerts", rule="nonsense")).status_code == 422
+    assert (await analyst.ask("/v1/alerts", rule="many_resets")).status_code == 200

@@ -9,8 +9,10 @@ import httpx
 import pytest
 
 from services.authz import events as e
+from services.authz.credential_events import CREDENTIALS_RESET
 from services.authz.events import OrganisationKind, Role
 from tests.authz.staffed import KOTARE, MATAI, RIMU, Region, region
+from tests.conftest import Clock
 
 __all__ = ["region"]
 
@@ -153,3 +155,49 @@ async def test_a_decision_that_served_for_another_change_serves_no_repeat(region
     await region.hold("leader", Role.SCHOOL_OFFICE, MATAI)
     again = await region.grant("leader", contact, office, MATAI, **more)
     assert again.status_code == HTTPStatus.FORBIDDEN
+
+
+async def test_a_repeated_reset_of_all_reaches_nobody_who_came_after_it(
+    region: Region, clock: Clock
+) -> None:
+    """SG-21: a key sent again weeks later takes nothing from whoever works there by then."""
+    path = f"/v1/organisations/{region.organisations[MATAI]}/reset"
+    first = await region.call("leader", "POST", path, WHY, headers=KEY)
+    clock.advance(timedelta(minutes=1))
+    registered = (await send(region, "register")).json()["id"]
+    office = {"role": "school_office", "organisation_id": str(region.organisations[MATAI])}
+    granted = await region.call("leader", "POST", f"/v1/people/{registered}/assignments", office)
+    assert granted.is_success, granted.text
+    again = await region.call("leader", "POST", path, WHY, headers=KEY)
+    assert (again.status_code, again.json()) == (200, first.json())
+    reset = [r.event.data["person_id"] for r in await region.log(CREDENTIALS_RESET)]
+    assert reset
+    assert registered not in reset
+
+
+async def test_a_repeated_suspension_says_how_it_stands_now(region: Region) -> None:
+    shut = f"/v1/people/{region.people['contact']}/suspend"
+    let_in = f"/v1/people/{region.people['contact']}/reinstate"
+    first = await region.call("leader", "POST", shut, WHY, headers=KEY)
+    await region.call("leader", "POST", let_in, {})
+    again = await region.call("leader", "POST", shut, WHY, headers=KEY)
+    assert (first.json()["suspended"], again.json()["suspended"]) == (True, False)
+
+
+async def test_a_key_is_of_the_same_path_however_its_id_is_written(region: Region) -> None:
+    person = region.people["contact"]
+    for written in (str(person), str(person).upper(), person.hex):
+        done = await region.call(
+            "leader", "POST", f"/v1/people/{written}/suspend", WHY, headers=KEY
+        )
+        assert done.status_code == HTTPStatus.OK
+    assert len(await region.log(e.PERSON_SUSPENDED)) == 1
+
+
+@pytest.mark.parametrize("name", ["register", "decide", "organisation"])
+async def test_the_event_of_a_repeat_is_about_what_was_made(region: Region, name: str) -> None:
+    who = "admin" if name == "organisation" else "leader"
+    first, _ = await send(region, name, who), await send(region, name, who)
+    event = (await region.log(e.READ))[-1].event
+    assert event.object is not None
+    assert event.object.id == first.json()["id"]

@@ -88,6 +88,8 @@ async def test_what_was_done_can_be_repeated_although_its_state_is_past(
     assert (first.status_code, again.status_code) == (200, 200)
     assert again.json()["id"] == first.json()["id"]
     assert again.json().get("case_id") == first.json().get("case_id")
+    named = {first.json()["id"], first.json().get("case_id", first.json()["id"])}
+    assert set((await world.newest()).shown["overview"]) == named
     assert len([r for r in await world.events() if r.event.stream]) == facts
 
 

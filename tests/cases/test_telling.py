@@ -153,3 +153,30 @@ async def test_a_refusal_is_told_to_whoever_lets_one_try(region: Region) -> None
     refused = await region.world.send(both, "POST", f"/v1/cases/{case}/assign", same)
     assert refused.status_code == 409
     assert (await region.world.newest()).actor.organisation_id == region.asp
+
+
+async def test_a_learner_is_told_to_each_organisation_whose_posts_show_them(
+    region: Region,
+) -> None:
+    """AC-USE-1: neither misses the look because the other's post came first."""
+    both = await region.world.also(region.leader, Role.ASP_WORKFLOW_LEAD, region.asp)
+    await region.case()
+    school, provider = await told(region, both, f"/v1/students/{region.student}")
+    assert (school.actor.organisation_id, provider.actor.organisation_id) == (
+        region.school,
+        region.asp,
+    )
+    assert provider.shown.keys() == {"student_basic", "demographics", "family"}
+    assert school.shown.keys() == {"student_basic", "demographics"}
+
+
+async def test_a_refusal_about_an_item_is_told_to_whoever_shows_the_item(region: Region) -> None:
+    """SG-8: a school is not told what its leader tried with a note that only the provider shows."""
+    both = await region.world.also(region.leader, Role.ASP_WORKFLOW_LEAD, region.asp)
+    path = f"/v1/cases/{await region.case()}/items"
+    note = (await region.world.must(region.manager, "POST", path, NOTE))["id"]
+    steps = (("GET", f"{path}/{note}/content", None), ("DELETE", f"{path}/{note}", {"reason": "x"}))
+    for method, one, body in steps:
+        answer = await region.world.send(both, method, one, body, **ANY)
+        assert answer.status_code in (403, 404)
+        assert (await region.world.newest()).actor.organisation_id == region.asp

@@ -15,7 +15,7 @@ from http import HTTPStatus
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from services.health import OK, Health
+from services.health import OK, STARTING, Health
 from services.installation import vocabulary
 from services.kernel import errors, telemetry
 from services.kernel.catching_up import caught_up
@@ -190,6 +190,33 @@ class House:
             status = HTTPStatus.OK if said is OK else HTTPStatus.SERVICE_UNAVAILABLE
             response = _json(said, status)
         await response(scope, receive, send)
+
+
+class Door:
+    """What listens before there is a :class:`House`: 503, and ``/healthz`` says ``starting``.
+
+    Once it is let in, every request is the house's.
+    """
+
+    def __init__(self) -> None:
+        self._house: House | None = None
+        self._edge = Boundary(self._closed)
+
+    def let_in(self, house: House) -> None:
+        """Hand every request from now on to ``house``."""
+        self._house = house
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if self._house is not None:
+            await self._house(scope, receive, send)
+        elif scope["type"] == "http":
+            await self._edge(scope, receive, send)
+
+    async def _closed(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] != "/healthz" or scope["method"] not in _READ:
+            raise errors.Unavailable
+        await _json(STARTING, HTTPStatus.SERVICE_UNAVAILABLE)(scope, receive, send)
 
 
 async def _stopped(built: Built) -> None:

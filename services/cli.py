@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 from typing import Final
 
 import click
@@ -212,6 +213,23 @@ def main() -> None:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+    except OSError as error:
+        data = Settings.from_environment().data
+        if not _concerns(data, error):
+            raise
+        _fail(f"the data directory {data} cannot be used: {error.strerror}: {error.filename}", 1)
+
+
+def _concerns(data: Path, error: OSError) -> bool:
+    """Say whether ``error`` is about the data directory, what is in it or the way to it."""
+    if not isinstance(error.filename, str):
+        return False
+    # as it was named and, where links lead there, as it is called
+    ways = (
+        (data.absolute(), Path(error.filename).absolute()),
+        (data.resolve(), Path(error.filename).resolve()),
+    )
+    return any(met.is_relative_to(whole) or whole.is_relative_to(met) for whole, met in ways)
 
 
 def _fail(message: str, status: int) -> None:

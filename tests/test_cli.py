@@ -23,7 +23,7 @@ from click.testing import CliRunner
 from services import demonstration as marker
 from services import witness
 from services.cases import events as cases
-from services.cli import casewarden
+from services.cli import _concerns, casewarden
 from services.commands import openapi
 from services.kernel.events import Event, ObjectRef, Service
 from services.kernel.groups import Group
@@ -95,7 +95,36 @@ def test_a_database_that_cannot_be_reached_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "secrets" / "roles").write_bytes(b"r" * 32)
     assert "cannot be reached" in refused(run(environ, "verify"))
     assert "cannot be reached" in refused(run(environ, "demo", "--json"))
-    assert "cannot be reached" in refused(run(environ, "serve"))
+
+
+@pytest.mark.parametrize(
+    ("directory", "command", "reason"),
+    [
+        ("file", "up", "Not a directory"),
+        ("/proc/casewarden", "migrate", "No such file or directory"),
+        ("n" * 300, "verify", "File name too long"),
+        ("n" * 300, "demo", "File name too long"),
+    ],
+)
+def test_a_data_directory_that_cannot_be_used_is_one_line(
+    tmp_path: Path, directory: str, command: str, reason: str
+) -> None:
+    (tmp_path / "file").touch()
+    data = str(tmp_path / directory)
+    environ = {k: v for k, v in os.environ.items() if not k.startswith("CASEWARDEN_")}
+    environ |= {"CASEWARDEN_DATA": data, "CASEWARDEN_PORT": str(free_port())}
+    line = refused(run(environ, command))
+    assert line.startswith(f"casewarden: the data directory {data} cannot be used: {reason}")
+
+
+def test_what_is_not_of_the_data_directory_is_not_said_of_it(tmp_path: Path) -> None:
+    def met(path: Path) -> bool:
+        return _concerns(tmp_path / "data", PermissionError(13, "Permission denied", str(path)))
+
+    assert met(tmp_path / "data" / "keys")
+    assert met(tmp_path)
+    assert not met(tmp_path / "database")
+    assert not _concerns(tmp_path, ConnectionRefusedError(111, "Connection refused"))
 
 
 def test_a_role_the_database_does_not_know_is_one_line(installation: Installation) -> None:
@@ -150,6 +179,33 @@ async def marked(installation: Installation, connect: Connect) -> AsyncIterator[
     await marker.finish(owner)
     yield installation
     await owner.execute("drop schema demo cascade")
+
+
+async def test_the_demonstration_is_loaded_by_one_process_and_the_other_waits(
+    installation: Installation, connect: Connect, started: list[subprocess.Popen[str]]
+) -> None:
+    """Two that load would append the same facts, and the slower one fail."""
+    owner = await connect(None)
+    assert await marker.turn(owner)
+    other = subprocess.Popen(
+        [*_COMMAND, "demo", "load"],
+        env=environment(installation),
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    started.append(other)
+    assert other.stderr is not None
+    assert "waiting for another process" in other.stderr.readline()
+    try:
+        await marker.begin(owner, marker.SEED, date(2026, 7, 1))
+        await marker.finish(owner)
+        assert other.poll() is None
+        await owner.execute("select pg_advisory_unlock_all()")
+        _, said = other.communicate(timeout=40)
+        assert other.returncode == 0, said
+        assert "loading learners" not in said
+    finally:
+        await owner.execute("drop schema demo cascade")
 
 
 def test_accounts_of_a_demonstration_are_json_with_the_contract_s_keys(
@@ -516,6 +572,62 @@ def test_a_service_serves_alone_and_stops_cleanly_however_often_it_is_told(
         process.send_signal(signal.SIGTERM)
         time.sleep(0.02)
         process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=20) == 0
+
+
+async def test_serving_waits_for_its_database_and_says_so_meanwhile(
+    installation: Installation, connect: Connect, started: list[subprocess.Popen[str]]
+) -> None:
+    """SG-8: nothing is answered but that it starts; once the database is there nothing is asked."""
+    port, owner = free_port(), await connect(None)
+    limit = f'alter database "{urlsplit(installation.server.url).path[1:]}" connection limit'
+    await owner.execute(f"{limit} 0")
+    try:
+        environ = {**environment(installation), "CASEWARDEN_PORT": str(port)}
+        process = subprocess.Popen([*_COMMAND, "serve"], env=environ, text=True)
+        started.append(process)
+        wait_for(port, "/healthz", 503)
+        assert json.loads(get(port, "/healthz")[1]) == {"status": "starting"}
+        for path in ("/cases/v1/cases", "/authz/v1/login", "/"):
+            assert json.loads(get(port, path)[1])["code"] == "unavailable"
+        assert process.poll() is None
+    finally:
+        await owner.execute(f"{limit} -1")
+    wait_for(port, "/healthz", 200)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=20) == 0
+
+
+def test_serving_gives_up_in_one_line_and_stops_while_it_waits(
+    tmp_path: Path, started: list[subprocess.Popen[str]]
+) -> None:
+    port = free_port()
+    environ = {
+        **os.environ,
+        "CASEWARDEN_DATABASE_URL": "postgresql://nobody@127.0.0.1:1/casewarden",
+        "CASEWARDEN_DATA": str(tmp_path),
+        "CASEWARDEN_PORT": str(port),
+        "CASEWARDEN_LOG_LEVEL": "CRITICAL",
+    }
+    (tmp_path / "secrets").mkdir()
+    (tmp_path / "secrets" / "roles").write_bytes(b"r" * 32)
+    hurried = (
+        "from services import cli; from services.kernel import background;"
+        " background._START_S = 0.3; cli.main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", hurried, "serve"],
+        env=environ,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert "cannot be reached" in refused(done)
+    process = subprocess.Popen([*_COMMAND, "serve"], env=environ, text=True)
+    started.append(process)
+    wait_for(port, "/healthz", 503)
+    process.send_signal(signal.SIGTERM)
     assert process.wait(timeout=20) == 0
 
 

@@ -30,7 +30,7 @@ _GARBAGE: Final = 200_000
 
 
 def run(settings: Settings) -> None:
-    """Load, or finish loading; does nothing when it has been loaded already."""
+    """Load, or finish loading; load nothing twice, and wait for whoever is loading."""
     with running(settings, embedded(settings)) as installation, shown() as progress:
         # the region lives until the end, and to look through it again and again takes a tenth of it
         gc.set_threshold(_GARBAGE)
@@ -43,6 +43,9 @@ async def _run(settings: Settings, installation: Installation, progress: Progres
     await preconditions.check(installation)
     owner = await connect_as_owner(installation)
     try:
+        if not await marker.turn(owner):
+            with progress.stage("waiting for another process that loads the demonstration"):
+                await marker.wait_turn(owner)
         today = installation.effects.now().astimezone(ZoneInfo("Pacific/Auckland")).date()
         try:
             mark = await marker.begin(owner, marker.SEED, today)

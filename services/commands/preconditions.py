@@ -37,17 +37,31 @@ async def check(installation: Installation, services: Sequence[Service] = tuple(
     A database that is ahead of this version is not refused, and may not do: services are stopped
     before it is migrated (``docs/operations.md``, Upgrading).
     """
+    check_directory(installation)
+    with told():
+        await check_databases(installation, services)
+
+
+def check_directory(installation: Installation) -> None:
+    """Raise :class:`UserError` unless the directory holds the secrets of an installation."""
     if not (installation.data / "secrets" / "roles").exists():
         raise UserError(
             f"nothing was migrated from {installation.data} yet: run casewarden migrate, or name in"
             " CASEWARDEN_DATA the directory that this database was migrated from"
         )
+    installation.secret("roles")
+
+
+async def check_databases(installation: Installation, services: Sequence[Service]) -> None:
+    """Raise :class:`UserError` for databases that are not this directory's or this version's.
+
+    Raises whatever keeps them from being asked, too.
+    """
     server = installation.server
-    with told():
-        await _check_log(installation, await _connect(installation, server.url, services[0]))
-        for service in services:
-            keys = await _connect(installation, server.keys_url, service)
-            await _check_keys(installation, keys)
+    await _check_log(installation, await _connect(installation, server.url, services[0]))
+    for service in services:
+        keys = await _connect(installation, server.keys_url, service)
+        await _check_keys(installation, keys)
 
 
 async def _connect(installation: Installation, url: str, service: Service) -> asyncpg.Connection:

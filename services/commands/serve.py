@@ -33,9 +33,16 @@ def run(settings: Settings, name: str) -> None:
         running(settings, postgres) as installation,
         asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
     ):
-        runner.run(preconditions.check(installation, services))
+        preconditions.check_directory(installation)
         runner.run(
             serve_until_signalled(
-                settings, installation, services, claimed, postgres, signals, ready
+                settings,
+                installation,
+                services,
+                claimed,
+                postgres,
+                signals,
+                ready,
+                lambda: preconditions.check_databases(installation, services),
             )
         )

@@ -12,7 +12,7 @@ from services.installation import UserError
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable, Coroutine, Iterator, Sequence
+    from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
     from typing import Any
 
     from services.kernel.events import Service
@@ -36,19 +36,20 @@ async def serve_until_signalled(
     postgres: EmbeddedPostgres | None,
     signals: Signals,
     ready: Callable[[], None],
+    check: Callable[[], Awaitable[None]] | None = None,
 ) -> None:
-    """Build, start, serve, drain, stop: in that order, whatever is signalled how often.
+    """Check, build, start, serve, drain, stop: in that order, whatever is signalled how often.
 
-    The port is listened on from before the start: until that is done the answer is 503.
+    The port is listened on from before the check: until all is started the answer is 503. A
+    database that is slow or away is waited for as long as :func:`patiently` does.
 
     The embedded server is kept alive meanwhile; stopping it is the caller's, after this returns.
     """
-    from services.app import House
+    from services.app import Door, House
     from services.kernel import telemetry
+    from services.kernel.background import patiently
     from services.server import serve
 
-    if settings.log_level not in logging.getLevelNamesMapping():
-        raise UserError(f"CASEWARDEN_LOG_LEVEL is not a level: {settings.log_level}")
     gc.set_threshold(*_COLLECTED)
     telemetry.configure_logging(settings.log_format, settings.log_level)
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)
@@ -57,16 +58,19 @@ async def serve_until_signalled(
         _beside(postgres.supervise() if postgres else None),
         contextlib.AsyncExitStack() as started,
     ):
-        with told():
-            house = await House.build(installation, settings, services)
+        door = Door()
 
         async def start() -> None:
             with told():
+                if check is not None:
+                    await patiently(check)
+                house = await patiently(lambda: House.build(installation, settings, services))
+                door.let_in(house)
                 await house.start()
             started.push_async_callback(house.stop)
             _settle()
 
-        await serve(house, claimed, settings, stop, ready, start=start)
+        await serve(door, claimed, settings, stop, ready, start=start)
 
 
 def _settle() -> None:

@@ -78,7 +78,7 @@ class _Stopped(Exception):  # noqa: N818 - what was asked for
 
 
 def _child(signals: Signals, *arguments: str) -> None:
-    """Run another command of ours in a process of its own.
+    """Run another command of ours in a process of its own; end with it when it fails.
 
     It has a session of its own, so that Ctrl-C reaches it once, from here, as SIGTERM.
     """
@@ -89,8 +89,11 @@ def _child(signals: Signals, *arguments: str) -> None:
     status = child.wait()
     signals.tell(None)
     _check(signals)
+    if status > 0:
+        # it has said why
+        sys.exit(status)
     if status:
-        raise UserError(f"{' '.join(arguments)} failed")
+        raise UserError(f"{' '.join(arguments)} was ended by signal {-status}")
 
 
 def _check(signals: Signals) -> None:

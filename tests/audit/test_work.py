@@ -51,7 +51,7 @@ _OF_ALL: Final = """
     insert into audit.alert
         (id, position, key, rule, status, told, person_id, own_person_id, organisation_id, state)
         select case position when 0 then actor_id else gen_random_uuid() end, position,
-            position::text, 'burst', 'open', 1, actor_id, actor_id, organisation_id, 'x'
+            position::text, 'many_resets', 'open', 1, actor_id, actor_id, organisation_id, 'x'
         from audit.organisation_event;
     insert into audit.person select actor_id, 'x' from audit.event group by 1;
     insert into audit.assignment
@@ -138,7 +138,7 @@ LISTS: Final[Mapping[str, Callable[[str, Scope], tuple[Selection, str, str]]]] =
     "events by learner, accesses": _events(student=...),
     "sessions by person": _sessions,
     "alerts by person": _alerts(),
-    "alerts by person, rule and status": _alerts(rule="burst", status="open"),
+    "alerts by person, rule and status": _alerts(rule="many_resets", status="open"),
 }
 OWN_ONLY: Final = Scope((), OURS, frozenset({OURS}))
 EVERYWHERE: Final = Scope((), OURS, None)

@@ -111,7 +111,7 @@ class Asking:
         """Catch up, then answer; every refusal that was recorded is counted."""
         now = self._runtime.effects.now()
         self._budget.check(asker.who, now)
-        await self._catch_up()
+        await self._runtime.projector.caught_up()
         try:
             return await answer()
         except (NotFound, Forbidden, Conflict):
@@ -124,11 +124,8 @@ class Asking:
 
     async def signed_in(self, claims: Claims) -> None:
         """Raise :class:`Unauthenticated` when whoever the token names is not let in any more."""
-        await self._catch_up()
-        await standing_of(self._runtime.pool, claims, self._runtime.effects.now())
-
-    async def _catch_up(self) -> None:
         await self._runtime.projector.caught_up()
+        await standing_of(self._runtime.pool, claims, self._runtime.effects.now())
 
     async def standing(self, asker: Asker) -> Standing | ClientStanding:
         """Load who asks; raise :class:`Unauthenticated` when their session is over."""

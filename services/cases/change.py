@@ -14,13 +14,12 @@ import msgspec
 from services.authz.events import Role
 from services.cases import events as e
 from services.cases.basis import Basis
-from services.cases.desk import Asked, Desk, View, staff_of
+from services.cases.desk import Asked, Desk, staff_of
 from services.cases.events import Box, RecordKind, Staff, record_key, student_key
 from services.cases.evolution import evolve
-from services.cases.loaded import Loaded
+from services.cases.outline import Outline
 from services.cases.record import Item, Record, stream_of
 from services.cases.rendering import canonical
-from services.cases.sight import Sight
 from services.kernel.errors import Forbidden
 from services.kernel.etags import require_any
 from services.kernel.events import Event, ObjectRef
@@ -67,20 +66,21 @@ class Change:
     then whether the state allows it (409).
     """
 
-    def __init__(self, desk: Desk, asked: Asked, loaded: Loaded, sight: Sight, view: View) -> None:
+    def __init__(self, desk: Desk, asked: Asked, seen: Outline) -> None:
         self.desk = desk
         self.asked = asked
-        self.loaded = loaded
-        self.sight = sight
-        self.view = view
-        self.record = sight.record
-        self.after: Record = sight.record
+        self.seen = seen
+        self.loaded = seen.loaded
+        self.sight = seen.sight
+        self.view = desk.opened(seen)
+        self.record = self.sight.record
+        self.after: Record = self.record
         self.now = desk.now()
         self.facts: list[Fact] = []
-        self.guards: list[str] = loaded.guards
+        self.guards: list[str] = self.loaded.guards
         #: what lets the caller do it, and what shows them what it is about
         self.basis: Basis | None = None
-        self.shows = sight.first
+        self.shows = self.sight.first
         self.made: dict[str, UUID] = {}
         #: what of the record it is about: all of it, unless the command says otherwise
         self.object_ = ObjectRef(self.record.kind, str(self.record.id))

@@ -17,7 +17,7 @@ from services.cases.change import Change, Command, Fact
 from services.cases.desk import Asked, Desk, View
 from services.cases.events import RecordKind
 from services.cases.loaded import Loaded
-from services.cases.outline import Outline, outline
+from services.cases.outline import Outline
 from services.cases.rendering import canonical
 from services.kernel.errors import Conflict, NotFound, Problem
 from services.kernel.events import Event, Ground, ObjectRef
@@ -88,8 +88,7 @@ async def change_again(
         shown = {**left.shown, "overview": [*left.shown["overview"], case_id]}
         return left._replace(shown=shown)
 
-    seen = outline(desk.judge, change.loaded, change.sight)
-    group = await desk.told(asked, seen, ObjectRef(kind, str(record_id)), cut)
+    group = await desk.told(asked, change.seen, ObjectRef(kind, str(record_id)), cut)
     group = replace(group, guards=list(dict.fromkeys(change.guards)))
     return Draft(group, (answer(change.view, made), change.view.version))
 
@@ -104,7 +103,7 @@ async def _begun(
         object_ = ObjectRef(kind, str(record_id))
         refused = await desk.refuse(asked, loaded, object_, NotFound())
         return Draft(refused.group, NotFound())
-    return Change(desk, asked, loaded, sight, await desk.view(loaded, sight))
+    return Change(desk, asked, await desk.outline(loaded, sight))
 
 
 async def _refused(change: Change, problem: Problem) -> Draft[Reply]:

@@ -61,21 +61,28 @@ def apart(judge: Judge, seen: Outline, cut: Cut) -> list[Outline]:
 
     Together they show what ``seen`` does; what the posts of two show is told to both. Never empty.
     """
-    callers = seen.loaded.caller.apart()
-    if len(callers) < _SEVERAL:
+    sights = sights_apart(judge, seen.loaded, seen.sight)
+    if len(sights) < _SEVERAL:
         return [cut(seen)]
-    own = (cut(_seen_by(judge, seen, caller)) for caller in callers)
+    own = (cut(outline(judge, loaded, sight)) for loaded, sight in sights)
     return [one for one in own if one.basis] or [cut(seen)]
 
 
-def _seen_by(judge: Judge, seen: Outline, caller: Caller) -> Outline:
+def sights_apart(judge: Judge, loaded: Loaded, sight: Sight) -> list[tuple[Loaded, Sight]]:
+    """Return what the caller sees at each organisation by itself; all of it where that is one."""
+    callers = loaded.caller.apart()
+    if len(callers) < _SEVERAL:
+        return [(loaded, sight)]
+    return [_seen_by(judge, loaded, sight, caller) for caller in callers]
+
+
+def _seen_by(judge: Judge, loaded: Loaded, sight: Sight, caller: Caller) -> tuple[Loaded, Sight]:
     """Return what is seen of the same by ``caller``, who is its caller at one organisation."""
-    assert seen.loaded.student is not None  # noqa: S101 - loaded with every record that is seen
-    loaded = replace(seen.loaded, asking=replace(seen.loaded.asking, caller=caller))
-    sight = judge.see(caller, seen.sight.record, seen.loaded.student)
-    if not seen.sight.whole:
-        sight = sight.limited_to(seen.sight.parts)
-    return outline(judge, loaded, sight)
+    assert loaded.student is not None  # noqa: S101 - loaded with every record that is seen
+    own = judge.see(caller, sight.record, loaded.student)
+    if not sight.whole:
+        own = own.limited_to(sight.parts)
+    return replace(loaded, asking=replace(loaded.asking, caller=caller)), own
 
 
 def outline(judge: Judge, loaded: Loaded, sight: Sight) -> Outline:

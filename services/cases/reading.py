@@ -2,9 +2,11 @@
 
 from uuid import UUID
 
+from services.cases import events as e
+from services.cases.basis import grounds_of
 from services.cases.desk import Asked, Desk
 from services.cases.events import ItemKind, RecordKind
-from services.cases.outline import outline
+from services.cases.outline import sights_apart
 from services.cases.rendering import canonical
 from services.kernel.errors import NotFound
 from services.kernel.events import ObjectRef
@@ -41,6 +43,18 @@ async def _read(
     content = canonical(rendered)
     version = desk.version(loaded.asking, content)
     body = str(rendered.get("text") or "").encode() if document else content
-    seen = outline(desk.judge, loaded, sight)
-    group = await desk.told(asked, seen, object_, lambda one: one.with_item(frozenset(), item_id))
-    return Draft(group, (body, version))
+    sights = sights_apart(desk.judge, loaded, sight)
+    entries = [own for _, one in sights if (own := one.find(item_id)) is not None]
+    events = [
+        await desk.event(
+            asked,
+            loaded.asking,
+            e.READ,
+            grounds=grounds_of({"items": (one.basis,)}),
+            student_id=loaded.student_id,
+            object_=object_,
+            shown={"items": [item_id]},
+        )
+        for one in entries or [entry]
+    ]
+    return Draft(desk.group(loaded.asking, events, loaded.guards), (body, version))

@@ -114,9 +114,12 @@ async def test_a_header_that_could_be_read_in_two_ways_is_refused(
     """What is indexed is what is signed: the columns are read from these very bytes."""
     cases, event = await connect(Service.CASES), read(Service.CASES)
     line = header.format(id=event.id, ID=str(event.id).upper())
-    rest = encode(event).partition(b"\n")[2]
+    body = line.encode() + b"\n" + encode(event).partition(b"\n")[2]
+    beside = read(Service.CASES)
     with pytest.raises((DENIED, asyncpg.DataError)):
-        await cases.fetchrow(APPEND, *call(event, bodies=[line.encode() + b"\n" + rest]))
+        await cases.fetchrow(APPEND, *call(event, bodies=[body]))
+    with pytest.raises((DENIED, asyncpg.DataError)):
+        await cases.fetchrow(APPEND, *call(beside, event, bodies=[encode(beside), body]))
     assert await cases.fetchval("select count(*) from log.event") == 0
 
 
@@ -157,11 +160,13 @@ async def test_a_body_that_is_no_json_object_of_a_time_is_refused(
     connect: Connect, json: bytes
 ) -> None:
     """Else one append of a compromised role stops every fold there is."""
-    cases, event = await connect(Service.CASES), read(Service.CASES)
+    cases, event, beside = await connect(Service.CASES), read(Service.CASES), read(Service.CASES)
     line = encode(event).partition(b"\n")[0]
     for body in (line + b"\n" + json, line + json):
         with pytest.raises((DENIED, asyncpg.DataError)):
             await cases.fetchrow(APPEND, *call(event, bodies=[body]))
+        with pytest.raises((DENIED, asyncpg.DataError)):
+            await cases.fetchrow(APPEND, *call(beside, event, bodies=[encode(beside), body]))
     good = b'{"recorded_at":"2026-03-03T00:00:00Z"}'
     await cases.fetchrow(APPEND, *call(event, bodies=[line + b"\n" + good]))
     assert await cases.fetchval("select count(*) from log.event") == 1

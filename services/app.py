@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from services.health import OK, STARTING, Health
 from services.installation import vocabulary
 from services.kernel import errors, telemetry
+from services.kernel.boundary import Boundary
 from services.kernel.catching_up import caught_up
 from services.kernel.database import CONNECTION_ERRORS
 from services.kernel.events import Service
-from services.kernel.http import Boundary
 from services.witness import Witness, path_of
 
 if TYPE_CHECKING:
@@ -158,7 +158,7 @@ class House:
         async with asyncio.timeout(within_s):
             for built in self._services.values():
                 for projector in built.projectors:
-                    await projector.reached(await projector.head(), within_s=within_s)
+                    await projector.caught_up(within_s=within_s)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request: a service's own, or one about the whole."""

@@ -11,6 +11,7 @@ import os
 import sys
 from pathlib import Path
 from typing import Final
+from uuid import UUID
 
 import click
 
@@ -184,6 +185,60 @@ def dsn(settings: Settings, role: str, *, keys: bool) -> None:
     from services.commands import dsn as command
 
     command.run(settings, role, keys=keys)
+
+
+@casewarden.group()
+def clients() -> None:
+    """Look after the systems that ask in their own name."""
+
+
+@clients.command()
+@click.argument("name")
+@click.option(
+    "--scope", "scopes", multiple=True, required=True, help="What it may, as audit.read; repeat."
+)
+@click.option(
+    "--organisation",
+    type=click.UUID,
+    help="Id of whose it is: all it sees is theirs. Left out, or the Ministry's: everything.",
+)
+@click.option(
+    "--public-key",
+    metavar="FILE.pem",
+    help="It signs with the other half (Ed25519, P-256, RSA). Left out: it is given a secret.",
+)
+@click.pass_obj
+def add(
+    settings: Settings,
+    name: str,
+    scopes: tuple[str, ...],
+    organisation: UUID | None,
+    public_key: str | None,
+) -> None:
+    """Register a service client called NAME; print its id, and its secret this once."""
+    from services.commands import clients as command
+
+    command.add(settings, name, scopes, organisation, public_key)
+
+
+@clients.command("list")
+@click.pass_obj
+def list_(settings: Settings) -> None:
+    """List every service client there is or was."""
+    from services.commands import clients as command
+
+    command.list_(settings)
+
+
+@clients.command("end")
+@click.argument("client_id")
+@click.option("--reason", required=True, help="Why; sealed in the log.")
+@click.pass_obj
+def end(settings: Settings, client_id: str, reason: str) -> None:
+    """End a service client: no token of it is valid any more, at once and for good."""
+    from services.commands import clients as command
+
+    command.end_(settings, client_id, reason)
 
 
 @casewarden.group()

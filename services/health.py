@@ -86,7 +86,7 @@ class Health:
         if not self.started or projector.standing.to_fold > _FAR:
             return not projector.standing.to_fold
         try:
-            await projector.reached(await projector.head(), within_s=_FOLD_S)
+            await projector.caught_up(within_s=_FOLD_S)
         except Unavailable:
             if projector.stopped or not projector.standing.to_fold:
                 raise

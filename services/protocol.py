@@ -4,14 +4,15 @@ Without them one connection that sends a header value without end is parsed agai
 everybody else waits, thousands of requests wait on one that reads no answer, one that never ends
 what it began stays for ever, and as many as come are let in. What is not HTTP is answered as every
 other error is: problem+json with a request id.
+
+Here is a connection, what waits on it and the order of its answers; which head is taken is said in
+:mod:`services.protocol_heads`, how long anything may take in :mod:`services.protocol_times`.
 """
 
 import asyncio
 import resource
-import socket
-import struct
 from collections.abc import Awaitable, Callable
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from uvicorn.protocols.http.httptools_impl import (
     STATUS_LINE,
@@ -19,6 +20,7 @@ from uvicorn.protocols.http.httptools_impl import (
     RequestResponseCycle,
 )
 
+from services.kernel.boundary import problem_unasked
 from services.kernel.errors import (
     BadRequest,
     HeadTooLarge,
@@ -26,27 +28,13 @@ from services.kernel.errors import (
     TooManyRequests,
     Unavailable,
 )
-from services.kernel.http import problem_unasked
+from services.protocol_heads import MAX_HEADERS, MAX_TARGET_BYTES, HeadBytes, is_clear
+from services.protocol_times import ConnectionTimes
 
-#: bytes of request line and headers together; what one read brings beside them counts too
-MAX_HEAD_BYTES: Final = 262_144
-#: of a path with its query, in bytes: every parameter of a query is looked at
-MAX_TARGET_BYTES: Final = 16_384
-MAX_HEADERS: Final = 100
 #: requests that wait on one connection behind the one being answered (RFC 9112, 9.3.2)
 MAX_WAITING: Final = 8
-#: within which a connection's first request, and every request that began, must have come whole.
-#: A body that an application reads is given up sooner, with an answer.
-MESSAGE_S: Final = 15.0
-#: within which an answer that waits to be read must have been: from when more waits than the kernel
-#: and the transport's buffer hold, or from when the connection is closed
-ANSWER_S: Final = 30.0
-#: how long one that is told why still sends into nothing: closed at once, with bytes unread, its
-#: answer would be lost on the way (RFC 9112, 9.6)
-_LINGER_S: Final = 1.0
+#: connections at once, however many files may be open
 _MOST: Final = 4_096
-#: SO_LINGER on, for no time: closing sends a reset and forgets what was not sent
-_NO_LINGER: Final = struct.pack("ii", 1, 0)
 
 
 def most_connections() -> int:
@@ -60,100 +48,97 @@ class _EnoughError(Exception):
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """Closes a connection whose request does not come within the bounds of this module.
+    """Closes a connection whose request does not come within the bounds.
 
     Guarantees: of requests sent at once, every one up to the bound is answered in turn; the next is
-    answered 429, the connection is closed behind it, and what follows is never looked at.
+    answered 429, the connection is closed behind it, and what follows is never looked at. So it is
+    with what is not HTTP, or over a bound, behind requests that were: each of them has its own
+    answer first. No request is answered twice.
     """
 
-    _in_head = True
-    #: bytes of the head, or of what came since without bringing any of the body: sizes of chunks,
-    #: their extensions, trailers
-    _head_bytes = 0
-    _brought = False
+    _times: ConnectionTimes
+    _head: HeadBytes
     _told = False
     #: what is wrong with the request being parsed, when it is HTTP
     _wrong: Problem | None = None
+    #: told once what was asked before it is answered
+    _owed: Problem | None = None
     #: the one being answered; uvicorn's own ``cycle`` is the newest, which may wait behind it
     _answering: RequestResponseCycle | None = None
-    _too_late: asyncio.TimerHandle | None = None
-    _unread: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn has it
         """Let a connection in, or tell it that there are too many."""
         super().connection_made(transport)
+        self._times = ConnectionTimes(transport, self.loop)
+        self._head = HeadBytes()
         if len(self.connections) > most_connections():
             self._write(Unavailable())
-            self._close()
+            self._times.close()
             return
-        self._await_message()
+        self._times.await_message()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop waiting for it, and tell what is being answered.
 
         uvicorn tells the newest request alone: an earlier one would write on, which is an error.
         """
-        self._message_came()
-        self._was_read()
+        self._times.lost()
         super().connection_lost(exc)
         if self._answering is not None and not self._answering.response_complete:
             self._answering.disconnected = True
             self._answering.message_event.set()
 
     def pause_writing(self) -> None:
-        """Wait for the other side to read, and no longer than :data:`ANSWER_S`."""
+        """Wait for the other side to read, and no longer than it may take."""
         super().pause_writing()
-        self._await_reader()
+        self._times.await_reader()
 
     def resume_writing(self) -> None:
         """Stop waiting: it reads."""
         super().resume_writing()
-        if not self.transport.is_closing():
-            self._was_read()
+        self._times.was_read()
 
     def on_response_complete(self) -> None:
         """Serve on; of a connection that is to close, wait until its answer was read."""
         super().on_response_complete()
-        self._await_reader_of_last()
+        self._tell_owed()
+        self._times.await_reader_of_last()
 
     def timeout_keep_alive_handler(self) -> None:
         """Close what is idle, even if it has not read what it was answered."""
         super().timeout_keep_alive_handler()
-        self._await_reader_of_last()
+        self._times.await_reader_of_last()
 
     def shutdown(self) -> None:
         """Close once what was asked is answered."""
         super().shutdown()
-        self._await_reader_of_last()
+        self._times.await_reader_of_last()
 
     def data_received(self, data: bytes) -> None:
         """Take what arrived, unless a head has grown past the bound, or what is no body has."""
         if self._told or self.transport.is_closing():
             return
-        self._head_bytes += len(data)
-        if self._in_head:
-            self._await_message()
-            if self._head_bytes > MAX_HEAD_BYTES:
+        self._head.arrived(len(data))
+        if self._head.in_head:
+            self._times.await_message()
+            if self._head.over:
                 self._refuse(HeadTooLarge())
                 return
-        self._brought = False
         super().data_received(data)
-        if self._brought:
-            self._head_bytes = 0
-        elif self._head_bytes > MAX_HEAD_BYTES and not self._told:
+        self._head.parsed()
+        if self._head.over and not self._told:
             self._refuse(HeadTooLarge())
 
     def on_body(self, body: bytes) -> None:
-        """Take a piece of a body: the next may bring as much beside it again."""
-        self._brought = True
+        """Take a piece of a body."""
+        self._head.body_came()
         super().on_body(body)
 
     def on_url(self, url: bytes) -> None:
         """Take a piece of the path and the query, unless they have grown past their bound."""
         super().on_url(url)
         if len(self.url) > MAX_TARGET_BYTES:
-            self._wrong = HeadTooLarge()
-            raise _EnoughError
+            self._take_no_more(HeadTooLarge())
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a header, unless there are too many, or it comes behind the body.
@@ -161,39 +146,42 @@ class BoundedProtocol(HttpToolsProtocol):
         A trailer is no header (RFC 9110, 6.5.1): who stands in front sees none there, and what it
         says of who asks would count for us alone.
         """
-        if not self._in_head:
-            self._wrong = BadRequest()
-            raise _EnoughError
+        if not self._head.in_head:
+            self._take_no_more(BadRequest())
         super().on_header(name, value)
         if len(self.headers) > MAX_HEADERS:
-            self._wrong = HeadTooLarge()
-            raise _EnoughError
+            self._take_no_more(HeadTooLarge())
 
     def on_headers_complete(self) -> None:
-        """Stop counting: what follows is a body, which has a bound of its own.
+        """Begin to answer, or to wait, if the head is clear: what follows is a body.
 
-        Of too many that wait the newest waits on to be refused, and is the last one read.
+        Of too many that wait the newest waits on to be refused, and is the last one read. So is
+        one that would rather speak another protocol: what follows could be of that.
         """
-        self._in_head = False
-        self._head_bytes = 0
+        upgrade = self.parser.should_upgrade()
+        if not is_clear(self.headers, self.parser.get_http_version(), upgrade=upgrade):
+            self._take_no_more(BadRequest())
         super().on_headers_complete()
+        self._head.end()
+        if upgrade:
+            self._told = True
+            self.cycle.keep_alive = False
         if len(self.pipeline) > MAX_WAITING:
             self._told = True
-            self._message_came()
+            self._times.message_came()
             cycle, _ = self.pipeline.popleft()
             cycle.keep_alive = False
             self.pipeline.appendleft((cycle, _too_many))
             raise _EnoughError
 
     def on_message_complete(self) -> None:
-        """Begin to count again: what follows is the head of the next request."""
-        self._in_head = True
-        self._head_bytes = 0
-        self._message_came()
+        """Know a request whole: what follows is the head of the next."""
+        self._head.begin()
+        self._times.message_came()
         super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's words are not ours
-        """Answer what is not HTTP or over a bound; where an answer has begun, only close."""
+        """Answer what is not HTTP, not clear, or over a bound."""
         if not self._told:
             self._refuse(self._wrong or BadRequest())
 
@@ -203,56 +191,51 @@ class BoundedProtocol(HttpToolsProtocol):
         self._answering = cycle
         super()._start_asgi_task(cycle, app)
 
+    def _take_no_more(self, problem: Problem) -> NoReturn:
+        """Have the parser stop here, and ``problem`` be answered to what it parses."""
+        self._wrong = problem
+        raise _EnoughError
+
     def _refuse(self, problem: Problem) -> None:
-        answering = self._answering
-        if answering is not None and not answering.response_complete:
-            if answering.response_started:
-                self._close()
-                return
-            answering.disconnected = True  # no answer may follow this one
+        """Look at nothing more, and answer ``problem`` in its turn.
+
+        It is the answer to a request that came in part; if that has begun one, only close.
+        """
         self._told = True
-        self._write(problem)
-        self.transport.write_eof()
-        self.loop.call_later(_LINGER_S, self._close)
+        self._times.message_came()
+        if self._head.in_head or self._given_up(self.cycle):
+            self._owed = problem
+            self._tell_owed()
+        elif self.cycle.response_complete:
+            self._times.close_soon()
+        else:
+            self._times.close()
+
+    def _given_up(self, cycle: RequestResponseCycle) -> bool:
+        """Take no answer from a request that came in part; say whether it has begun none."""
+        if self.pipeline and self.pipeline[0][0] is cycle:
+            self.pipeline.popleft()
+        elif cycle.response_started:
+            return False
+        else:
+            cycle.disconnected = True
+            cycle.message_event.set()
+        return True
+
+    def _tell_owed(self) -> None:
+        answering = self._answering
+        waits = answering and not (answering.response_complete or answering.disconnected)
+        if self._owed is None or waits or self.transport.is_closing():
+            return
+        self._write(self._owed)
+        self._owed = None
+        self._times.close_soon()
 
     def _write(self, problem: Problem) -> None:
         headers, body = problem_unasked(problem)
         lines = [*self.server_state.default_headers, *headers, (b"connection", b"close")]
         head = b"".join(b"%b: %b\r\n" % line for line in lines)
         self.transport.write(STATUS_LINE[problem.status] + head + b"\r\n" + body)
-
-    def _await_message(self) -> None:
-        if self._too_late is None:
-            self._too_late = self.loop.call_later(MESSAGE_S, self._close)
-
-    def _message_came(self) -> None:
-        if self._too_late is not None:
-            self._too_late.cancel()
-            self._too_late = None
-
-    def _close(self) -> None:
-        self.transport.close()
-        self._await_reader_of_last()
-
-    def _await_reader_of_last(self) -> None:
-        """Wait for who reads from a closed transport: else it stays until all was read."""
-        if self.transport.is_closing() and self in self.connections:
-            self._await_reader()
-
-    def _await_reader(self) -> None:
-        if self._unread is None:
-            self._unread = self.loop.call_later(ANSWER_S, self._reset)
-
-    def _reset(self) -> None:
-        """Drop the connection; closed instead, the kernel would hold what nobody reads on."""
-        connected = self.transport.get_extra_info("socket")
-        connected.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
-        self.transport.abort()
-
-    def _was_read(self) -> None:
-        if self._unread is not None:
-            self._unread.cancel()
-            self._unread = None
 
 
 async def _too_many(_scope: object, _receive: object, send: Callable[[Any], Any]) -> None:

@@ -9,6 +9,7 @@ real.
 
 import asyncio
 import contextlib
+import gc
 import ipaddress
 import os
 import secrets
@@ -118,6 +119,7 @@ _EMPTY: Final = """
             where relnamespace in (select oid from pg_namespace
                                    where nspname in ('log', 'authz', 'cases', 'audit'))
               and relkind = 'r' and relname not in ('event_type', 'installation', 'projection')
+              and pg_relation_size(oid) > 0
         loop
             execute format('select exists (select from %s)', item) into filled;
             if filled then
@@ -148,8 +150,8 @@ class TestServer:
     prefix: str
     roles: bytes
     embedded: EmbeddedPostgres | None
-    #: names of empty logs that an earlier test left as clean as new
-    spare: list[str] = field(default_factory=list)
+    #: empty logs that an earlier test left as clean as new: their names and shapes
+    spare: dict[str, str] = field(default_factory=dict)
 
     __test__ = False
 
@@ -164,18 +166,18 @@ class TestServer:
 
     async def take(self) -> tuple[Server, str]:
         """Give a migrated, empty log, the key database emptied, and the log's shape."""
-        name = self.spare.pop() if self.spare else await self._copy()
-        log, keys = self.database(name), self.database(f"{self.template}_keys")
+        name, shape = self.spare.popitem() if self.spare else await self._copy()
+        keys = self.database(f"{self.template}_keys")
         async with _connected(keys) as connection:
             await connection.execute("delete from keys.data_key")
-        async with _connected(log) as connection:
-            return Server(log, keys), await connection.fetchval(_SHAPE)
+        return Server(self.database(name), keys), shape
 
-    async def _copy(self) -> str:
+    async def _copy(self) -> tuple[str, str]:
         name = f"{self.prefix}_{secrets.token_hex(6)}"
         async with _connected(self.url) as connection:
             await connection.execute(f'create database "{name}" template "{self.template}"')
-        return name
+        async with _connected(self.database(name)) as connection:
+            return name, await connection.fetchval(_SHAPE)
 
     async def give_back(self, server: Server, shape: str) -> None:
         """Empty the log for the next test, or drop it when more than its rows was changed."""
@@ -185,7 +187,7 @@ class TestServer:
                 await connection.execute(_HANG_UP)
                 if await connection.fetchval(_SHAPE) == shape:
                     await connection.execute(_EMPTY)
-                    self.spare.append(name)
+                    self.spare[name] = shape
                     return
         except asyncpg.InsufficientPrivilegeError:
             pass  # emptying an append-only log takes a superuser; dropping it does not
@@ -196,6 +198,13 @@ class TestServer:
         async with _connected(self.url) as connection:
             for name in names:
                 await connection.execute(f'drop database if exists "{name}" with (force)')
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_finish() -> None:
+    """Leave what was imported and collected out of every later search for garbage."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)

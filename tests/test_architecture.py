@@ -28,7 +28,7 @@ ALLOWED: Final = {
     "kernel/effects.py": "the one door",
     "demo/caller.py": "an authenticator app against a running installation shows the code of now",
     "demo/day.py": "says what a day of a running installation logged since it began",
-    "kernel/http.py": "an id for a request that came without one; it decides nothing",
+    "kernel/boundary.py": "an id for a request that came without one; it decides nothing",
 }
 
 

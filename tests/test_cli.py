@@ -33,6 +33,7 @@ from services.verification import Wrong, verify
 from services.verification.check import Check
 from services.verification.tree import Tree
 from tests.conftest import Connect, Pools
+from tests.forked import Forks, forks
 
 _COMMAND = [sys.executable, "-m", "services.cli"]
 
@@ -47,8 +48,25 @@ def environment(installation: Installation) -> dict[str, str]:
     }
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _forks() -> Iterator[None]:
+    with forks() as _Shared.forks:
+        yield
+
+
+class _Shared:
+    """What the tests of this module fork their commands from."""
+
+    forks: Forks
+
+
 def run(environ: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run the command to its end."""
+    """Run the command to its end, in a process that need not import it first."""
+    return _Shared.forks.run(environ, arguments)
+
+
+def run_cold(environ: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the command to its end, from nothing, as a shell would."""
     return subprocess.run(
         [*_COMMAND, *arguments],
         env=environ,
@@ -76,7 +94,7 @@ def test_help_says_what_there_is(arguments: list[str]) -> None:
 
 
 def test_a_command_typed_wrong_is_one_line_and_status_2() -> None:
-    assert "No such command" in refused(run({**os.environ}, "serv"), 2)
+    assert "No such command" in refused(run_cold({**os.environ}, "serv"), 2)
 
 
 def test_a_setting_that_cannot_be_read_is_named() -> None:

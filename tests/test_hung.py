@@ -1,10 +1,12 @@
-"""A database that hangs: it accepts and answers nothing. Everybody is told so, nothing else."""
+"""A database that hangs, or is away. Everybody is told so, and nothing else."""
 
 import asyncio
 import contextlib
 import os
 import secrets
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator, Collection, Iterator
 from dataclasses import dataclass
@@ -16,15 +18,16 @@ import pytest
 
 from services.app import House
 from services.kernel import postgres
+from services.kernel.boundary import DEADLINE_S
 from services.kernel.database import Server
 from services.kernel.events import Service
-from services.kernel.http import DEADLINE_S
 from services.kernel.migrate import migrate
 from services.kernel.postgres import EmbeddedPostgres
 from services.kernel.runtime import Installation
 from services.kernel.settings import Settings
 from tests.authz.door import Door
 from tests.conftest import _FLEETING, TYPES, Clock, embedded_server
+from tests.test_cli import free_port
 
 #: a deadline, what a cancellation may take beyond it, and a busy machine
 WITHIN_S = DEADLINE_S + 4
@@ -142,3 +145,59 @@ async def test_stopping_over_a_hung_database_ends(
         async with asyncio.timeout(30):
             await served.house.stop()
         assert (await asked)[0].status_code == 503
+
+
+async def test_up_says_once_that_it_waits_for_a_database_that_is_away_and_goes_on_when_it_is_there(
+    own_server: EmbeddedPostgres, tmp_path: Path
+) -> None:
+    """As `serve` does: both are started together with their database, in either order."""
+    here = own_server.socket_directory
+    away = here.with_name(f"{here.name}-later")
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("CASEWARDEN_")}
+    environ = {
+        **kept,
+        "CASEWARDEN_DATABASE_URL": own_server.dsn("casewarden").replace(str(here), str(away)),
+        "CASEWARDEN_DATA": str(tmp_path / "data"),
+        "CASEWARDEN_PORT": str(free_port()),
+    }
+    process = subprocess.Popen(
+        [sys.executable, "-m", "services.cli", "up"], env=environ, text=True, stderr=subprocess.PIPE
+    )
+    assert process.stderr is not None
+    try:
+        async with asyncio.timeout(40):
+            line = await asyncio.to_thread(process.stderr.readline)
+            assert line == "casewarden: waiting for the database …\n"
+            await asyncio.sleep(1)
+            away.symlink_to(here)
+            line = await asyncio.to_thread(process.stderr.readline)
+            assert line == "casewarden: making the database …\n"
+        process.send_signal(signal.SIGTERM)
+        _, said = await asyncio.to_thread(process.communicate, timeout=40)
+        assert said == "casewarden: stopped\n"
+        assert process.returncode == 0
+    finally:
+        process.kill()
+        away.unlink(missing_ok=True)
+
+
+async def test_up_stops_while_it_waits_for_its_database(tmp_path: Path) -> None:
+    """Whoever starts it by mistake does not have to kill it."""
+    environ = {
+        **os.environ,
+        "CASEWARDEN_DATABASE_URL": "postgresql://nobody@127.0.0.1:1/casewarden",
+        "CASEWARDEN_DATA": str(tmp_path / "data"),
+        "CASEWARDEN_PORT": str(free_port()),
+    }
+    process = subprocess.Popen(
+        [sys.executable, "-m", "services.cli", "up"], env=environ, text=True, stderr=subprocess.PIPE
+    )
+    assert process.stderr is not None
+    try:
+        assert "waiting" in await asyncio.to_thread(process.stderr.readline)
+        process.send_signal(signal.SIGTERM)
+        _, said = await asyncio.to_thread(process.communicate, timeout=20)
+    finally:
+        process.kill()
+    assert said == "casewarden: stopped\n"
+    assert process.returncode == 0

@@ -77,10 +77,14 @@ def _tokens() -> Iterator[dict[bytes, bytes]]:
     return cycle(({}, *({b"authorization": value} for value in told)))
 
 
+#: how an operation says that it asks for no token: none at all, or a client's own proof
+ANONYMOUS: Final[tuple[object, ...]] = ([], [{"client_secret_basic": []}, {}])
+
+
 async def _operations() -> list[tuple[str, str, bool]]:
     """Return method, path and whether it asks for a token, of every operation there is."""
     return [
-        (method, f"/{service}{path}", operation.get("security") != [])
+        (method, f"/{service}{path}", operation.get("security") not in ANONYMOUS)
         for service, document in (await documents()).items()
         for path, operations in json.loads(document)["paths"].items()
         for method, operation in operations.items()

@@ -12,17 +12,14 @@ import uvicorn
 import uvloop
 from starlette.types import Receive, Scope, Send
 
-from services import protocol
-from services.protocol import (
-    MAX_HEAD_BYTES,
-    MAX_HEADERS,
-    MAX_TARGET_BYTES,
-    MAX_WAITING,
-    BoundedProtocol,
-)
+from services import protocol, protocol_times
+from services.protocol import MAX_WAITING, BoundedProtocol
+from services.protocol_heads import MAX_HEAD_BYTES, MAX_HEADERS, MAX_TARGET_BYTES
 
 #: more than the kernel takes for somebody who reads nothing
 LARGE = b"x" * 8_388_608
+#: the paths that were asked of the application, in the order of their answers
+ASKED: list[str] = []
 
 
 async def _hello(scope: Scope, receive: Receive, send: Send) -> None:
@@ -32,9 +29,12 @@ async def _hello(scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": LARGE})
         return
-    while scope["path"] != "/deaf" and (await receive()).get("more_body"):
+    while scope["path"] not in ("/deaf", "/half") and (await receive()).get("more_body"):
         pass
-    length = b"8" if scope["path"] == "/half" else b"2"
+    if scope["path"] == "/slow":
+        await asyncio.sleep(0.1)
+    ASKED.append(scope["path"])
+    length = b"8" if scope["path"] in ("/half", "/halves") else b"2"
     await send(
         {"type": "http.response.start", "status": 200, "headers": [(b"content-length", length)]}
     )
@@ -43,7 +43,11 @@ async def _hello(scope: Scope, receive: Receive, send: Send) -> None:
         while (await receive())["type"] != "http.disconnect":
             pass
         return
-    await send({"type": "http.response.body", "body": b"ok"})
+    if scope["path"] == "/halves":
+        await send({"type": "http.response.body", "body": b"half", "more_body": True})
+        await asyncio.sleep(0.1)
+    body = b"more" if scope["path"] == "/halves" else b"ok"
+    await send({"type": "http.response.body", "body": body})
 
 
 @pytest.fixture
@@ -108,7 +112,7 @@ async def test_who_sends_on_after_having_been_told_is_cut_off(
     port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What they send is not parsed, nor is the connection theirs for long."""
-    monkeypatch.setattr(protocol, "_LINGER_S", 0.1)
+    monkeypatch.setattr(protocol_times, "_LINGER_S", 0.1)
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(b"GET / HTTP/1.1\r\nx-long: " + b"a" * MAX_HEAD_BYTES + b"\r\n\r\n")
     status, _, body = await _whole(reader)
@@ -150,7 +154,9 @@ async def _whole(reader: asyncio.StreamReader) -> tuple[int, dict[str, str], byt
     [
         pytest.param(b"\x16\x03\x01 hello\r\n\r\n", id="TLS"),
         pytest.param(b"GET /\xff HTTP/1.1\r\nhost: x\r\n\r\n", id="a path beyond ASCII"),
-        pytest.param(b"GET / HTTP/1.1\r\nno colon\r\n\r\n", id="a line that is no header"),
+        pytest.param(
+            b"GET / HTTP/1.1\r\nhost: x\r\nno colon\r\n\r\n", id="a line that is no header"
+        ),
         pytest.param(
             b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nab",
             id="two lengths",
@@ -176,31 +182,206 @@ async def test_what_is_not_http_is_a_problem_with_a_request_id(port: int, sent: 
     writer.close()
 
 
-async def test_an_answer_that_has_begun_is_not_followed_by_a_problem(port: int) -> None:
-    """Whoever reads on would take the problem for part of the answer."""
+@pytest.mark.parametrize(
+    "head",
+    [
+        pytest.param("GET /no HTTP/1.1\r\n", id="no host"),
+        pytest.param("POST /no HTTP/1.1\r\ncontent-length: 2\r\n", id="no host, a body"),
+        pytest.param("GET http://x/no HTTP/1.1\r\n", id="a host in the target alone"),
+        pytest.param("GET /no HTTP/1.1\r\nhost: x\r\nhost: y\r\n", id="two hosts"),
+        pytest.param("GET /no HTTP/1.1\r\nhost: x\r\na: b\r\nHost: x\r\n", id="the same twice"),
+        pytest.param("GET /no HTTP/1.1\r\nhost:\r\nhost:\r\n", id="two that are empty"),
+        pytest.param("GET /no HTTP/1.0\r\nhost: x\r\nhost: x\r\n", id="two before HTTP/1.1"),
+    ],
+)
+async def test_a_request_names_one_host(port: int, head: str) -> None:
+    """RFC 9112, 3.2: else two who read it could take it for requests to two."""
+    await _is_refused(port, head + "\r\nab")
+
+
+@pytest.mark.parametrize(
+    "head",
+    ["GET /a HTTP/1.1\r\nhost:\r\nconnection: close\r\n", "GET /a HTTP/1.0\r\n"],
+    ids=["empty", "HTTP/1.0"],
+)
+async def test_a_host_may_be_empty_and_before_http_1_1_missing(port: int, head: str) -> None:
+    """RFC 9112, 3.2."""
+    assert await _statuses(port, f"{head}\r\n".encode()) == [200]
+    assert ASKED == ["/a"]
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        pytest.param("HTTP/1.0\r\ntransfer-encoding: chunked", id="in HTTP/1.0"),
+        pytest.param(
+            "HTTP/1.0\r\nconnection: keep-alive\r\nTransfer-Encoding: chunked",
+            id="in HTTP/1.0 that stays",
+        ),
+        pytest.param(
+            "HTTP/1.1\r\ncontent-length: 5\r\ntransfer-encoding: chunked", id="after a length"
+        ),
+        pytest.param(
+            "HTTP/1.1\r\ntransfer-encoding: chunked\r\ncontent-length: 5", id="before a length"
+        ),
+        pytest.param(
+            "HTTP/1.1\r\ncontent-length: 0\r\ntransfer-encoding: chunked", id="after none"
+        ),
+    ],
+)
+async def test_where_a_body_ends_is_said_in_one_way(port: int, head: str) -> None:
+    """RFC 9112, 6.1 and 6.3: else what is a body to one is a request to the other."""
+    await _is_refused(port, f"POST /no {head}\r\nhost: x\r\n\r\n0\r\n\r\n")
+
+
+async def _is_refused(port: int, sent: str) -> None:
+    """Prove ``sent`` a problem with which the connection ends, and which waits for its turn."""
+    assert await _statuses(port, _get("/slow") + sent.encode() + _get("/no")) == [200, 400]
+    assert ASKED == ["/slow"]
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    writer.write(b"GET /half HTTP/1.1\r\nhost: x\r\n\r\n")
-    async with asyncio.timeout(10):
-        await reader.readuntil(b"\r\n\r\nhalf")
-        writer.write(b"this is not HTTP\r\n\r\n")
-        assert await reader.read() == b""
+    writer.write(sent.encode())
+    status, headers, body = await _whole(reader)
+    assert (status, headers["connection"]) == (400, "close")
+    assert headers["content-type"] == "application/problem+json"
+    assert json.loads(body)["code"] == "bad_request"
     writer.close()
+
+
+async def test_an_answer_that_has_begun_is_not_followed_by_a_problem(port: int) -> None:
+    """Whoever reads on would take the problem for part of the answer: it ends first, or breaks."""
+    broken = b"POST /half HTTP/1.1\r\nhost: x\r\n" + _BROKEN
+    for begun, wrong, rest in (
+        (_get("/halves"), b"this is not HTTP\r\n\r\n", b"moreHTTP/1.1 400 "),
+        (broken[:-4], broken[-4:], b""),
+    ):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(begun)
+        async with asyncio.timeout(10):
+            await reader.readuntil(b"\r\n\r\nhalf")
+            writer.write(wrong)
+            assert (await reader.read()).partition(b"Bad")[0] == rest
+        writer.close()
 
 
 def _errors(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [one.getMessage() for one in caplog.records if one.levelno >= logging.ERROR]
 
 
-async def test_what_is_not_http_behind_waiting_requests_is_answered_alone(
+def _get(path: str) -> bytes:
+    return f"GET {path} HTTP/1.1\r\nhost: x\r\n\r\n".encode()
+
+
+def _post(path: str, body: bytes) -> bytes:
+    head = f"POST {path} HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}\r\n\r\n"
+    return head.encode() + body
+
+
+#: a body that comes in part and then cannot go on
+_BROKEN = b"transfer-encoding: chunked\r\n\r\n2\r\nab\r\nzz\r\n"
+_CLOSE = b"GET /last HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
+
+
+async def _statuses(port: int, *pieces: bytes) -> list[int]:
+    """Return the statuses of all that is answered until the connection is closed."""
+    ASKED.clear()
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    for piece in pieces:
+        writer.write(piece)
+        await asyncio.sleep(0.02)
+    async with asyncio.timeout(10):
+        answered = await reader.read()
+    writer.close()
+    return [int(line[:3]) for line in answered.split(b"HTTP/1.1 ")[1:]]
+
+
+@pytest.mark.parametrize(
+    ("sent", "asked", "last"),
+    [
+        pytest.param(_get("/a") + b"this is not HTTP\r\n\r\n", ["/a"], 400, id="one"),
+        pytest.param(_get("/slow") + b"\x16", ["/slow"], 400, id="a single byte"),
+        pytest.param(
+            _get("/slow") + _get("/b") + _get("/c") + b"zz\r\n",
+            ["/slow", "/b", "/c"],
+            400,
+            id="several",
+        ),
+        pytest.param(_post("/a", b"ab") + b"zz", ["/a"], 400, id="a body"),
+        pytest.param(_get("/a") + b"zz\r\n" + _get("/smuggled"), ["/a"], 400, id="one behind"),
+        pytest.param(
+            _get("/slow") + b"POST /b HTTP/1.1\r\nhost: x\r\n" + _BROKEN,
+            ["/slow"],
+            400,
+            id="half a body",
+        ),
+        pytest.param(
+            _get("/slow") + b"GET /" + MAX_TARGET_BYTES * b"a" + b" HTTP/1.1\r\n\r\n",
+            ["/slow"],
+            431,
+            id="a head over its bound",
+        ),
+        pytest.param(_get("/slow") + b"PRI * HTTP/2.0\r\n\r\n", ["/slow"], 400, id="HTTP/2"),
+    ],
+)
+async def test_what_was_asked_before_what_is_not_http_is_answered_first(
+    port: int, caplog: pytest.LogCaptureFixture, sent: bytes, asked: list[str], last: int
+) -> None:
+    """Its event may be durable. Nothing is answered twice, and nothing behind it is asked."""
+    assert await _statuses(port, sent, _get("/smuggled")) == [*[200] * len(asked), last]
+    assert asked == ASKED
+    assert _errors(caplog) == []
+
+
+async def test_what_is_not_http_waits_while_an_answer_is_made(port: int) -> None:
+    """As much later as it comes: here each piece is read by itself."""
+    assert await _statuses(port, _get("/slow"), _get("/b"), b"zz", _get("/c")) == [200, 200, 400]
+    assert ASKED == ["/slow", "/b"]
+
+
+async def test_a_request_has_one_answer_whatever_becomes_of_its_body(
     port: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Anybody could fill the error log with answers that come after the last."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    writer.write(2 * b"GET / HTTP/1.1\r\nhost: x\r\n\r\n" + b"this is not HTTP\r\n\r\n")
-    status, _, body = await _whole(reader)
-    assert (status, json.loads(body)["code"]) == (400, "bad_request")
+    """Whoever reads a second one takes it for the answer to what they ask next."""
+    head = b"POST /deaf HTTP/1.1\r\nhost: x\r\n" + _BROKEN
+    assert await _statuses(port, head[:-4], head[-4:]) == [200]
+    assert await _statuses(port, head.replace(b"/deaf", b"/")) == [400]
     assert _errors(caplog) == []
-    writer.close()
+
+
+async def test_behind_the_last_request_of_a_connection_nothing_is_answered(port: int) -> None:
+    """RFC 9112, 9.6."""
+    for behind in (b"zz\r\n", _get("/smuggled")):
+        assert await _statuses(port, _CLOSE + behind) == [200]
+        assert ASKED == ["/last"]
+
+
+async def test_who_leaves_once_told_is_no_error_of_ours(
+    port: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nothing waits for who is gone."""
+    monkeypatch.setattr(protocol_times, "_LINGER_S", 0.05)
+    monkeypatch.setattr(protocol_times, "ANSWER_S", 0.05)
+    assert await _statuses(port, b"zz\r\n") == [400]
+    await asyncio.sleep(0.2)
+    assert _errors(caplog) == []
+
+
+@pytest.mark.parametrize("method", ["POST", "CONNECT"])
+@pytest.mark.parametrize("of", ["content-length: 36", "transfer-encoding: chunked"])
+async def test_the_body_of_a_request_to_upgrade_is_no_request(
+    port: int, method: str, of: str
+) -> None:
+    """The parser would read on behind the head, where who stands in front sees a body."""
+    head = f"{method} /a HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: h2c\r\n{of}\r\n\r\n"
+    assert await _statuses(port, head.encode(), _get("/smuggled")) == [400]
+    assert await _statuses(port, _get("/slow") + head.encode(), _get("/smuggled")) == [200, 400]
+    assert ASKED == ["/slow"]
+
+
+async def test_a_request_to_upgrade_is_answered_and_the_last(port: int) -> None:
+    """RFC 9110, 7.8: it may be ignored; what follows could be of the other protocol."""
+    head = b"GET /a HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: h2c\r\n\r\n"
+    assert await _statuses(port, _get("/b") + head + _get("/c"), _get("/d")) == [200, 200]
+    assert ASKED == ["/b", "/a"]
 
 
 @pytest.mark.parametrize(
@@ -219,7 +400,7 @@ async def test_what_is_not_http_behind_waiting_requests_is_answered_alone(
 async def test_what_dribbles_without_end_is_closed(
     port: int, monkeypatch: pytest.MonkeyPatch, beginning: bytes
 ) -> None:
-    monkeypatch.setattr(protocol, "MESSAGE_S", 0.3)
+    monkeypatch.setattr(protocol_times, "MESSAGE_S", 0.3)
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(beginning)
 
@@ -239,7 +420,7 @@ async def test_what_dribbles_without_end_is_closed(
 async def test_a_connection_that_has_asked_may_stay_and_ask_again(
     port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(protocol, "MESSAGE_S", 1.0)
+    monkeypatch.setattr(protocol_times, "MESSAGE_S", 1.0)
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     for _ in range(2):
         writer.write(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
@@ -330,8 +511,8 @@ async def test_who_never_reads_an_answer_holds_no_place_for_long(
 
     if buffered:
         monkeypatch.setattr(BoundedProtocol, "connection_made", roomy)
-    monkeypatch.setattr(protocol, "ANSWER_S", 0.5)
-    monkeypatch.setattr(protocol, "MESSAGE_S", 0.3)
+    monkeypatch.setattr(protocol_times, "ANSWER_S", 0.5)
+    monkeypatch.setattr(protocol_times, "MESSAGE_S", 0.3)
     deaf = [await _deaf(port, asked) for _ in range(4)]
     assert await _served(port), "others are served meanwhile"
     for _, writer in deaf:
@@ -346,6 +527,26 @@ async def test_who_never_reads_an_answer_holds_no_place_for_long(
         writer.transport.abort()
 
 
+async def test_of_the_last_answer_all_is_read_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reading some of it buys no more time: it would hold the connection to stop just then."""
+    made = BoundedProtocol.connection_made
+
+    def narrow(self: BoundedProtocol, transport: asyncio.Transport) -> None:
+        transport.set_write_buffer_limits(high=len(LARGE) // 4, low=len(LARGE) // 4)
+        made(self, transport)
+
+    monkeypatch.setattr(BoundedProtocol, "connection_made", narrow)
+    monkeypatch.setattr(protocol_times, "ANSWER_S", 0.5)
+    async with _serving(5) as server, asyncio.timeout(10):
+        reader, writer = await _deaf(_port(server), _LAST)
+        await reader.readexactly(len(LARGE) // 2)
+        while server.server_state.connections:
+            await asyncio.sleep(0.01)
+        with pytest.raises(ConnectionResetError):
+            await reader.read()
+        writer.close()
+
+
 def test_who_pipelines_and_never_reads_is_no_error_of_ours(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -353,7 +554,7 @@ def test_who_pipelines_and_never_reads_is_no_error_of_ours(
 
     On the loop that serves, for asyncio's own takes what is written to a lost connection.
     """
-    monkeypatch.setattr(protocol, "ANSWER_S", 0.3)
+    monkeypatch.setattr(protocol_times, "ANSWER_S", 0.3)
 
     async def turn_away() -> None:
         async with _serving(5) as server, asyncio.timeout(10):
@@ -453,7 +654,7 @@ async def test_targets_and_headers_are_bounded(port: int, head: bytes, status: i
 async def test_who_reads_slowly_gets_all_of_it_and_may_ask_again(
     port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(protocol, "ANSWER_S", 2.0)
+    monkeypatch.setattr(protocol_times, "ANSWER_S", 2.0)
     reader, writer = await _deaf(port, _LARGE)
     await reader.readuntil(b"\r\n\r\n")
     await asyncio.sleep(0.3)

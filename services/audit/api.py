@@ -16,13 +16,13 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 
 from services.audit import models
+from services.audit.askers import Asker
 from services.audit.asking import Asking
-from services.audit.grounds import Asker
 from services.audit.judging import Judging
 from services.audit.queries import EventQueries
 from services.audit.reviews import Reviews
 from services.audit.sessions import SessionQueries
-from services.authz.access import AccessTokens
+from services.authz.access import AccessTokens, Claims
 from services.kernel.bodies import check_json
 from services.kernel.http import call_of
 
@@ -39,9 +39,13 @@ class Answers:
     reviews: Reviews
     judging: Judging
 
+    async def admit(self, request: Request) -> Claims:
+        """Return what the token of ``request`` says; raise :class:`Unauthenticated` for none."""
+        return await self.tokens.claims(request, self.now())
+
     async def signed_in(self, request: Request) -> None:
         """Raise :class:`Unauthenticated` for whoever is not let in."""
-        await self.asking.signed_in(await self.tokens.claims(request, self.now()))
+        await self.asking.signed_in(await self.admit(request))
 
 
 def routes(answers: Answers) -> APIRouter:
@@ -49,61 +53,66 @@ def routes(answers: Answers) -> APIRouter:
     router = APIRouter(prefix="/v1")
 
     async def asker_of(request: Request) -> Asker:
-        claims = await answers.tokens.claims(request, answers.now())
-        return Asker(claims, call_of(request))
+        return Asker(await answers.admit(request), call_of(request))
 
     asking = Depends(asker_of)
 
-    @router.get("/events")
+    @router.get("/events", tags=["events"])
     async def list_events(
         query: Annotated[models.EventQuery, Query()], asker: Asker = asking
     ) -> models.EventPage:
-        """List events, newest first, that pass every filter given."""
+        """List events, newest first, that pass every filter given (SG-8, SG-12, DP-5)."""
         return await answers.events.events(asker, query)
 
-    @router.get("/events/{event_id}")
+    @router.get("/events/{event_id}", tags=["events"])
     async def get_event(event_id: UUID, asker: Asker = asking) -> models.Event:
-        """Return one event."""
+        """Return one event (SG-8, DP-5)."""
         return await answers.events.event(asker, event_id)
 
-    @router.get("/students/{student_id}/accesses")
+    @router.get("/students/{student_id}/accesses", tags=["events"])
     async def list_accesses(
         student_id: UUID, window: Annotated[models.Window, Query()], asker: Asker = asking
     ) -> models.EventPage:
-        """List who saw or changed a learner's records, what, when and by which clause."""
+        """List who saw or changed a learner's records, when, by which clause (AC-USE-1, SG-8).
+
+        Outside the Ministry: what one's own organisation did. For a learner it never had, and for
+        one who does not exist, that is an empty list.
+        """
         return await answers.events.accesses(asker, student_id, window)
 
-    @router.get("/people/{person_id}/activity")
+    @router.get("/people/{person_id}/activity", tags=["events"])
     async def list_activity(
         person_id: UUID, window: Annotated[models.Window, Query()], asker: Asker = asking
     ) -> models.EventPage:
-        """List what a person did, refusals included."""
+        """List what a person did, refusals included (AC-USE-1, SG-9)."""
         return await answers.events.activity(asker, person_id, window)
 
-    @router.get("/sessions")
+    @router.get("/sessions", tags=["sessions"])
     async def list_sessions(
         query: Annotated[models.SessionQuery, Query()], asker: Asker = asking
     ) -> models.SessionPage:
-        """List logins: from when until when, from where, and how they ended."""
+        """List logins: from when until when, from where, and how they ended (AC-USE-1, SG-19)."""
         return await answers.sessions.sessions(asker, query)
 
-    @router.get("/alerts")
+    @router.get("/alerts", tags=["alerts"])
     async def list_alerts(
         query: Annotated[models.AlertQuery, Query()], asker: Asker = asking
     ) -> models.AlertPage:
-        """List alerts, the latest raised first."""
+        """List alerts, the latest raised first (SG-9, SG-10)."""
         return await answers.reviews.alerts(asker, query)
 
-    @router.get("/alerts/{alert_id}")
+    @router.get("/alerts/{alert_id}", tags=["alerts"])
     async def get_alert(alert_id: UUID, asker: Asker = asking) -> models.AlertWithEvidence:
-        """Return an alert with the events behind it."""
+        """Return an alert with the events behind it (SG-9, SG-10)."""
         return await answers.reviews.alert(asker, alert_id)
 
-    @router.post("/alerts/{alert_id}/resolve", openapi_extra=_body(models.Resolution))
+    @router.post(
+        "/alerts/{alert_id}/resolve", tags=["alerts"], openapi_extra=_body(models.Resolution)
+    )
     async def resolve_alert(
         alert_id: UUID, request: Request, asker: Asker = asking
     ) -> models.Alert:
-        """Say what an alert turned out to be; once, until detection adds something to it."""
+        """Say what an alert turned out to be (SG-8); once, until detection adds something to it."""
         attempt = await answers.asking.attempt(request, asker)
         return await answers.judging.resolve(asker, alert_id, await _resolution(request), attempt)
 

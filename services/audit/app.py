@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Final
 
 from fastapi import FastAPI
 
@@ -11,6 +12,7 @@ from services.audit.api import Answers, routes
 from services.audit.asking import Asking
 from services.audit.detecting import follower, forget_other_rules
 from services.audit.events import UNAUTHENTICATED, WholeLog
+from services.audit.grounds import AUDIT_READ
 from services.audit.judging import Judging
 from services.audit.queries import EventQueries
 from services.audit.raising import Raising
@@ -31,6 +33,24 @@ from services.kernel.projector import Projector
 from services.kernel.refusals import RefusalWindows
 from services.kernel.runtime import Installation, Runtime, open_runtime
 from services.kernel.settings import Settings
+
+_WAYS: Final = Ways(
+    about="The log as questions: what happened, who saw whom, from where, and what detection made "
+    "of it. For security analysts and privacy officers (at the Ministry everywhere, elsewhere for "
+    "their own organisation) and service clients with a scope; to everybody else it is not there. "
+    "Asking is an event too.",
+    tags={
+        "events": "The log, by filters, by learner and by person; never content",
+        "sessions": "Who was logged in, from when until when, from where",
+        "alerts": "What detection found, its evidence, and what it turned out to be",
+    },
+    scoped={
+        "/v1/events": AUDIT_READ,
+        "/v1/events/{event_id}": AUDIT_READ,
+        "/v1/students/{student_id}/accesses": AUDIT_READ,
+        "/v1/people/{person_id}/activity": AUDIT_READ,
+    },
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,10 +111,10 @@ def _wired(runtime: Runtime, settings: Settings, vocabulary: Sequence[EventType]
     detection = follower(runtime.projector_pool, runtime.keys, secret, vocabulary)
     refusals = RefusalWindows(runtime.log, runtime.origins, runtime.effects)
     budget = RefusalBudget()
-    app = application(Service.AUDIT, Ways())
+    app = application(Service.AUDIT, _WAYS)
     refusals.count_unauthenticated(app, UNAUTHENTICATED)
     answers = _answers(runtime, settings, budget)
-    authenticate_first(app, answers.signed_in)
+    authenticate_first(app, answers.admit, answers.signed_in)
     app.include_router(routes(answers))
     return Audit(app, runtime, detection, Raising(runtime), refusals, budget)
 
@@ -107,7 +127,7 @@ def _answers(runtime: Runtime, settings: Settings, budget: RefusalBudget) -> Ans
     idle = timedelta(seconds=settings.session_idle_seconds)
     reviews = Reviews(runtime.pool, asking, events, runtime.keys, cursors)
     return Answers(
-        tokens=AccessTokens(runtime.pool, "audit"),
+        tokens=AccessTokens(runtime.pool, "audit", runtime.projector),
         asking=asking,
         now=runtime.effects.now,
         events=events,

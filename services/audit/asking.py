@@ -1,6 +1,7 @@
 """The one path of every question: catch up, authorise, find, record the asking, answer.
 
-What is found is answered only after an ``audit.read`` that names it is durable (AC-USE-1, SG-12);
+What is found is answered only after an ``audit.read`` that names it is durable (AC-USE-1, SG-12),
+one for each organisation whose posts show of it, with what those show (docs/decisions/0003, 36);
 what may not be asked, and what is not there or not theirs, is one answer and one kind of event.
 Whoever asks is in the answer's log before the answer, and everything that happened before the
 question is in the answer.
@@ -8,22 +9,17 @@ question is in the answer.
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Generic, TypeVar
+from typing import Final, Generic, NamedTuple, TypeVar
 from uuid import UUID
 
 import msgspec
 from starlette.requests import Request
 
 from services.audit import events as e
-from services.audit.grounds import (
-    Asker,
-    ClientStanding,
-    Scope,
-    Standing,
-    scope_for,
-    standing_of,
-)
+from services.audit.askers import Asker, ClientStanding, Standing, standing_of
+from services.audit.grounds import Scope, scope_for
 from services.authz.access import Claims
+from services.authz.directory import told
 from services.authz.engine import Policy
 from services.kernel.budgets import RefusalBudget
 from services.kernel.errors import Conflict, Forbidden, NotFound, Problem, outcome_of
@@ -37,12 +33,30 @@ T = TypeVar("T")
 MOST_SHOWN: Final = 200
 
 
+Shown = Mapping[str, Sequence[str]]
+
+
+class Look(NamedTuple):
+    """What the posts at one organisation show of an answer: ids by kind, and how far they reach."""
+
+    scope: Scope
+    shown: Shown
+
+
 @dataclass(frozen=True, slots=True)
 class Found(Generic[T]):
-    """An answer and the ids it discloses, by kind; at most :data:`MOST_SHOWN` each."""
+    """An answer, and the looks it is: one for each organisation whose posts show of it."""
 
     reply: T
-    shown: Mapping[str, Sequence[str]]
+    looks: Sequence[Look]
+
+
+def found(reply: T, scope: Scope, shown: Callable[[Scope], Shown]) -> Found[T]:
+    """Return an answer that was found within ``scope`` (docs/decisions/0003, 36).
+
+    ``shown`` says which ids a post of it discloses, by kind, at most :data:`MOST_SHOWN` each.
+    """
+    return Found(reply, told([Look(post, shown(post)) for post in scope.apart()]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +92,10 @@ class Asking:
         async def decide() -> Draft[T]:
             standing = await self.standing(asker)
             scope = self.scope(standing, "read", subject.kind)
-            found = await find(scope) if scope else None
-            if scope is None or found is None:
+            answer = await find(scope) if scope else None
+            if answer is None:
                 return await self.refusal(asker, standing, scope, subject, NotFound())
-            event = await self.event(asker, standing, scope, subject, shown=found.shown)
-            return self.draft(standing, event, found.reply)
+            return await self.answer(asker, standing, subject, answer)
 
         return await self.run(asker, decide)
 
@@ -135,6 +148,16 @@ class Asking:
         """Return how far an action on a kind of object reaches for them."""
         return scope_for(self._policy, standing, action, kind)
 
+    async def answer(
+        self, asker: Asker, standing: Standing | ClientStanding, subject: Subject, found: Found[T]
+    ) -> Draft[T]:
+        """Return an answer, given once each look that it is has been recorded."""
+        events = [
+            await self.event(asker, standing, scope, subject, shown=shown)
+            for scope, shown in found.looks
+        ]
+        return self.draft(standing, events, found.reply)
+
     async def event(
         self,
         asker: Asker,
@@ -142,9 +165,10 @@ class Asking:
         scope: Scope | None,
         subject: Subject,
         *,
-        shown: Mapping[str, Sequence[str]],
+        shown: Shown,
     ) -> Event:
-        """Return the ``audit.read`` of a question."""
+        """Return the ``audit.read`` of a question, as one organisation is told of it."""
+        in_vain = not any(shown.values())
         event_id, claims = self._runtime.effects.new_id(), asker.claims
         organisation = scope.organisation_id if scope else standing.organisation_id
         return Event(
@@ -160,9 +184,13 @@ class Asking:
             student_id=subject.student_id,
             object=subject.about,
             organisation_id=organisation,
-            shown=shown,
+            shown={} if in_vain else shown,
             data=msgspec.to_builtins(
-                e.Asked(filters=tuple(subject.filters), clause=scope.clause if scope else None)
+                e.Asked(
+                    filters=tuple(subject.filters),
+                    clause=scope.clause if scope else None,
+                    students=() if in_vain else msgspec.UNSET,
+                )
             ),
         )
 
@@ -174,18 +202,18 @@ class Asking:
         subject: Subject,
         problem: Problem,
     ) -> Draft[T]:
-        """Return a refusal, told once it is recorded."""
+        """Return a refusal, told once it is recorded: for the first organisation of ``scope``."""
         asked = await self.event(asker, standing, scope, subject, shown={})
         outcome = outcome_of(problem)
         refused = msgspec.structs.replace(asked, type=e.REFUSED, outcome=outcome, grounds=())
-        return self.draft(standing, refused, problem)
+        return self.draft(standing, [refused], problem)
 
     def draft(
-        self, standing: Standing | ClientStanding, event: Event, reply: T | Problem
+        self, standing: Standing | ClientStanding, events: Sequence[Event], reply: T | Problem
     ) -> Draft[T]:
         """Return a draft guarded by every fact about who asks: fresh, or decided again."""
         group = Group(
-            [event],
+            events,
             at=standing.at,
             guards=standing.guards,
             valid_until=standing.valid_until,

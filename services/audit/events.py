@@ -100,10 +100,12 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     """Which filters a question used, by name only.
 
     ``clause`` is what a service client asks by: it has no assignment for ``grounds`` to name.
+    ``students`` is there, and empty, where nothing was shown, of the learner asked about neither.
     """
 
     filters: Sequence[str] = ()
     clause: str | None = None
+    students: tuple[()] | msgspec.UnsetType = msgspec.UNSET
 
 
 #: somebody asked the audit log something, and was answered

@@ -1,118 +1,26 @@
-"""Who may ask what of the audit log, and how far they see: the engine's answer per assignment.
+"""How far who asks the audit log sees, and by which posts: the engine's answer per organisation.
 
 A security analyst or privacy officer at the Ministry sees every organisation, elsewhere only
 their own (domain, "Back-office roles"; SG-8, DP-5). A service client with the scope ``audit.read``
-reads events while it is registered for it. For everybody else there is no scope, and the
-audit service does not exist.
+reads events while it is registered for it: of its own organisation, or all when it is of none or
+of the Ministry. For everybody else there is no scope, and the audit service does not exist.
 """
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Final
 from uuid import UUID
 
-import asyncpg
-
+from services.audit.askers import ClientStanding, Standing
 from services.audit.events import tells_learner
-from services.authz.access import Claims
-from services.authz.client_events import client_key
-from services.authz.directory import (
-    CALLER_COLUMNS,
-    Assignment,
-    Caller,
-    caller_joins,
-    caller_of,
-)
+from services.authz.directory import Caller
 from services.authz.engine import Policy
-from services.authz.events import organisation_key
-from services.kernel.errors import Unauthenticated
 from services.kernel.events import Event, Ground
-from services.kernel.http import Call
 
-_LOAD: Final = (
-    f"select {CALLER_COLUMNS}, array(select o.id from audit.organisation o"
-    " join audit.assignment a on a.organisation_id = o.id"
-    " where a.person_id = $1 and o.kind = 'ministry') as ministries,"
-    " (select position from audit.projection where name = 'audit.directory') as at"
-    f" from (select) one {caller_joins('audit', '$1', '$2')}"
-)
-
-
-_LOAD_CLIENT: Final = (
-    "select c.scopes, p.position as at from audit.projection p"
-    " left join audit.service_client c on c.client_id = $1 and c.revoked_at is null"
-    " where p.name = 'audit.directory'"
-)
 #: the scope that lets a service client read events, and the fact it is in the policy
 AUDIT_READ: Final = "audit.read"
 _AUDIT_READ_FACT: Final = "scope_audit_read"
 SERVICE_CLIENT: Final = "service_client"
-
-
-@dataclass(frozen=True, slots=True)
-class Asker:
-    """Who a valid token says is asking, and from where; whether they may is not known yet."""
-
-    claims: Claims
-    call: Call
-
-    @property
-    def person_id(self) -> UUID | None:
-        """Return the person, unless it is a service client."""
-        return self.claims.person_id
-
-    @property
-    def who(self) -> UUID | str:
-        """Return the person's id, or the client's."""
-        return self.claims.person_id or self.claims.client_id or ""
-
-
-@dataclass(frozen=True, slots=True)
-class ClientStanding:
-    """What is true of a service client at a position of the log."""
-
-    client_id: str
-    #: those of the token that it is still registered for
-    scopes: frozenset[str]
-    at: int
-    valid_until: datetime
-    organisation_id: None = None
-    person_id: None = None
-
-    @property
-    def guards(self) -> tuple[str, ...]:
-        """The key of its registration."""
-        return (client_key(self.client_id),)
-
-
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """What is true of a person at a position of the log."""
-
-    caller: Caller
-    ministries: frozenset[UUID]
-    at: int
-
-    @property
-    def valid_until(self) -> datetime:
-        """When the first of the facts about them ends by itself."""
-        return self.caller.valid_until
-
-    @property
-    def person_id(self) -> UUID:
-        """Return who they are."""
-        return self.caller.person.id
-
-    @property
-    def guards(self) -> tuple[str, ...]:
-        """The keys of every fact a scope rests on."""
-        organisations = {a.organisation_id for a in self.caller.assignments}
-        return (*self.caller.guards, *(organisation_key(o) for o in sorted(organisations)))
-
-    @property
-    def organisation_id(self) -> UUID | None:
-        """Return whom they act for where nothing more is known."""
-        return self.caller.organisation_id
 
 
 def organisations_of(event: Event) -> set[UUID]:
@@ -131,6 +39,26 @@ class Scope:
     organisation_id: UUID | None
     organisations: frozenset[UUID] | None
     clause: str | None = None
+    #: of somebody with posts at several organisations: the scope at each, the Ministry's first
+    posts: tuple["Scope", ...] = ()
+
+    def apart(self) -> tuple["Scope", ...]:
+        """Return the scope at each organisation by itself: each is told what that one shows."""
+        return self.posts or (self,)
+
+    def only(self, keeps: Callable[["Scope"], bool]) -> "Scope | None":
+        """Return the scope at those organisations alone that ``keeps`` says yes to."""
+        return _together(post for post in self.apart() if keeps(post))
+
+    def over(self, organisation: UUID | None) -> "Scope | None":
+        """Return the scope of those posts alone that reach what is of an organisation."""
+        return self.only(lambda post: post.holds(organisation))
+
+    def at(self, organisation: UUID | None) -> "Scope | None":
+        """Return by which post one acts upon what is of an organisation: one there, if any."""
+        reaching = [post for post in self.apart() if post.holds(organisation)]
+        there = (post for post in reaching if post.organisation_id == organisation)
+        return next(there, reaching[0] if reaching else None)
 
     @property
     def own(self) -> list[UUID] | None:
@@ -139,20 +67,27 @@ class Scope:
 
     @property
     def everywhere(self) -> bool:
-        """Whether that is every organisation: the Ministry's, or a service client's."""
+        """Whether that is every organisation: the Ministry's scope, or a client's of none."""
         return self.organisations is None
 
     def holds(self, organisation: UUID | None) -> bool:
         """Say whether something of an organisation is within the scope."""
         return self.organisations is None or organisation in self.organisations
 
-    def learner_of(self, event: Event) -> UUID | None:
-        """Return the learner an event names to who has this scope.
+    def covers(self, event: Event) -> bool:
+        """Say whether an event is within the scope."""
+        return self.everywhere or any(map(self.holds, organisations_of(event)))
 
-        Of what showed nothing only the Ministry is told whom it was about (:func:`tells_learner`).
+    def names_learner(self, event: Event) -> bool:
+        """Say whether it is told whom an event was about.
+
+        Of what showed nothing only the Ministry is told that (:func:`tells_learner`).
         """
-        told = self.everywhere or tells_learner(event)
-        return event.student_id if told else None
+        return self.everywhere or tells_learner(event)
+
+    def learner_of(self, event: Event) -> UUID | None:
+        """Return the learner an event names to who has this scope."""
+        return event.student_id if self.names_learner(event) else None
 
     def names_actor(self, event: Event) -> bool:
         """Say whether who acted is told, and from where, on which of their assignments.
@@ -163,60 +98,54 @@ class Scope:
         return self.holds(event.actor.organisation_id)
 
 
-async def standing_of(
-    pool: asyncpg.Pool, claims: Claims, now: datetime
-) -> Standing | ClientStanding:
-    """Load who asks, with the position that is true at.
-
-    Raises :class:`Unauthenticated` when the session is over, or the client is not registered.
-    """
-    if claims.client_id is not None:
-        return await _client(pool, claims, claims.client_id)
-    if claims.person_id is None or claims.session_id is None:
-        raise Unauthenticated
-    row = await pool.fetchrow(_LOAD, claims.person_id, claims.session_id)
-    caller = caller_of(row, claims.session_id, claims.expires_at, now) if row else None
-    if row is None or caller is None:
-        raise Unauthenticated
-    return Standing(caller, frozenset(row["ministries"]), row["at"])
-
-
-async def _client(pool: asyncpg.Pool, claims: Claims, client_id: str) -> ClientStanding:
-    row = await pool.fetchrow(_LOAD_CLIENT, client_id)
-    if row is None or row["scopes"] is None:
-        raise Unauthenticated
-    scopes = frozenset(claims.scopes) & frozenset(row["scopes"])
-    return ClientStanding(client_id, scopes, row["at"], claims.expires_at)
-
-
 def scope_for(
     policy: Policy, standing: Standing | ClientStanding, action: str, object_: str
 ) -> Scope | None:
     """Return how far ``action`` on ``object_`` reaches.
 
-    For a person the union over assignments in force; a service client is of no organisation, and
-    its scope reaches everywhere or not at all.
+    For a person the union over assignments in force; for a service client what is its own
+    organisation's, or everywhere when it is of none or of the Ministry.
     """
     if isinstance(standing, ClientStanding):
         facts = policy.bits([_AUDIT_READ_FACT] if AUDIT_READ in standing.scopes else [])
         clause = policy.clause(SERVICE_CLIENT, action, object_, facts)
-        return Scope((), None, None, clause) if clause is not None else None
-    everywhere, own = policy.bits(["everywhere"]), policy.bits(["own_organisation"])
-    near: list[tuple[Assignment, str]] = []
-    for each in standing.caller.assignments:
-        if each.organisation_id in standing.ministries:
-            clause = policy.clause(each.role, action, object_, everywhere)
-            if clause is not None:
-                return Scope((_ground(each, clause),), each.organisation_id, None)
-        clause = policy.clause(each.role, action, object_, own)
-        if clause is not None:
-            near.append((each, clause))
-    if not near:
-        return None
-    organisations = frozenset(each.organisation_id for each, _ in near)
-    grounds = tuple(_ground(each, clause) for each, clause in near)
-    return Scope(grounds, near[0][0].organisation_id, organisations)
+        if clause is None:
+            return None
+        return Scope((), standing.organisation_id, standing.organisations, clause)
+    posts = (_post(policy, standing, caller, action, object_) for caller in standing.caller.apart())
+    return _together(sorted((p for p in posts if p), key=lambda post: not post.everywhere))
 
 
-def _ground(assignment: Assignment, clause: str) -> Ground:
-    return Ground(assignment.id, assignment.role.value, clause)
+def _post(
+    policy: Policy, standing: Standing, caller: Caller, action: str, object_: str
+) -> Scope | None:
+    """Return how far the posts at one organisation, which are all that ``caller`` has, reach."""
+    place = caller.assignments[0].organisation_id
+    own = ("own_organisation", frozenset({place}))
+    for fact, organisations in (
+        (("everywhere", None), own) if place in standing.ministries else (own,)
+    ):
+        bits = policy.bits([fact])
+        grounds = tuple(
+            Ground(each.id, each.role.value, clause)
+            for each in caller.assignments
+            if (clause := policy.clause(each.role, action, object_, bits)) is not None
+        )
+        if grounds:
+            return Scope(grounds, place, organisations)
+    return None
+
+
+def _together(apart: Iterable[Scope]) -> Scope | None:
+    """Return how far the scopes at several organisations reach together; none of no scope."""
+    posts = tuple(apart)
+    if not posts[1:]:
+        return next(iter(posts), None)
+    reaches = [post.organisations for post in posts]
+    own = frozenset[UUID]().union(*(reach for reach in reaches if reach is not None))
+    return Scope(
+        tuple(ground for post in posts for ground in post.grounds),
+        posts[0].organisation_id,
+        None if None in reaches else own,
+        posts=posts,
+    )

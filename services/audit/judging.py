@@ -11,8 +11,9 @@ import msgspec
 from services.audit import events as e
 from services.audit import models
 from services.audit.alerts import Alert, evolve
-from services.audit.asking import Asking
-from services.audit.grounds import Asker, ClientStanding, Scope, Standing
+from services.audit.askers import Asker, ClientStanding, Standing
+from services.audit.asking import Asking, found
+from services.audit.grounds import Scope
 from services.audit.reviews import Reviews, one_alert
 from services.kernel.errors import Conflict, Forbidden, NotFound, Problem
 from services.kernel.handling import Draft
@@ -46,10 +47,15 @@ class Judging:
             standing, subject = await asking.standing(asker), one_alert(alert_id, "resolve")
             seen, may = (asking.scope(standing, does, "alert") for does in ("read", "resolve"))
             alert = await self._reviews.load(alert_id, seen) if seen else None
-            problem = _problem(alert, standing, may)
-            if problem is not None or alert is None or may is None:
-                return await asking.refusal(asker, standing, seen, subject, problem or NotFound())
-            return await self._judge(asker, standing, may, alert, resolution)
+            if seen is None or alert is None:
+                return await asking.refusal(asker, standing, seen, subject, NotFound())
+            place = alert.raised.organisation_id
+            by = may.at(place) if may else None
+            problem = _problem(alert, standing, by)
+            if by is None or problem is not None:
+                shows = by or seen.at(place)
+                return await asking.refusal(asker, standing, shows, subject, problem or Forbidden())
+            return await self._judge(asker, standing, by, seen, alert, resolution)
 
         return await self._asking.once(asker, attempt, decide, lambda: self._again(asker, alert_id))
 
@@ -58,49 +64,47 @@ class Judging:
         standing = await asking.standing(asker)
         scope = asking.scope(standing, "read", "alert")
         alert = await self._reviews.load(alert_id, scope) if scope else None
-        if scope is None or alert is None:
+        seen = scope.over(alert.raised.organisation_id) if scope and alert else None
+        if alert is None or seen is None:
             return await asking.refusal(asker, standing, scope, subject, NotFound())
+        reply = await self._reviews.shown(alert, seen)
         shown = {"alerts": [str(alert_id)]}
-        event = await asking.event(asker, standing, scope, subject, shown=shown)
-        reply = await self._reviews.shown(alert, scope)
-        draft: Draft[models.Alert] = asking.draft(standing, event, reply)
-        return draft
+        return await asking.answer(asker, standing, subject, found(reply, seen, lambda _: shown))
 
     async def _judge(
         self,
         asker: Asker,
         standing: Standing | ClientStanding,
-        scope: Scope,
+        by: Scope,
+        seen: Scope,
         alert: Alert,
         resolution: models.Resolution,
     ) -> Draft[models.Alert]:
-        asked = await self._asking.event(
-            asker,
-            standing,
-            scope,
-            one_alert(alert.id, "resolve"),
-            shown={"alerts": [str(alert.id)]},
-        )
+        """Judge it by one post; what others show of it is told to their own organisations."""
+        place, shown = alert.raised.organisation_id, {"alerts": [str(alert.id)]}
+        reaching = seen.over(place) or seen
+        others = [p for p in reaching.apart() if p.organisation_id != by.organisation_id]
+        asked, *reads = [
+            await self._asking.event(
+                asker, standing, post, one_alert(alert.id, "resolve"), shown=shown
+            )
+            for post in (by, *others)
+        ]
         note = await self._seal(alert.id, asked.id, resolution.note)
-        place, actor = alert.raised.organisation_id, asked.actor
-        if not scope.everywhere:
-            # Of an analyst's several organisations it is the alert's that they judge it for.
-            actor = msgspec.structs.replace(actor, organisation_id=place)
         event = msgspec.structs.replace(
             asked,
             type=e.ALERT_RESOLVED,
             stream=e.alert_key(alert.id),
             version=alert.version + 1,
             touches=(e.alert_key(alert.id),),
-            actor=actor,
             organisation_id=place,
             data=msgspec.structs.asdict(
                 e.AlertResolved(alert_id=alert.id, verdict=resolution.verdict, note=note)
             ),
         )
         judged = evolve(alert, event)
-        reply = await self._reviews.shown(judged or alert, scope)
-        draft: Draft[models.Alert] = self._asking.draft(standing, event, reply)
+        reply = await self._reviews.shown(judged or alert, seen)
+        draft: Draft[models.Alert] = self._asking.draft(standing, [event, *reads], reply)
         return draft
 
     async def _seal(self, alert_id: UUID, event_id: UUID, note: str | None) -> str | None:
@@ -111,13 +115,8 @@ class Judging:
         return self._keys.seal(ref, event_id, "note", note)
 
 
-def _problem(
-    alert: Alert | None, standing: Standing | ClientStanding, may: Scope | None
-) -> Problem | None:
-    """Return why it cannot be judged by them, in the contract's order."""
-    if alert is None:
-        return NotFound()
-    about_themselves = alert.raised.person_id == standing.person_id
-    if may is None or not may.holds(alert.raised.organisation_id) or about_themselves:
+def _problem(alert: Alert, standing: Standing | ClientStanding, by: Scope | None) -> Problem | None:
+    """Return why it cannot be judged by this post of theirs, in the contract's order."""
+    if by is None or alert.raised.person_id == standing.person_id:
         return Forbidden()
     return Conflict("The alert is already resolved") if alert.judged else None

@@ -11,7 +11,7 @@ from typing import Final
 import asyncpg
 import msgspec
 
-from services.audit.grounds import Asker
+from services.audit.askers import Asker
 from services.audit.models import Paging
 from services.audit.selection import Selection
 from services.kernel.cursors import Cursors

@@ -14,10 +14,11 @@ from uuid import UUID
 import asyncpg
 
 from services.audit import models
-from services.audit.asking import Asking, Found, Subject
-from services.audit.grounds import Asker, Scope
+from services.audit.askers import Asker
+from services.audit.asking import Asking, Found, Subject, found
+from services.audit.grounds import Scope
 from services.audit.pages import walk
-from services.audit.selection import events_of, of_events
+from services.audit.selection import events_of, of_events, shows
 from services.kernel.cursors import Cursors
 from services.kernel.events import Event, ObjectRef, Recorded, decode
 from services.kernel.origins import Places
@@ -28,7 +29,7 @@ _ROWS: Final = (
 _KIND: Final = re.compile(r"[a-z]+(_[a-z]+)?")
 _KNOWN: Final = "select exists (select from audit.person where id = $1)"
 _KNOWN_OWN: Final = (
-    "select exists (select from unnest($2::uuid[]) own(id) join audit.assignment a"
+    "select array(select own.id from unnest($2::uuid[]) own(id) join audit.assignment a"
     " on a.organisation_id::text || a.person_id::text = own.id::text || $1::uuid::text)"
 )
 _ONE: Final = (
@@ -98,7 +99,8 @@ class EventQueries:
         page = self._page(asker, query, "activity")
 
         async def find(scope: Scope) -> Found[models.EventPage] | None:
-            return await page(scope) if await self._known(person, scope) else None
+            known = await self._known(person, scope)
+            return await page(known) if known else None
 
         subject = Subject(
             "audit_event",
@@ -116,15 +118,18 @@ class EventQueries:
             if recorded is None:
                 return None
             (shown,) = await self.render([recorded], scope)
-            return Found(shown, {"events": [str(event_id)]})
+            ids = {"events": [str(event_id)]}
+            return found(shown, scope, lambda own: ids if own.covers(recorded.event) else {})
 
         subject = Subject("audit_event", "read", about=ObjectRef("audit_event", str(event_id)))
         return await self._asking.ask(asker, subject, find)
 
-    async def _known(self, person: UUID, scope: Scope) -> bool:
-        if scope.everywhere:
-            return bool(await self._pool.fetchval(_KNOWN, person))
-        return bool(await self._pool.fetchval(_KNOWN_OWN, person, scope.own))
+    async def _known(self, person: UUID, scope: Scope) -> Scope | None:
+        """Return the scope at those organisations alone that know a person."""
+        anywhere = scope.everywhere and bool(await self._pool.fetchval(_KNOWN, person))
+        own = [place for post in scope.apart() for place in post.own or ()]
+        known = frozenset(await self._pool.fetchval(_KNOWN_OWN, person, own)) if own else ()
+        return scope.only(lambda p: anywhere if p.everywhere else any(map(p.holds, known)))
 
     async def _one(self, event_id: UUID, scope: Scope) -> Recorded | None:
         if scope.everywhere:
@@ -144,7 +149,12 @@ class EventQueries:
             rows, cursor = await steps.page(self._pool, rows_of, "e.position", selection)
             recorded = [decode(row["position"], row["body"]) for row in rows]
             reply = models.EventPage(items=await self.render(recorded, scope), next_cursor=cursor)
-            return Found(reply, {"events": [str(r.event.id) for r in recorded]})
+            events = [r.event for r in recorded]
+            return found(
+                reply,
+                scope,
+                lambda own: {"events": [str(one.id) for one in events if shows(query, own, one)]},
+            )
 
         return find
 

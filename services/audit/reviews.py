@@ -11,8 +11,9 @@ import asyncpg
 
 from services.audit import models
 from services.audit.alerts import Alert, Judged, decode_alert
-from services.audit.asking import Asking, Found, Subject
-from services.audit.grounds import Asker, Scope
+from services.audit.askers import Asker
+from services.audit.asking import Asking, Found, Subject, found
+from services.audit.grounds import Scope
 from services.audit.pages import walk
 from services.audit.queries import EventQueries
 from services.audit.selection import of_alerts
@@ -55,9 +56,14 @@ class Reviews:
             rows, cursor = await steps.page(
                 self._pool, _ROWS, "a.position", of_alerts(query, scope)
             )
-            items = [await self.shown(decode_alert(row["state"]), scope) for row in rows]
+            alerts = [decode_alert(row["state"]) for row in rows]
+            items = [await self.shown(alert, scope) for alert in alerts]
             reply = models.AlertPage(items=items, next_cursor=cursor)
-            return Found(reply, {"alerts": [str(alert.id) for alert in items]})
+            return found(
+                reply,
+                scope,
+                lambda own: {"alerts": [str(a.id) for a in alerts if _shows(query, own, a)]},
+            )
 
         subject = Subject(
             "alert",
@@ -72,16 +78,24 @@ class Reviews:
 
         async def find(scope: Scope) -> Found[models.AlertWithEvidence] | None:
             alert = await self.load(alert_id, scope)
-            if alert is None:
+            seen = scope.over(alert.raised.organisation_id) if alert else None
+            if alert is None or seen is None:
                 return None
-            evidence = await self._events.by_ids(alert.raised.evidence, scope)
+            evidence = await self._events.by_ids(alert.raised.evidence, seen)
             reply = models.AlertWithEvidence(
-                **dict(await self.shown(alert, scope)),
-                evidence=await self._events.render(evidence, scope),
-                evidence_more=_left_out(alert, evidence, scope),
+                **dict(await self.shown(alert, seen)),
+                evidence=await self._events.render(evidence, seen),
+                evidence_more=_left_out(alert, evidence, seen),
             )
-            ids = [str(recorded.event.id) for recorded in evidence]
-            return Found(reply, {"alerts": [str(alert_id)], "events": ids})
+            events = [recorded.event for recorded in evidence]
+            return found(
+                reply,
+                seen,
+                lambda own: {
+                    "alerts": [str(alert_id)],
+                    "events": [str(event.id) for event in events if own.covers(event)],
+                },
+            )
 
         return await self._asking.ask(asker, one_alert(alert_id, "read"), find)
 
@@ -141,6 +155,12 @@ def _left_out(alert: Alert, evidence: Sequence[Recorded], scope: Scope) -> int:
         return alert.raised.evidence_more
     own = sum(organisation_of(recorded) == alert.raised.organisation_id for recorded in evidence)
     return max(0, alert.raised.own.events - own)
+
+
+def _shows(query: models.AlertQuery, scope: Scope, alert: Alert) -> bool:
+    """Say whether :func:`of_alerts` of a scope finds an alert, which passes every filter."""
+    told = scope.everywhere or query.person in {None, alert.raised.own.person_id}
+    return scope.holds(alert.raised.organisation_id) and told
 
 
 def one_alert(alert_id: UUID, action: str) -> Subject:

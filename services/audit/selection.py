@@ -12,6 +12,7 @@ from uuid import UUID
 
 from services.audit.grounds import Scope
 from services.audit.models import AlertQuery, EventQuery, SessionQuery
+from services.kernel.events import Event
 
 
 class Selection:
@@ -95,6 +96,15 @@ def of_events(query: EventQuery, scope: Scope) -> Selection:
     selection.given("e.recorded_at >= {0}", query.since)
     selection.given("e.recorded_at < {0}", query.until)
     return selection
+
+
+def shows(query: EventQuery, scope: Scope, event: Event) -> bool:
+    """Say whether :func:`of_events` of a scope finds an event, which passes every filter."""
+    return (
+        scope.covers(event)
+        and (query.actor is None or scope.names_actor(event))
+        and (query.student is None or scope.names_learner(event))
+    )
 
 
 def events_of(selection: Selection) -> str:

@@ -14,8 +14,9 @@ from typing import Final
 import asyncpg
 
 from services.audit import models
-from services.audit.asking import Asking, Found, Subject
-from services.audit.grounds import Asker, Scope
+from services.audit.askers import Asker
+from services.audit.asking import Asking, Found, Subject, found
+from services.audit.grounds import Scope
 from services.audit.pages import walk
 from services.audit.selection import of_sessions
 from services.authz.session_events import SESSION_ENDED
@@ -67,7 +68,10 @@ class SessionQueries:
             rows_of = _EVERYWHERE if scope.everywhere else _OWN
             rows, cursor = await steps.page(self._pool, rows_of, "s.position", selection)
             reply = models.SessionPage(items=await self._render(rows), next_cursor=cursor)
-            return Found(reply, {"sessions": [str(row["id"]) for row in rows]})
+            of = [(row["organisation_id"], str(row["id"])) for row in rows]
+            return found(
+                reply, scope, lambda own: {"sessions": [id_ for o, id_ in of if own.holds(o)]}
+            )
 
         person = query.person
         subject = Subject(

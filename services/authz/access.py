@@ -6,6 +6,7 @@ signed in and in which session; whether that session still lives is a fact, load
 with every decision.
 """
 
+import asyncio
 from collections import OrderedDict
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -19,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from starlette.requests import Request
 
 from services.kernel.errors import Unauthenticated, Unavailable
+from services.kernel.projector import Projector
 
 ISSUER: Final = "casewarden"
 AUDIENCE: Final = "casewarden"
@@ -50,19 +52,23 @@ class AccessTokens:
     it a retired key is refused. Whether a session lives is asked every time.
     """
 
-    def __init__(self, pool: asyncpg.Pool, schema: str) -> None:
+    def __init__(self, pool: asyncpg.Pool, schema: str, projector: Projector) -> None:
         self._pool = pool
-        self._schema = schema
+        self._select = f"select kid, public_key from {schema}.signing_key where retired_at is null"
+        self._projector = projector
         self._keys: dict[str, Ed25519PublicKey] = {}
         self._known: OrderedDict[str, Claims] = OrderedDict()
         self._loaded_at: datetime | None = None
-        #: how far the keys were folded when they were loaded; behind it they are folded anew
-        self._mark = -1
+        #: when a key that is not known was looked for, and whether the log was folded to its head
+        self._sought_at: datetime | None = None
+        self._whole = False
+        self._looking = asyncio.Lock()
 
     async def claims(self, request: Request, now: datetime) -> Claims:
         """Return the claims of the request's bearer token; raise :class:`Unauthenticated`.
 
-        Raises :class:`Unavailable` for a key that is not known while keys are folded anew.
+        Raises :class:`Unavailable` for a key that is not known while the log is not folded to its
+        head: it may be a new one, or keys are folded anew.
         """
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not token or len(token) > _LONGEST:
@@ -88,7 +94,7 @@ class AccessTokens:
 
     def forget_keys(self) -> None:
         """Load the keys again: one may have been retired."""
-        self._loaded_at = None
+        self._loaded_at = self._sought_at = None
         self._keys.clear()
         self._known.clear()
 
@@ -112,33 +118,36 @@ class AccessTokens:
 
     async def _key(self, kid: str, now: datetime) -> Ed25519PublicKey:
         """Return the key called ``kid``; unknown names cost one look a second, not one each."""
-        recent = self._loaded_at is not None and now - self._loaded_at < _LOOK_AGAIN
-        if kid not in self._keys and not (recent and self._keys):
-            self._loaded_at = now
-            rows = await self._pool.fetch(
-                "select kid, public_key, (select position from"
-                f" {self._schema}.projection where name = '{self._schema}.directory') as at"
-                f" from {self._schema}.signing_key where retired_at is null"
-            )
-            emptied = self._emptied(rows)
-            keys = {r["kid"]: Ed25519PublicKey.from_public_bytes(r["public_key"]) for r in rows}
-            if self._keys.keys() - keys.keys():
-                # else whoever keeps asking for unknown names keeps what a retired key signed
-                self._known.clear()
-            self._keys = keys
-            if emptied and kid not in keys:
-                raise Unavailable
+        if kid not in self._keys:
+            async with self._looking:
+                await self._look(kid, now)
         try:
             return self._keys[kid]
         except KeyError:
-            raise Unauthenticated from None
+            raise (Unauthenticated if self._whole else Unavailable) from None
 
-    def _emptied(self, rows: Sequence[asyncpg.Record]) -> bool:
-        """Say whether keys are missing for being folded anew: whoever signs has one, always."""
-        at = min((row["at"] for row in rows), default=-1)
-        emptied = at < max(self._mark, 0)
-        self._mark = max(self._mark, at)
-        return emptied
+    async def _look(self, kid: str, now: datetime) -> None:
+        """Load the keys if they are not; again, with the log folded, when ``kid`` is not there."""
+        if self._loaded_at is None:
+            await self._load(now)
+        if kid not in self._keys and self._due(now):
+            self._sought_at, self._whole = now, False
+            await self._projector.caught_up()
+            await self._load(now)
+            self._whole = True
+
+    def _due(self, now: datetime) -> bool:
+        """Say whether to look: also where nobody has had a key yet, for the first signs at once."""
+        first = self._whole and not self._keys
+        return first or self._sought_at is None or now - self._sought_at >= _LOOK_AGAIN
+
+    async def _load(self, now: datetime) -> None:
+        rows = await self._pool.fetch(self._select)
+        keys = {r["kid"]: Ed25519PublicKey.from_public_bytes(r["public_key"]) for r in rows}
+        if self._keys.keys() - keys.keys():
+            # else whoever keeps asking for unknown names keeps what a retired key signed
+            self._known.clear()
+        self._keys, self._loaded_at = keys, now
 
 
 def _claims(payload: dict[str, object]) -> Claims:

@@ -1,9 +1,9 @@
 """Changes of access: what a grant, a revocation and a leader's decision have in common.
 
-Place in the flow: ``command -> opening -> its own facts``. Owns the opening, which judges whether
-the caller may see to a change (AC-DO-1, 3, 5 and 16), in the contract's order: who and where must
-be known to the caller, the change must make sense, the policy must allow it. Owns also when a
-leader's recorded decision serves. Appends nothing, and leaves each command's own conditions to it.
+Place in the flow: ``command -> opening -> its own facts``. Owns the opening, in the contract's
+order: who and where must be known to the caller, the change must make sense, and whoever judges it
+for the command must allow it. Appends nothing, and leaves each command's own conditions to it; who
+judges a grant or a revocation is :mod:`services.authz.access_rulings`.
 """
 
 from collections.abc import Awaitable, Callable
@@ -14,12 +14,11 @@ from uuid import UUID
 import msgspec
 
 from services.authz import events as e
-from services.authz.administration import AccessDecision
 from services.authz.directory import Assignment, Organisation, Person
 from services.authz.hearing import Hearing
 from services.authz.recording import data_of, person_stream
 from services.authz.relations import Decision, FactsOf
-from services.authz.roles import LEAD, fits
+from services.authz.roles import fits
 from services.kernel.errors import Forbidden, Malformed, NotFound, Problem
 from services.kernel.events import Event
 from services.kernel.idempotency import Made
@@ -122,74 +121,6 @@ def allowed(
     near = standing.changing(change.organisation, change.role, change.person, first=first)
     facts: FactsOf = (lambda a: [*near(a), "decided"]) if decided else near
     return hearing.may(action, object_, standing.knowing(hearing.places(change.person), facts))
-
-
-def by(decision_id: UUID | None) -> Judge:
-    """Return who judges a grant or a revocation that names ``decision_id``.
-
-    A decision is used only by whom the policy would not let act without it.
-    """
-
-    async def judge(hearing: Hearing, change: Change) -> Ruling:
-        first = await _of_the_first(hearing, change)
-        alone = allowed(hearing, change, change.change, "assignment", first=first)
-        if alone.allowed or decision_id is None:
-            return Ruling(alone)
-        if not await _decided(hearing, change, decision_id):
-            return Ruling(alone)
-        with_it = allowed(hearing, change, change.change, "assignment", first=first, decided=True)
-        return Ruling(with_it, decision_id if with_it.allowed else None)
-
-    return judge
-
-
-async def _of_the_first(hearing: Hearing, change: Change) -> bool:
-    """Say whether it is about an organisation's first leader or lead (AC-DO-16).
-
-    Given while there is none; taken back while it is still the only grant of that post since.
-    """
-    if LEAD.get(change.organisation.kind) is not change.role:
-        return False
-    if change.held is not None:
-        return await hearing.facts.posts.first_lead(change.organisation.id) == change.held.id
-    return not await hearing.facts.posts.filled(change.organisation.id, change.role)
-
-
-async def _decided(hearing: Hearing, change: Change, decision_id: UUID) -> bool:
-    """Say whether a leader's decision serves for ``change`` now, or served when that was done."""
-    hearing.guards.append(e.decision_key(decision_id))
-    found = await hearing.facts.decision(decision_id)
-    if found is None:
-        return False
-    if change.done:
-        return found.served and says(found, change)
-    leader = await hearing.person(found.decided_by)
-    until = serves_until(found, leader, change, hearing.facts.now)
-    if until is None:
-        return False
-    hearing.valid_until = min(hearing.valid_until, until)
-    hearing.once.append(f"access decision:{decision_id}".encode())
-    return True
-
-
-def says(found: AccessDecision, change: Change) -> bool:
-    """Say whether a decision names just this change."""
-    names = (found.person_id, found.role, found.organisation_id, found.change)
-    return names == (change.person.id, change.role, change.organisation.id, change.change)
-
-
-def serves_until(
-    found: AccessDecision, leader: Person | None, change: Change, now: datetime
-) -> datetime | None:
-    """Return until when a decision serves, if it says just this and its leader still leads.
-
-    It has not served yet, and falls with the assignment it was made in.
-    """
-    post = assignment_in(leader, found.decided_as)
-    if leader is None or leader.suspended or post is None or not post.in_force(now):
-        return None
-    until = min(found.expires_at, post.ends_at or found.expires_at)
-    return until if says(found, change) and not found.served and now < until else None
 
 
 def assignment_in(person: Person | None, assignment_id: UUID) -> Assignment | None:

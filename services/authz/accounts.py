@@ -2,7 +2,9 @@
 
 Place in the flow: an attempt is admitted, then the account it is on is loaded here. Owns the way
 from what somebody claims to be (a user name's digest, a token's person, an invitation's digest) to
-their sealed credentials, and which password an account takes. Never admits or records anything.
+their sealed credentials, and which password an account takes. What it says of an account, or that
+there is none, is as the log had it when asked: 503 while that is folded anew. Never admits or
+records anything.
 """
 
 from datetime import timedelta
@@ -15,6 +17,7 @@ from services.authz.login_views import Account, account_by
 from services.authz.passwords import Passwords, own_details
 from services.kernel.runtime import Runtime
 from services.kernel.sealing import Sealed
+from services.kernel.wholeness import Look, whole
 
 
 class Accounts:
@@ -38,8 +41,11 @@ class Accounts:
         return await self._by("a.invitation_digest", invitation_digest)
 
     async def _by(self, column: str, value: object) -> Account | None:
-        now = self._runtime.effects.now()
-        account = await account_by(self._runtime.pool, column, value, now, now - self._idle)
+        async def look() -> Look[Account | None]:
+            now = self._runtime.effects.now()
+            return await account_by(self._runtime.pool, column, value, now, now - self._idle)
+
+        account = await whole(self._runtime.projector, look)
         if account is not None:
             await self._runtime.keys.load([account.username.ref])
         return account

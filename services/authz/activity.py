@@ -12,6 +12,7 @@ from uuid import UUID
 
 import asyncpg
 
+from services.kernel.errors import Unavailable
 from services.kernel.events import Event, Recorded, Registry, decode
 from services.kernel.intake import decode_envelope
 from services.kernel.projection import Connection
@@ -25,7 +26,9 @@ _INSERT: Final = (
 _NEWEST: Final = (
     "with own as materialized (select position from authz.activity where person_id = $1"
     " and ($2::bigint is null or position < $2) order by position desc limit $3)"
-    " select position, body from own join log.event using (position) order by position desc"
+    " select p.position as at, e.position, e.body"
+    " from authz.projection p left join (own join log.event e using (position)) on true"
+    f" where p.name = '{NAME}' order by e.position desc"
 )
 
 
@@ -74,8 +77,14 @@ def follower(pool: asyncpg.Pool) -> Projector:
 
 
 async def newest(
-    pool: asyncpg.Pool, person_id: UUID, before: int | None, limit: int
+    pool: asyncpg.Pool, person_id: UUID, before: int | None, limit: int, folded: int
 ) -> list[Recorded]:
-    """Return up to ``limit`` events of a person before a position, the newest first."""
+    """Return up to ``limit`` events of a person before a position, the newest first.
+
+    Raises :class:`Unavailable` where the log is not folded up to ``folded`` any more: rows that
+    were emptied, to be folded anew, hold only some of them.
+    """
     rows = await pool.fetch(_NEWEST, person_id, before, limit)
-    return [decode(row["position"], row["body"]) for row in rows]
+    if not rows or rows[0]["at"] < folded:
+        raise Unavailable
+    return [decode(r["position"], r["body"]) for r in rows if r["position"] is not None]

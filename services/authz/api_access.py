@@ -10,11 +10,15 @@ from pydantic import BaseModel, Field
 from services.authz.access_decisions import AccessDecisions, Decide
 from services.authz.desk import Desk
 from services.authz.events import Role
-from services.authz.grants import Grant, Grants
+from services.authz.grants import Grant, Grants, TooManyAssignments
 from services.authz.revocations import Revocations
 from services.authz.staff_views import AssignmentView
 from services.authz.visits import Gate, Visiting, authenticated
+from services.kernel.errors import Conflict
+from services.kernel.problem_answers import one_of
 from services.kernel.texts import Body, Moment
+
+Change = Literal["grant", "revoke"]
 
 
 class NewAssignment(Body):
@@ -34,7 +38,7 @@ class NewAccessDecision(Body):
     role: Role
     organisation_id: UUID
     expires_at: Moment
-    action: Literal["grant", "revoke"] = "grant"
+    action: Change = "grant"
 
 
 class AssignmentOut(BaseModel):
@@ -62,16 +66,20 @@ class DecisionOut(BaseModel):
     role: Role
     organisation_id: UUID
     expires_at: datetime
-    action: str
+    action: Change
 
 
 def access_router(gate: Gate, desk: Desk) -> APIRouter:
     """Return the routes of assignments and of access decisions."""
-    router = APIRouter(prefix="/v1", route_class=authenticated(gate))
+    router = APIRouter(prefix="/v1", tags=["access"], route_class=authenticated(gate))
     grants, revocations, decisions = Grants(desk), Revocations(desk), AccessDecisions(desk)
     attempt_of = desk.idempotency.attempt
 
-    @router.post("/people/{person_id}/assignments", status_code=201)
+    @router.post(
+        "/people/{person_id}/assignments",
+        status_code=201,
+        responses=one_of(Conflict, TooManyAssignments),
+    )
     async def grant_assignment(
         visit: Visiting,
         request: Request,
@@ -79,6 +87,12 @@ def access_router(gate: Gate, desk: Desk) -> APIRouter:
         body: NewAssignment,
         response: Response,
     ) -> VersionedAssignmentOut:
+        """Give somebody a role at an organisation (AC-DO-1, AC-DO-3, AC-DO-5, AC-DO-16).
+
+        Without `from` it begins now; with `until` it ends by itself (SG-14). The school office
+        names the leader's `decision_id`, which serves once. A person holds 64 at most of those
+        that the caller sees, now or from a later day.
+        """
         attempt = await attempt_of(request, visit.person_id)
         command = Grant(
             person_id, body.role, body.organisation_id, body.from_, body.until, body.decision_id
@@ -95,12 +109,17 @@ def access_router(gate: Gate, desk: Desk) -> APIRouter:
         assignment_id: UUID,
         decision_id: Annotated[UUID | None, Query()] = None,
     ) -> None:
+        """Take a role back, in every service within a second (SG-3; AC-DO-1, AC-DO-3, AC-DO-5).
+
+        `If-Match` is the assignment's `version`, as the staff list or the person shows it.
+        """
         await revocations.revoke(visit, person_id, assignment_id, request, decision_id)
 
     @router.post("/access-decisions", status_code=201)
     async def record_decision(
         visit: Visiting, request: Request, body: NewAccessDecision
     ) -> DecisionOut:
+        """Record a leader's decision that the school office carries out (AC-DO-1, AC-DO-3)."""
         attempt = await attempt_of(request, visit.person_id)
         fields = body.model_dump(exclude={"action"})
         made = await decisions.record(visit, attempt, Decide(**fields, change=body.action))

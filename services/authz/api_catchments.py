@@ -51,7 +51,9 @@ class CatchmentList(BaseModel):
 
 def catchment_router(gate: Gate, desk: Desk) -> APIRouter:
     """Return the routes under ``/v1/organisations/{id}/catchment``."""
-    router = APIRouter(prefix="/v1/organisations", route_class=authenticated(gate))
+    router = APIRouter(
+        prefix="/v1/organisations", tags=["catchments"], route_class=authenticated(gate)
+    )
     catchments = Catchments(desk)
     cursors = Cursors(desk.runtime.installation.secret("cursor"))
 
@@ -59,7 +61,7 @@ def catchment_router(gate: Gate, desk: Desk) -> APIRouter:
     async def list_catchment(
         visit: Visiting, organisation_id: UUID, limit: Limit = 50, cursor: Cursor = None
     ) -> CatchmentList:
-        """List the schools that a provider serves, or the providers that serve a school.
+        """List the schools that a provider serves, or who serves a school (AC-DO-16).
 
         With them what is over, what is to come, and, ending when it begins, what never will.
         """
@@ -75,7 +77,7 @@ def catchment_router(gate: Gate, desk: Desk) -> APIRouter:
     async def serve_school(
         visit: Visiting, request: Request, provider_id: UUID, body: NewCatchment
     ) -> CatchmentOut:
-        """Let a provider serve a school, or change until when.
+        """Let a provider serve a school, or change until when (AC-DO-16).
 
         The same `from` again changes its `until`. `until` alone ends the entry in force, or else
         the next one to come; where there is none, the school is served from now until then.

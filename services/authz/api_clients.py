@@ -6,12 +6,12 @@ errors are RFC 6749's and problem+json at once.
 
 import base64
 from http import HTTPStatus
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 from urllib.parse import unquote_plus
 
 from fastapi import APIRouter, Form, Request, Response
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, ConfigDict, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from services.authz.client_assertions import LONGEST, client_of
 from services.authz.clients import Clients, InvalidClient, OAuthProblem, Proof, UnsupportedGrant
@@ -35,19 +35,85 @@ class TokenRequest(BaseModel):
 
     model_config = ConfigDict(hide_input_in_errors=True)
 
-    grant_type: Annotated[str, StringConstraints(max_length=100)]
-    scope: Annotated[str, StringConstraints(max_length=1000)] = ""
-    client_assertion_type: Annotated[str, StringConstraints(max_length=200)] = ""
-    client_assertion: Annotated[str, StringConstraints(max_length=LONGEST)] = ""
+    grant_type: Annotated[str, StringConstraints(max_length=100)] = Field(
+        description="Always `client_credentials`", examples=["client_credentials"]
+    )
+    scope: Annotated[str, StringConstraints(max_length=1000)] = Field(
+        "",
+        description="Separated by spaces; all that the client has, when it is left out",
+        examples=["audit.read"],
+    )
+    client_assertion_type: Annotated[str, StringConstraints(max_length=200)] = Field(
+        "", description="With an assertion always this", examples=[_ASSERTION]
+    )
+    client_assertion: Annotated[str, StringConstraints(max_length=LONGEST)] = Field(
+        "", description="The signed JWT of `private_key_jwt`; serves once"
+    )
+
+
+class SigningKey(BaseModel):
+    """A public key as a JWK (RFC 8037)."""
+
+    kty: Literal["OKP"]
+    crv: Literal["Ed25519"]
+    use: Literal["sig"]
+    alg: Literal["EdDSA"]
+    kid: str
+    x: str
+
+
+class KeySet(BaseModel):
+    """The keys that are not retired (RFC 7517)."""
+
+    keys: list[SigningKey]
+
+
+class TokenProblem(BaseModel):
+    """A problem of the token endpoint: RFC 6749's `error`, which is the `code` too, and RFC 9457's.
+
+    One that is not about the grant or the client (422, 429, 503) is a plain `Problem`.
+    """
+
+    error: Literal["invalid_request", "invalid_client", "invalid_scope", "unsupported_grant_type"]
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    request_id: str
+
+
+_REFUSALS: Final[dict[int | str, dict[str, Any]]] = {
+    400: {
+        "description": "`unsupported_grant_type`; `invalid_scope`: not one the client has",
+        "model": TokenProblem,
+    },
+    401: {
+        "description": "`invalid_client`: unknown, revoked, or not proved; which is not said",
+        "model": TokenProblem,
+    },
+}
 
 
 def client_router(clients: Clients, keys: SigningKeys) -> APIRouter:
     """Return the routes of service clients and relying systems."""
     router = APIRouter(tags=["clients"])
 
-    @router.post("/v1/token")
-    async def token(request: Request, body: Annotated[TokenRequest, Form()]) -> ClientToken:
-        """Give a service client an access token."""
+    @router.post("/v1/token", responses=_REFUSALS)
+    async def issue_client_token(
+        request: Request, body: Annotated[TokenRequest, Form()]
+    ) -> ClientToken:
+        """Give a service client an access token (RFC 6749, 4.4; AC-SHARE-7).
+
+        The client says who it is in one of two ways. *client_secret_basic*: its id and secret in
+        `Authorization: Basic`. *private_key_jwt* (RFC 7523): `client_assertion_type` and
+        `client_assertion` in the form, and no `Authorization`; the assertion is a JWT signed with
+        the key that is registered for the client (Ed25519: `EdDSA`; P-256: `ES256`; RSA: `RS256`),
+        with `iss` and `sub` the client's id, `aud` this endpoint's address or `casewarden`, `exp`
+        at most ten minutes ahead, and a `jti` that was never used before.
+
+        There is no refresh token: ask again. Failed attempts are throttled like logins (SG-9).
+        """
         proof = _proof(request, body)
         if body.grant_type != "client_credentials":
             raise UnsupportedGrant
@@ -56,9 +122,12 @@ def client_router(clients: Clients, keys: SigningKeys) -> APIRouter:
             access_token=issued.access_token, expires_in=issued.expires_in, scope=issued.scope
         )
 
-    @router.get("/.well-known/jwks.json")
-    async def jwks() -> dict[str, list[dict[str, str]]]:
-        """Publish the keys that access tokens are verified with (RFC 7517)."""
+    @router.get("/.well-known/jwks.json", response_model=KeySet)
+    async def list_signing_keys() -> dict[str, list[dict[str, str]]]:
+        """Publish the keys that access tokens are signed with (RFC 7517, RFC 8037).
+
+        A valid signature does not say that the session lives: only a service here knows (SG-3).
+        """
         return await keys.jwks()
 
     return router

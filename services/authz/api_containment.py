@@ -35,7 +35,7 @@ class ResetOut(BaseModel):
 
 def containment_router(gate: Gate, desk: Desk, channel: str) -> APIRouter:
     """Return the routes under ``/v1/people`` that shut somebody out or let them in again."""
-    router = APIRouter(prefix="/v1/people", route_class=authenticated(gate))
+    router = APIRouter(prefix="/v1/people", tags=["containment"], route_class=authenticated(gate))
     people, resets = People(desk), Resets(desk)
     attempt_of = desk.idempotency.attempt
 
@@ -43,12 +43,14 @@ def containment_router(gate: Gate, desk: Desk, channel: str) -> APIRouter:
     async def suspend_person(
         visit: Visiting, request: Request, person_id: UUID, body: Containment
     ) -> StandingOut:
+        """Shut somebody out; every session of theirs ends now (SG-3, SG-21)."""
         attempt = await attempt_of(request, visit.person_id)
         suspended = await people.suspend(visit, attempt, person_id, body.reason)
         return StandingOut(id=person_id, suspended=suspended)
 
     @router.post("/{person_id}/reinstate")
     async def reinstate_person(visit: Visiting, request: Request, person_id: UUID) -> StandingOut:
+        """Let somebody in again who was suspended (SG-21)."""
         attempt = await attempt_of(request, visit.person_id)
         suspended = await people.reinstate(visit, attempt, person_id)
         return StandingOut(id=person_id, suspended=suspended)
@@ -57,6 +59,7 @@ def containment_router(gate: Gate, desk: Desk, channel: str) -> APIRouter:
     async def reset_person(
         visit: Visiting, request: Request, person_id: UUID, body: Containment
     ) -> ResetOut:
+        """Take somebody's credentials back and invite them anew (SG-21); three times an hour."""
         attempt = await attempt_of(request, visit.person_id)
         done = await resets.reset(visit, attempt, person_id, body.reason)
         return ResetOut(id=done.person_id, invitation=InvitationOut.of(done.invitation_id, channel))

@@ -8,14 +8,18 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, StringConstraints
 
-from services.authz.enrolment import Enrolment
+from services.authz.attempts import BadCredentials
+from services.authz.enrolment import BadCode, BadInvitation, Enrolment
 from services.authz.login import Login
 from services.authz.login_views import Session
-from services.authz.second_factors import METHODS
+from services.authz.passwords import REFUSALS
+from services.authz.second_factors import METHODS, Method
 from services.authz.sessions import Sessions
 from services.authz.tokens import Tokens
 from services.authz.verification import Verification
+from services.kernel.errors import Malformed, Unauthenticated
 from services.kernel.http import call_of
+from services.kernel.problem_answers import one_of
 
 Short = Annotated[str, StringConstraints(min_length=1, max_length=254)]
 Secret = Annotated[str, StringConstraints(min_length=1, max_length=1024)]
@@ -39,14 +43,14 @@ class LoginBegun(BaseModel):
     """The first factor was right."""
 
     login_token: str
-    methods: tuple[str, ...]
+    methods: tuple[Method, ...]
 
 
 class SecondFactor(_Body):
     """The second factor, with the token of the first."""
 
     login_token: Token
-    method: Literal["totp", "recovery_code"]
+    method: Method
     code: Code
 
 
@@ -107,33 +111,39 @@ def login_router(
         access, seconds = await tokens.access(session.person_id, session.id, until)
         return SessionTokens(access_token=access, expires_in=seconds, refresh_token=refresh_token)
 
-    @router.post("/v1/login")
-    async def begin(request: Request, body: Credentials) -> LoginBegun:
-        """Offer the first factor (SG-2)."""
+    @router.post("/v1/login", responses=one_of(BadCredentials))
+    async def begin_login(request: Request, body: Credentials) -> LoginBegun:
+        """Offer the first factor (SG-2). The `login_token` serves five minutes.
+
+        What is wrong is not said, and is said no sooner than after a fixed time.
+        """
         token = await login.password(body.username, body.password, call_of(request))
         return LoginBegun(login_token=token, methods=METHODS)
 
-    @router.post("/v1/login/verify")
-    async def verify(request: Request, body: SecondFactor) -> SessionTokens:
-        """Offer the second factor and begin a session (SG-2)."""
+    @router.post("/v1/login/verify", responses=one_of(BadCredentials))
+    async def verify_login(request: Request, body: SecondFactor) -> SessionTokens:
+        """Offer the second factor and begin a session (SG-2). A code serves once."""
         call = call_of(request)
         begun = await verification.verify(body.login_token, body.method, body.code, call)
         return await handed_out(begun.session, begun.refresh_token)
 
-    @router.post("/v1/token/refresh")
-    async def refresh(request: Request, body: RefreshToken) -> SessionTokens:
-        """Rotate the refresh token (SG-19)."""
+    @router.post("/v1/token/refresh", responses=one_of(Unauthenticated))
+    async def refresh_session(request: Request, body: RefreshToken) -> SessionTokens:
+        """Take a new access token, and the next refresh token, for the one there is (SG-19).
+
+        A refresh token serves once: a second use ends the session, whoever it is by.
+        """
         session, fresh = await sessions.refresh(body.refresh_token, call_of(request))
         return await handed_out(session, fresh)
 
-    @router.post("/v1/enrolment")
-    async def enrol(request: Request, body: Invited) -> Enrolling:
+    @router.post("/v1/enrolment", responses=one_of(BadInvitation, Malformed, *REFUSALS))
+    async def begin_enrolment(request: Request, body: Invited) -> Enrolling:
         """Choose a password with a one-time invitation (SG-4, SG-21)."""
         begun = await enrolment.begin(body.invitation, body.password, call_of(request))
         return Enrolling(totp_secret=begun.totp_secret, otpauth_uri=begun.otpauth_uri)
 
-    @router.post("/v1/enrolment/confirm")
-    async def confirm(request: Request, body: Confirmation) -> Enrolled:
+    @router.post("/v1/enrolment/confirm", responses=one_of(BadInvitation, Malformed, BadCode))
+    async def confirm_enrolment(request: Request, body: Confirmation) -> Enrolled:
         """Confirm the second factor; password and factor count from now (SG-2)."""
         codes = await enrolment.confirm(body.invitation, body.code, call_of(request))
         return Enrolled(recovery_codes=tuple(codes))

@@ -121,7 +121,9 @@ class _Pages:
 
 def organisation_router(gate: Gate, desk: Desk, channel: str) -> APIRouter:
     """Return the routes under ``/v1/organisations``."""
-    router = APIRouter(prefix="/v1/organisations", route_class=authenticated(gate))
+    router = APIRouter(
+        prefix="/v1/organisations", tags=["organisations"], route_class=authenticated(gate)
+    )
     organisations, staff, resets = Organisations(desk), Staff(desk), OrganisationResets(desk)
     pages = _Pages(Cursors(desk.runtime.installation.secret("cursor")))
 
@@ -129,6 +131,7 @@ def organisation_router(gate: Gate, desk: Desk, channel: str) -> APIRouter:
     async def list_organisations(
         visit: Visiting, limit: Limit = 50, cursor: Cursor = None
     ) -> OrganisationList:
+        """List the organisations one may see, by id (AC-DO-16, SG-1)."""
         after = pages.after(visit, _ORGANISATIONS, cursor)
         page = await organisations.page(visit, after, limit)
         return OrganisationList(
@@ -140,6 +143,7 @@ def organisation_router(gate: Gate, desk: Desk, channel: str) -> APIRouter:
     async def register_organisation(
         visit: Visiting, request: Request, body: NewOrganisation, response: Response
     ) -> OrganisationOut:
+        """Register an organisation (AC-DO-16)."""
         attempt = await desk.idempotency.attempt(request, visit.person_id)
         command = Register(**body.model_dump())
         made = await organisations.register(visit, attempt, command)
@@ -150,6 +154,7 @@ def organisation_router(gate: Gate, desk: Desk, channel: str) -> APIRouter:
     async def show_organisation(
         visit: Visiting, organisation_id: UUID, request: Request, response: Response
     ) -> Response | OrganisationOut:
+        """Show an organisation (AC-DO-16, SG-1)."""
         found = await organisations.one(visit, organisation_id)
         version = response.headers["etag"] = version_of(desk, visit, found)
         return not_modified(request, version) or _organisation(found)
@@ -158,6 +163,7 @@ def organisation_router(gate: Gate, desk: Desk, channel: str) -> APIRouter:
     async def list_staff(
         visit: Visiting, organisation_id: UUID, limit: Limit = 50, cursor: Cursor = None
     ) -> StaffList:
+        """List who has access to an organisation, and in which role (AC-SEE-7, AC-SEE-11)."""
         text = f"staff {organisation_id}"
         after = pages.after(visit, text, cursor)
         page = await staff.page(visit, organisation_id, after, limit)

@@ -75,13 +75,17 @@ def people_router(gate: Gate, desk: Desk, channel: str) -> APIRouter:
 
     ``channel`` is how invitations are delivered.
     """
-    router = APIRouter(prefix="/v1", route_class=authenticated(gate))
+    router = APIRouter(prefix="/v1", tags=["people"], route_class=authenticated(gate))
     registration, staff = Registration(desk), Staff(desk)
     profiles = Profiles(desk, staff)
     attempt_of = desk.idempotency.attempt
 
     @router.post("/people", status_code=201)
     async def register_person(visit: Visiting, request: Request, body: NewPerson) -> RegisteredOut:
+        """Register somebody for an organisation and invite them (AC-DO-1, AC-DO-5, AC-DO-16).
+
+        They see nothing until somebody gives them a role. The invitation goes to them alone.
+        """
         attempt = await attempt_of(request, visit.person_id)
         command = Register(body.username, _profile(body), body.organisation_id)
         made = await registration.register(visit, attempt, command)
@@ -95,6 +99,7 @@ def people_router(gate: Gate, desk: Desk, channel: str) -> APIRouter:
     async def show_person(
         visit: Visiting, request: Request, person_id: UUID, response: Response
     ) -> PersonOut | Response:
+        """Show somebody whom one's own assignments let one see (AC-SEE-7, AC-SEE-11)."""
         found = await staff.person(visit, person_id)
         version = version_of(desk, visit, found)
         response.headers["etag"] = version
@@ -104,6 +109,7 @@ def people_router(gate: Gate, desk: Desk, channel: str) -> APIRouter:
     async def correct_person(
         visit: Visiting, request: Request, person_id: UUID, body: Correction, response: Response
     ) -> PersonOut:
+        """Correct the details of one's own staff (AC-DO-13)."""
         change = Change(**body.model_dump())
         corrected = await profiles.correct(visit, request, person_id, change)
         version = version_of(desk, visit, corrected)

@@ -60,6 +60,18 @@ from services.kernel.runtime import Installation, Runtime, open_runtime
 from services.kernel.settings import Settings
 
 _WAYS: Final = Ways(
+    about="Who somebody is, and what they may do: login with two factors, sessions, service "
+    "clients, organisations, people, roles. Whatever is answered here was recorded first.",
+    tags={
+        "login": "From a password and a second factor to tokens; invitations",
+        "clients": "Service clients' tokens, and the keys that tokens are signed with",
+        "me": "Oneself: profile, activity, password, logout",
+        "organisations": "Organisations and who works there",
+        "catchments": "Which schools a provider serves",
+        "people": "Who somebody is",
+        "access": "Roles given and taken back, and leaders' decisions",
+        "containment": "Suspension and reset",
+    },
     anonymous=(
         "/.well-known/jwks.json",
         "/v1/login",
@@ -69,6 +81,7 @@ _WAYS: Final = Ways(
         "/v1/enrolment",
         "/v1/enrolment/confirm",
     ),
+    clients=("/v1/token",),
     unrepeatable=("/v1/logout", "/v1/me/password"),
     conditional=("/v1/me", "/v1/people/{person_id}", "/v1/organisations/{organisation_id}"),
 )
@@ -98,7 +111,7 @@ class Authz:
         self.tokens = Tokens(self.signing_keys, effects, self.access_life)
         self.failures = Failures(runtime, self.recorder, self.windows)
         self.sessions = Sessions(runtime, self.recorder, self.tokens, self.limits)
-        self.access = AccessTokens(runtime.pool, "authz")
+        self.access = AccessTokens(runtime.pool, "authz", runtime.projector)
         self.gate = Gate(runtime, self.access)
         #: follows the whole log, for ``authz.activity`` alone
         self.follower = follower(runtime.projector_pool)
@@ -110,7 +123,7 @@ class Authz:
         return FrontDoor(
             runtime=self.runtime,
             recorder=self.recorder,
-            attempts=Attempts(self.throttle, self.failures, floor_s),
+            attempts=Attempts(self.throttle, self.failures, self.runtime.projector, floor_s),
             usernames=self.usernames,
             accounts=Accounts(self.runtime, self.passwords, self.limits.idle),
             tokens=self.tokens,

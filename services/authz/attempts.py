@@ -3,7 +3,8 @@
 Place in the flow: ``route -> attempt -> credential -> session or token``. Owns what all of them
 have in common (SG-4, SG-9): the throttle admits by account and by address; a credential that turns
 out wrong stays counted before it is recorded, is recorded before it is told, and is told no sooner
-than a fixed time after the attempt began. What was not tried is counted and not appended. Never
+than a fixed time after the attempt began. What was not tried is counted and not appended; while
+what credentials are compared with is folded anew, nothing is tried, counted or appended. Never
 looks at a credential.
 """
 
@@ -23,6 +24,7 @@ from services.kernel.errors import Problem, TooManyRequests
 from services.kernel.events import Actor, Outcome
 from services.kernel.groups import Group
 from services.kernel.http import Call
+from services.kernel.projector import Projector
 from services.kernel.refusals import RefusalWindows
 from services.kernel.runtime import Runtime
 
@@ -126,8 +128,11 @@ class Attempt:
 class Attempts:
     """Admits attempts; see the module."""
 
-    def __init__(self, throttle: Throttle, failures: Failures, floor_s: float) -> None:
+    def __init__(
+        self, throttle: Throttle, failures: Failures, projector: Projector, floor_s: float
+    ) -> None:
         self._throttle = throttle
+        self._projector = projector
         self._failures = failures
         self._floor_s = floor_s
 
@@ -135,11 +140,14 @@ class Attempts:
     async def on(self, account: str, call: Call) -> AsyncIterator[Attempt]:
         """Admit one attempt on ``account`` (a digest); raise 429, counted and not appended, else.
 
-        Overload inside the attempt is a 429 too: it is counted in the log and taken back.
+        Overload inside the attempt is a 429 too: it is counted in the log and taken back. Raises
+        :class:`Unavailable` while what it would be compared with is folded anew; that, too, and
+        whenever it shows inside the attempt, is taken back.
         """
         not_before = asyncio.get_running_loop().time() + self._floor_s
         try:
             async with self._throttle.attempt(account, call.ip) as admission:
+                self._projector.check_whole()
                 yield Attempt(call, account, admission, self._failures, self._throttle, not_before)
         except TooManyRequests:
             self._failures.throttled(call)

@@ -11,12 +11,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import jwt
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePublicKey
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
-from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
+from services.authz.client_public_keys import UnfitKey, algorithm_of
 from services.authz.tokens import digest
 
 LONGEST: Final = 4096
@@ -44,11 +40,10 @@ def proved(
 ) -> bytes:
     """Return the once-key of an assertion that holds at ``now``; raise :class:`NoProof`."""
     try:
-        key = load_pem_public_key(public_key.encode())
         payload = jwt.decode(
             assertion,
             public_key,
-            algorithms=[_algorithm(key)],
+            algorithms=[algorithm_of(public_key)],
             audience=list(audiences),
             issuer=client_id,
             subject=client_id,
@@ -63,7 +58,7 @@ def proved(
         once = f"assertion:{client_id}:{digest(str(payload['jti']))}".encode()
     except (
         jwt.PyJWTError,
-        UnsupportedAlgorithm,
+        UnfitKey,
         ValueError,
         TypeError,
         OverflowError,
@@ -74,18 +69,6 @@ def proved(
     if not in_time:
         raise NoProof
     return once
-
-
-def _algorithm(key: object) -> str:
-    match key:
-        case Ed25519PublicKey():
-            return "EdDSA"
-        case EllipticCurvePublicKey(curve=SECP256R1()):
-            return "ES256"
-        case RSAPublicKey():
-            return "RS256"
-        case _:
-            raise NoProof
 
 
 def _in_time(payload: dict[str, Any], now: datetime) -> bool:

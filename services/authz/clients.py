@@ -25,6 +25,7 @@ from services.kernel.groups import Group
 from services.kernel.handling import Draft
 from services.kernel.http import Call
 from services.kernel.log import Duplicate
+from services.kernel.wholeness import whole
 
 #: what an assertion's audience may name, besides the address of the token endpoint
 AUDIENCES: Final = (access.ISSUER,)
@@ -113,7 +114,8 @@ class Clients:
     async def _issue(
         self, proof: Proof, wanted: list[str], audience: str, call: Call
     ) -> Draft[Issued]:
-        client = await login_views.client(self._runtime.pool, proof.client_id)
+        look = partial(login_views.client_by, self._runtime.pool, proof.client_id)
+        client = await whole(self._runtime.projector, look)
         if client is None:
             raise NoProof
         once = await self._proved(client, proof, audience)
@@ -123,7 +125,7 @@ class Clients:
             CLIENT_TOKEN_ISSUED if allowed else e.REFUSED,
             call,
             action="login",
-            actor=Actor(client_id=client.client_id),
+            actor=Actor(client_id=client.client_id, organisation_id=client.organisation_id),
             outcome=Outcome.ALLOWED if allowed else Outcome.DENIED,
             object_=ObjectRef("client", client.client_id),
             data={"scopes": scopes} if allowed else {"code": InvalidScope.code},
@@ -141,6 +143,8 @@ class Clients:
                 raise NoProof
             now, audiences = self._runtime.effects.now(), (audience, *AUDIENCES)
             return (proved(proof.assertion, client.client_id, client.public_key, audiences, now),)
+        if client.secret is None:
+            raise NoProof
         await self._runtime.keys.load([client.secret.ref])
         kept = self._runtime.keys.open_sealed(client.secret)
         if not hmac.compare_digest(kept, digest(proof.secret)):

@@ -69,6 +69,7 @@ class Courier:
         self._runtime = runtime
         self._channel = channel
         self._invitations = invitations
+        self._mailboxes = Mailboxes(runtime)
         self._turn = asyncio.Lock()
         for outcome in _OUTCOMES:
             telemetry.MESSAGES.labels(channel.name, outcome)
@@ -88,10 +89,8 @@ class Courier:
         async with self._turn:
             self._runtime.projector.check_whole()
             now = self._runtime.effects.now
-            mailboxes = None
             while (message := await claim(self._runtime.pool, now())) is not None:
-                mailboxes = mailboxes or await Mailboxes.of_now(self._runtime)
-                await self._record(message, *await self._tried(message, mailboxes))
+                await self._record(message, *await self._tried(message))
                 tried += 1
         return tried
 
@@ -99,21 +98,24 @@ class Courier:
         """Forget what no process holds any more."""
         await forget_leases(self._runtime.pool, self._runtime.effects.now())
 
-    async def _tried(
-        self, message: Message, mailboxes: Mailboxes
-    ) -> tuple[Undelivered | None, frozenset[UUID]]:
+    async def _tried(self, message: Message) -> tuple[Undelivered | None, frozenset[UUID]]:
         """Deliver a message; return why that was not done, and whose mailbox it is besides."""
         if self._runtime.effects.now() >= message.issued_at + INVITATION_LASTS:
             return Undelivered("expired", final=True), frozenset()
         try:
             letter = await self._letter(message)
+            others = await self._others(message, letter)
             await self._channel.deliver(letter)
         except Undelivered as undelivered:
             return undelivered, frozenset()
         except SealBroken:
             return Undelivered("no_address", final=True), frozenset()
-        others = mailboxes.add(message.person_id, letter.to)
-        return None, others if message.kind is MessageKind.INVITATION else frozenset()
+        return None, others
+
+    async def _others(self, message: Message, letter: Letter) -> frozenset[UUID]:
+        if message.kind is not MessageKind.INVITATION:
+            return frozenset()
+        return await self._mailboxes.others(message.person_id, letter.to)
 
     async def _letter(self, message: Message) -> Letter:
         await self._runtime.keys.load([message.profile.ref])

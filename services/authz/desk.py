@@ -20,12 +20,13 @@ from services.authz.relations import Standing
 from services.authz.session_ends import Limits
 from services.authz.snapshot import snapshot
 from services.authz.visits import Visit
-from services.kernel.errors import Conflict, Problem
+from services.kernel.errors import Conflict, Problem, Unauthenticated
 from services.kernel.handling import Draft
 from services.kernel.idempotency import Attempt, Idempotency, Made
 from services.kernel.log import Duplicate
 from services.kernel.runtime import Runtime
 from services.kernel.sealing import Compartment, KeyRef
+from services.kernel.wholeness import Look, whole
 
 T = TypeVar("T")
 B = TypeVar("B")
@@ -90,6 +91,23 @@ class Desk:
                 guards=list(caller.guards),
                 valid_until=caller.valid_until,
             )
+
+    async def look(self, visit: Visit, asked: Asked, find: Callable[[Hearing], Awaitable[T]]) -> T:
+        """Return what ``find`` finds in a hearing that appends nothing, and is answered for alone.
+
+        Of facts as the log has them now: raises ``Unavailable`` while those are folded anew.
+        """
+
+        async def look() -> Look[T]:
+            async with self.hearing(visit, asked) as hearing:
+                return Look(await find(hearing), hearing.facts.at, await hearing.facts.newest())
+
+        projector = self.runtime.projector
+        try:
+            return await whole(projector, look)
+        except Unauthenticated:
+            await projector.caught_up()
+            return await whole(projector, look)
 
     async def hear(self, visit: Visit, asked: Asked, decide: Decide[T]) -> T:
         """Decide and append, again whenever a fact moved; return the reply or raise it."""

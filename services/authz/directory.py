@@ -6,9 +6,9 @@ and what a caller is once loaded: a person with assignments, in a session. Place
 and never decides.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Final
+from typing import Final, Protocol, TypeVar
 from uuid import UUID
 
 import asyncpg
@@ -46,6 +46,22 @@ def organisations_of(assignments: Iterable[Assignment]) -> list[UUID]:
     """
     # an id's own hash takes longer than its number's, and this is asked for every record of a list
     return list({a.organisation_id.int: a.organisation_id for a in assignments}.values())
+
+
+class Part(Protocol):
+    """What the posts at one organisation show of an answer."""
+
+    @property
+    def shown(self) -> Mapping[str, Sequence[str]]:
+        """The ids, by part."""
+
+
+P = TypeVar("P", bound=Part)
+
+
+def told(parts: Sequence[P]) -> Sequence[P]:
+    """Return the parts that show something; the first one where none does."""
+    return [part for part in parts if any(part.shown.values())] or parts[:1]
 
 
 class Person(msgspec.Struct, frozen=True):

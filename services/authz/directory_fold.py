@@ -220,9 +220,10 @@ class Directory:
     def _client_registered(self, event: Event) -> Write:
         data = msgspec.convert(event.data, ClientRegistered)
         return Write(
-            f"insert into {self._schema}.service_client values ($1, $2, null)"
-            " on conflict (client_id) do update set scopes = excluded.scopes, revoked_at = null",
-            (data.client_id, list(data.scopes)),
+            f"insert into {self._schema}.service_client (client_id, scopes, organisation_id)"
+            " values ($1, $2, $3) on conflict (client_id) do update set scopes = excluded.scopes,"
+            " organisation_id = excluded.organisation_id, revoked_at = null",
+            (data.client_id, list(data.scopes), data.organisation_id),
             (data.client_id,),
         )
 

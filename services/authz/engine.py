@@ -3,8 +3,7 @@
 A *fact* is a boolean about one assignment and what it acts upon; each fact named by a row is one
 bit. A row allows when every fact it needs holds. Compiled, a row is a mask, and a question is an
 ``and`` over the rows of its role, action and object: the same answer as Casbin's enforcer gives
-(tested for every row and combination), without its cost. The answer for a role and a set of facts
-is remembered, since it depends on nothing else.
+(tested for every row and combination), without its cost.
 
 Pure: no clock, no I/O after :func:`load`. Refuses to exist without rows (Casbin without policy
 allows everything), and never allows an empty term.
@@ -19,7 +18,6 @@ from typing import Final, NamedTuple
 import casbin
 
 _SPACE: Final = " "
-_REMEMBERED: Final = 65_536
 ANY_ROLE: Final = "*"
 
 
@@ -37,15 +35,8 @@ class Row(NamedTuple):
     needs: tuple[str, ...]
 
 
-class Granted(NamedTuple):
-    """A part, and the clause by which it may be seen."""
-
-    part: str
-    clause: str
-
-
 class Policy:
-    """A compiled policy. Immutable but for what it remembers; safe between threads."""
+    """A compiled policy. Immutable."""
 
     def __init__(self, rows: Iterable[Row], source: bytes = b"") -> None:
         self.rows = tuple(rows)
@@ -59,22 +50,21 @@ class Policy:
         #: the bit of each fact that a row names
         self.facts: Mapping[str, int] = {name: 1 << i for i, name in enumerate(names)}
         self._single: dict[tuple[str, str, str], tuple[tuple[int, str], ...]] = {}
-        self._parts: dict[tuple[str, str, str], tuple[tuple[int, Granted], ...]] = {}
+        self._parts: dict[tuple[str, str, str], tuple[tuple[int, str, str], ...]] = {}
         self._compile()
-        self._answers: dict[tuple[str, str, str, int], tuple[Granted, ...]] = {}
 
     def _compile(self) -> None:
         roles = {row.role for row in self.rows} - {ANY_ROLE}
         single: dict[tuple[str, str, str], list[tuple[int, str]]] = {}
-        parts: dict[tuple[str, str, str], list[tuple[int, Granted]]] = {}
+        parts: dict[tuple[str, str, str], list[tuple[int, str, str]]] = {}
         for row in self.rows:
             mask = self.bits(row.needs)
             kind, _, part = row.object.partition(".")
             for role in roles | {ANY_ROLE} if row.role == ANY_ROLE else {row.role}:
                 single.setdefault((role, row.action, row.object), []).append((mask, row.clause))
                 if part:
-                    granted = Granted(part, row.clause)
-                    parts.setdefault((role, row.action, kind), []).append((mask, granted))
+                    named = (mask, part, row.clause)
+                    parts.setdefault((role, row.action, kind), []).append(named)
         self._single = {key: tuple(value) for key, value in single.items()}
         self._parts = {key: tuple(value) for key, value in parts.items()}
 
@@ -95,25 +85,16 @@ class Policy:
                 return clause
         return None
 
-    def parts(self, role: str, action: str, kind: str, facts: int) -> tuple[Granted, ...]:
-        """Return each part of a ``kind`` that ``role`` may see, once, with its first clause."""
-        key = (role, action, kind, facts)
-        known = self._answers.get(key)
-        if known is None:
-            if len(self._answers) > _REMEMBERED:
-                self._answers.clear()
-            known = self._answers[key] = self._decide_parts(role, action, kind, facts)
-        return known
-
-    def _decide_parts(self, role: str, action: str, kind: str, facts: int) -> tuple[Granted, ...]:
+    def parts(self, role: str, action: str, kind: str, facts: int) -> dict[str, str]:
+        """Return each part of a ``kind`` that ``role`` may see, with the first clause for it."""
         rows = self._parts.get((role, action, kind))
         if rows is None:
             rows = self._parts.get((ANY_ROLE, action, kind), ())
-        found: dict[str, Granted] = {}
-        for mask, granted in rows:
+        found: dict[str, str] = {}
+        for mask, part, clause in rows:
             if facts & mask == mask:
-                found.setdefault(granted.part, granted)
-        return tuple(found.values())
+                found.setdefault(part, clause)
+        return found
 
     def needs(self, role: str, action: str, kind: str) -> frozenset[frozenset[str]]:
         """Return the sets of facts any one of which lets ``role`` see something of a ``kind``."""

@@ -103,18 +103,14 @@ class Enrolment:
         return codes
 
     async def _invited(self, invitation: str, attempt: Attempt) -> Account:
-        used = digest(invitation)
-        account = await self._door.accounts.invited(used)
-        live = account is not None and not account.person.suspended
-        if account is None or not live or not await self._in_time(used):
+        account = await self._door.accounts.invited(digest(invitation))
+        if account is None or account.person.suspended or not self._in_time(account):
             await attempt.wrong("invitation", "unknown_or_expired", account="")
             raise BadInvitation
         return account
 
-    async def _in_time(self, used: str) -> bool:
-        until = await self._runtime.pool.fetchval(
-            "select invitation_expires_at from authz.account where invitation_digest = $1", used
-        )
+    def _in_time(self, account: Account) -> bool:
+        until = account.invitation_expires_at
         return until is not None and self._effects.now() < until
 
     async def _confirmed(

@@ -46,7 +46,7 @@ async def found(runtime: "Runtime", founder: Founder) -> "UUID":
     Raises :class:`AlreadyFounded` when anybody is registered, also by another call at this moment,
     and :class:`Unavailable` when the log cannot be written.
     """
-    await runtime.projector.reached(await runtime.projector.head())
+    await runtime.projector.caught_up()
     if await runtime.pool.fetchval("select exists (select from authz.person)"):
         raise AlreadyFounded
     person_id = runtime.effects.new_id()

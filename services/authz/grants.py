@@ -9,20 +9,21 @@ person's stream.
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 from uuid import UUID
 
 from services.authz import events as e
 from services.authz.access_changes import (
     Opened,
     Proposal,
-    by,
     fact,
     opened,
     staff_list,
 )
+from services.authz.access_rulings import by
 from services.authz.administration import GRANT
 from services.authz.desk import Command, Desk
-from services.authz.directory import Assignment
+from services.authz.directory import Assignment, Person
 from services.authz.hearing import Asked, Hearing
 from services.authz.recording import person_object
 from services.authz.staff_views import AssignmentView, version_of, view_of
@@ -30,6 +31,15 @@ from services.authz.visits import Visit
 from services.kernel.errors import Conflict, NotFound, Problem
 from services.kernel.handling import Draft
 from services.kernel.idempotency import Attempt, Made
+
+#: assignments of one person, in force or to come, as far as the granter sees them
+MOST_HELD: Final = 64
+
+
+class TooManyAssignments(Conflict):
+    """The person holds as many assignments as one person may."""
+
+    code, title = "too_many_assignments", f"The person holds {MOST_HELD} assignments already"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +76,11 @@ class Grants:
         self._desk = desk
 
     async def grant(self, visit: Visit, attempt: Attempt | None, command: Grant) -> Granted:
-        """Give a person a role. Raises as the contract orders; 409 when they hold it already."""
+        """Give a person a role. Raises as the contract orders; 409 when they hold it already.
+
+        :class:`TooManyAssignments` when they hold 64, of which those elsewhere, where the caller
+        sees no staff list, are not counted: the answer would tell of them.
+        """
         assignment_id = self._desk.runtime.effects.new_id()
 
         async def judge(hearing: Hearing, made: Made | None) -> Opened | Problem:
@@ -78,6 +92,8 @@ class Grants:
             held = about.change.person.assignments
             if any(clash(one, wanted, hearing.facts.now) for one in held):
                 return await hearing.refuse(Conflict())
+            if _held(hearing, about.change.person) >= MOST_HELD:
+                return await hearing.refuse(TooManyAssignments())
             return await self._granted(hearing, about, wanted)
 
         asked = Asked("grant", person_object(command.person_id))
@@ -104,11 +120,16 @@ class Grants:
         return Granted(view, version_of(self._desk, hearing.visit, view))
 
     async def _again(self, hearing: Hearing, about: Opened, _: Made) -> Draft[Granted]:
-        """Show the assignment that was granted, to who still sees the staff list it is on."""
+        """Show the assignment that was granted, to who still sees the staff list it is on.
+
+        One that is over is on none, and as missing as it is to who asks for the person.
+        """
         person, held, place = about.change.person, about.change.held, about.change.organisation.id
         decision = staff_list(hearing, place, person)
-        if held is None or not decision.allowed:
+        if held is None or held.has_ended(hearing.facts.now) or not decision.allowed:
             return await hearing.refuse(NotFound())
+        if held.ends_at is not None:
+            hearing.valid_until = min(hearing.valid_until, held.ends_at)
         shown = {"assignment": [str(held.id)]}
         reply = self._reply(hearing, person.id, held)
         return await hearing.disclose(decision, reply, shown, (), place)
@@ -120,6 +141,13 @@ def clash(held: Assignment, wanted: Assignment, now: datetime) -> bool:
     begins = held.ends_at is None or wanted.starts_at < held.ends_at
     ends = wanted.ends_at is None or held.starts_at < wanted.ends_at
     return same and not held.has_ended(now) and begins and ends
+
+
+def _held(hearing: Hearing, person: Person) -> int:
+    """Return how many assignments that are not over a person has on staff lists the caller sees."""
+    current = [a.organisation_id for a in person.assignments if not a.has_ended(hearing.facts.now)]
+    seen = {place for place in set(current) if staff_list(hearing, place, person).allowed}
+    return sum(place in seen for place in current)
 
 
 def _assignment(assignment_id: UUID, asked: Proposal) -> Assignment:

@@ -17,7 +17,7 @@ from uuid import UUID
 import msgspec
 
 from services.authz import events as e
-from services.authz.directory import Organisation, Person
+from services.authz.directory import Organisation, Person, told
 from services.authz.recording import Recorder
 from services.authz.relations import Decision, FactsOf, Standing
 from services.authz.snapshot import Snapshot
@@ -227,13 +227,14 @@ class Hearing:
     async def reads(
         self, parts: Sequence[Part], organisation_id: UUID | None = None
     ) -> list[Event]:
-        """Return the event of each part."""
+        """Return the event of each part.
+
+        Of an organisation that one of the parts is told to anyhow, the others are told to their own
+        alone: it would learn whom else its people act for (docs/decisions/0003, 44).
+        """
+        if any(part.decision.organisation_id == organisation_id for part in parts):
+            organisation_id = None
         return [
             await self.event(e.READ, p.decision, shown=p.shown, organisation_id=organisation_id)
             for p in parts
         ]
-
-
-def told(parts: Sequence[Part]) -> Sequence[Part]:
-    """Return the parts that show something; the first one where none does."""
-    return [part for part in parts if any(part.shown.values())] or parts[:1]

@@ -138,10 +138,11 @@ def _client(recorded: Recorded) -> Iterator[Write]:
     event = recorded.event
     data = msgspec.convert(event.data, ClientRegistered)
     yield Write(
-        "insert into authz.client values ($1, $2, $3, $4, $5, $6, null) on conflict (client_id)"
+        "insert into authz.client (client_id, event_id, version, scopes, secret, public_key,"
+        " organisation_id) values ($1, $2, $3, $4, $5, $6, $7) on conflict (client_id)"
         " do update set event_id = excluded.event_id, version = excluded.version,"
         " scopes = excluded.scopes, secret = excluded.secret, public_key = excluded.public_key,"
-        " revoked_at = null",
+        " organisation_id = excluded.organisation_id, revoked_at = null",
         (
             data.client_id,
             event.id,
@@ -149,6 +150,7 @@ def _client(recorded: Recorded) -> Iterator[Write]:
             list(data.scopes),
             data.secret,
             data.public_key,
+            data.organisation_id,
         ),
         (data.client_id,),
     )

@@ -2,7 +2,8 @@
 
 Row types and queries of one read model; its fold is :mod:`services.authz.login_fold`. Everything
 that lets somebody in stays sealed here; each query reads the projection's position in the same
-statement as the facts.
+statement as the facts. Where nothing may be found, the newest fact of the log is read with it
+(:mod:`services.kernel.wholeness`).
 """
 
 from datetime import datetime
@@ -16,6 +17,7 @@ from services.authz.client_events import client_subject
 from services.authz.directory import Person, decode_person
 from services.kernel.projection import Connection
 from services.kernel.sealing import Compartment, KeyRef, Sealed
+from services.kernel.wholeness import NEWEST, Look
 
 #: the position that facts of authz's own tables are read at; ``authz.activity`` holds no facts
 AT: Final = "(select min(position) from authz.projection where name <> 'authz.activity') as at"
@@ -34,6 +36,8 @@ class Account(msgspec.Struct, frozen=True):
     recovery: Sealed | None
     #: the last passwords, the present one among them: none of them may be set again (SG-4)
     former: tuple[Sealed, ...]
+    #: until when the newest invitation serves, unless it was used or taken back
+    invitation_expires_at: datetime | None
     #: live sessions of the person, for SG-4
     live_sessions: int
 
@@ -58,25 +62,31 @@ class Client(msgspec.Struct, frozen=True):
     client_id: str
     version: int
     scopes: tuple[str, ...]
-    secret: Sealed
+    secret: Sealed | None
     public_key: str | None
+    organisation_id: UUID | None
 
 
 _ACCOUNT: Final = (
-    f"select {AT}, a.*, p.state as person_state, (select count(*) from authz.login_session s"
+    f"select {AT}, {NEWEST}, a.*, p.state as person_state,"
+    " (select count(*) from authz.login_session s"
     " where s.person_id = a.person_id and s.ended_at is null and s.expires_at > $2"
-    " and s.refreshed_at > $3) as live_sessions"
-    " from authz.account a join authz.person p on p.id = a.person_id where "
+    " and s.refreshed_at > $3) as live_sessions from (values (1)) one left join"
+    " (authz.account a join authz.person p on p.id = a.person_id) on "
 )
 
 
 async def account_by(
     pool: asyncpg.Pool, column: str, value: object, now: datetime, idle_after: datetime
-) -> Account | None:
-    """Return the account whose ``column`` (a constant of the caller's code) is ``value``."""
+) -> Look[Account | None]:
+    """Look for the account whose ``column`` (a constant of the caller's code) is ``value``."""
     row = await pool.fetchrow(f"{_ACCOUNT}{column} = $1 limit 1", value, now, idle_after)
-    if row is None:
-        return None
+    assert row is not None  # noqa: S101 - positions are there, whoever is not
+    found = None if row["person_id"] is None else _account(row)
+    return Look(found, row["at"], row["newest"])
+
+
+def _account(row: asyncpg.Record) -> Account:
     return Account(
         at=row["at"],
         person=decode_person(row["person_state"]),
@@ -87,6 +97,7 @@ async def account_by(
         totp_step=row["totp_step"],
         recovery=_sealed(row, "recovery", "hashes"),
         former=_former(row),
+        invitation_expires_at=row["invitation_expires_at"],
         live_sessions=row["live_sessions"],
     )
 
@@ -126,20 +137,27 @@ async def live_sessions(pool: asyncpg.Pool | Connection, *person_ids: UUID) -> l
     return [session_of(row) for row in rows]
 
 
-async def client(pool: asyncpg.Pool, client_id: str) -> Client | None:
-    """Return a client that is not revoked."""
+async def client_by(pool: asyncpg.Pool, client_id: str) -> Look[Client | None]:
+    """Look for a client that is not revoked."""
     row = await pool.fetchrow(
-        f"select {AT}, c.* from authz.client c where client_id = $1 and revoked_at is null",
+        f"select {AT}, {NEWEST}, c.* from (values (1)) one left join authz.client c"
+        " on c.client_id = $1 and c.revoked_at is null",
         client_id,
     )
-    if row is None:
-        return None
-    ref = KeyRef(client_subject(client_id), Compartment.CREDENTIAL)
+    assert row is not None  # noqa: S101 - positions are there, whoever is not
+    found = None if row["client_id"] is None else _client(row)
+    return Look(found, row["at"], row["newest"])
+
+
+def _client(row: asyncpg.Record) -> Client:
+    client_id = row["client_id"]
+    ref, secret = KeyRef(client_subject(client_id), Compartment.CREDENTIAL), row["secret"]
     return Client(
         at=row["at"],
         client_id=client_id,
         version=row["version"],
         scopes=tuple(row["scopes"]),
-        secret=Sealed(ref, row["event_id"], "secret", row["secret"]),
+        secret=None if secret is None else Sealed(ref, row["event_id"], "secret", secret),
         public_key=row["public_key"],
+        organisation_id=row["organisation_id"],
     )

@@ -80,8 +80,8 @@ class OrganisationResets:
         act_id = await self._desk.hear_once(visit, asked, attempt, post)
         for ids in _batches(await self._candidates(visit, asked, command, act_id)):
             await self._desk.hear(visit, asked, partial(self._batch, command, act_id, ids))
-        async with self._desk.hearing(visit, asked) as hearing:
-            return StaffReset(act_id, len(await hearing.facts.reset_by(act_id)))
+        done = await self._desk.look(visit, asked, lambda h: h.facts.reset_by(act_id))
+        return StaffReset(act_id, len(done))
 
     async def _act(
         self, command: ResetStaff, act_id: UUID, hearing: Hearing, decision: Decision
@@ -125,9 +125,10 @@ class OrganisationResets:
 
         A repeat goes on with an act that was cut short, and reaches nobody who came after it.
         """
-        async with self._desk.hearing(visit, asked) as hearing:
-            posts = hearing.facts.posts
-            here = await posts.working_at(command.organisation_id, drawn_at(act_id) + _DRAWN)
+        place, before = command.organisation_id, drawn_at(act_id) + _DRAWN
+        here = await self._desk.look(
+            visit, asked, lambda h: h.facts.posts.working_at(place, before)
+        )
         named = here if command.person_ids is None else here & command.person_ids
         return sorted(named - {visit.person_id})
 

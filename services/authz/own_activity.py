@@ -37,16 +37,16 @@ class OwnActivity:
         """Return what one did, newest first.
 
         Raises :class:`Malformed` for a cursor of somebody else or of another list, and
-        :class:`Unavailable` when the log cannot be followed to its head.
+        :class:`Unavailable` when the log cannot be followed to its head, or is folded anew.
         """
         before = None
         if cursor is not None:
             before = self._cursors.open(visit.person_id, _ROUTE, cursor, int)
-        await self._follower.reached(await self._follower.head())
+        head = await self._follower.caught_up()
 
         async def decide() -> Draft[ActivityPage]:
             caller = await self._desk.called(visit)
-            found = await newest(self._runtime.pool, visit.person_id, before, limit + 1)
+            found = await newest(self._runtime.pool, visit.person_id, before, limit + 1, head)
             page = await self._page(visit, found, limit, _own(caller))
             ids = _by_place(caller, found[:limit])
             return await self._desk.answer(visit, caller, "list", "activity", reply=page, ids=ids)

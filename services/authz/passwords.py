@@ -105,6 +105,17 @@ class PasswordReused(PasswordRefused):
     code, title = "password_reused", "The password was used before"
 
 
+#: every reason there is, for whoever describes a route
+REFUSALS: Final = (
+    PasswordMalformed,
+    PasswordTooShort,
+    PasswordTooLong,
+    PasswordHoldsOwnDetails,
+    PasswordGuessable,
+    PasswordReused,
+)
+
+
 def normalise(password: str) -> str:
     """Return ``password`` in NFKC, so that it is the same from every keyboard."""
     return unicodedata.normalize("NFKC", password)

@@ -139,7 +139,8 @@ async def next_fact(
 ) -> Event:
     """Return the next fact of a person, which changes every staff list they are on."""
     type_, event_id, data = change
-    places = {a.organisation_id for a in person.assignments}
+    now = hearing.facts.now
+    places = {a.organisation_id for a in person.assignments if not a.has_ended(now)}
     return await hearing.event(
         type_,
         decision,

@@ -22,7 +22,7 @@ from services.authz.recording import person_object
 from services.authz.registration import has_address
 from services.authz.relations import Decision
 from services.authz.staff import Staff
-from services.authz.staff_sight import Seeing, judged, parts_of, places_of, shown_of
+from services.authz.staff_sight import Seeing, judged, parts_of, shown_of
 from services.authz.staff_views import PersonView, version_of
 from services.authz.visits import Visit
 from services.kernel.errors import (
@@ -62,7 +62,7 @@ class Profiles:
                 return await hearing.refuse(NotFound())
             view = await self._staff.view(hearing, person)
             moved = person.id != visit.person_id and change.moves(view.profile)
-            decision = _may_correct(hearing, person, places_of(hearing, person))
+            decision = _may_correct(hearing, person, hearing.places(person))
             if moved and decision.allowed:
                 decision = await _may_move(hearing, person)
             if not decision.allowed:

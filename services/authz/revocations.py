@@ -15,11 +15,11 @@ from services.authz.access_changes import (
     Change,
     Opened,
     assignment_in,
-    by,
     fact,
     judged,
     staff_list,
 )
+from services.authz.access_rulings import by
 from services.authz.administration import REVOKE
 from services.authz.desk import Command, Desk
 from services.authz.directory import Assignment, Organisation, Person

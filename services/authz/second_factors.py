@@ -8,12 +8,13 @@ the factor's once-key.
 import hmac
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 from uuid import UUID
 
 from services.authz import totp
 
-METHODS: Final = ("totp", "recovery_code")
+Method = Literal["totp", "recovery_code"]
+METHODS: Final[tuple[Method, ...]] = ("totp", "recovery_code")
 
 
 class Factor(NamedTuple):

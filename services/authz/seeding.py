@@ -16,6 +16,7 @@ from services.authz.client_events import (
     CLIENT_REGISTERED,
     ClientRegistered,
     client_key,
+    client_stream,
     client_subject,
 )
 from services.authz.credentials import Carried, CredentialSealer
@@ -164,29 +165,36 @@ def client_events(
     client_id: str,
     name: str,
     scopes: Sequence[str],
-    secret: str,
+    secret: str | None,
     recorded_at: datetime,
     public_key: str | None = None,
+    organisation_id: UUID | None = None,
 ) -> list[Event]:
-    """Return a service client that can ask for tokens; ``secret`` has 256 random bits."""
+    """Return a service client that can ask for tokens; ``secret`` has 256 random bits.
+
+    Without a secret nothing is sealed, and no key is needed.
+    """
     event_id = effects.new_id()
     (ref,) = client_keys(client_id)
+    sealed = None if secret is None else keys.seal(ref, event_id, "secret", digest(secret))
     payload = ClientRegistered(
         client_id=client_id,
         name=name,
         scopes=tuple(scopes),
-        secret=keys.seal(ref, event_id, "secret", digest(secret)),
+        secret=sealed,
         public_key=public_key,
+        organisation_id=organisation_id,
     )
     return [
         Event(
             id=event_id,
             type=CLIENT_REGISTERED,
-            stream=f"client:{client_id}",
+            stream=client_stream(client_id),
             version=1,
             recorded_at=recorded_at,
             action="create",
             object=ObjectRef("client", client_id),
+            organisation_id=organisation_id,
             touches=(client_key(client_id),),
             data=data_of(payload),
         )

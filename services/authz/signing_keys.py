@@ -8,15 +8,17 @@ A new key signs nothing until it is a few seconds old (unless it is the only one
 service has folded it before it meets a token of it.
 """
 
+import asyncio
 import base64
 from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from uuid import NAMESPACE_URL, UUID, uuid5
 
 import asyncpg
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
+from services.authz.login_views import AT
 from services.authz.recording import data_of
 from services.authz.session_events import (
     SIGNING_KEY_ADDED,
@@ -28,15 +30,35 @@ from services.kernel.effects import Effects, drawn_at
 from services.kernel.errors import Unavailable
 from services.kernel.events import Event
 from services.kernel.groups import Group
-from services.kernel.log import VersionConflict
+from services.kernel.log import Stale, VersionConflict
 from services.kernel.runtime import Runtime
 from services.kernel.sealing import Compartment, KeyRef
+from services.kernel.wholeness import NEWEST, Look, whole
 
 STREAM: Final = "signing-keys"
 ROTATE_AFTER: Final = timedelta(days=30)
 _SETTLES: Final = timedelta(seconds=5)
 _JWKS_FOR: Final = timedelta(seconds=5)
+#: the version is the log's own: one that was set aside leaves a gap (docs/decisions/0013)
+_STATE: Final = (
+    f"select {AT},"
+    " (select coalesce(max(version), 0) from log.fact where stream = $1) as version,"
+    " coalesce(array_agg(kid) filter (where retired_at is null), '{}') as live"
+    " from authz.signing_key"
+)
+_PUBLIC: Final = (
+    f"select {AT}, {NEWEST}, k.public_key from (values (1)) one"
+    " left join authz.signing_key k on k.kid = $1 and k.retired_at is null"
+)
 _REF: Final = KeyRef(uuid5(NAMESPACE_URL, "casewarden:signing-keys"), Compartment.CREDENTIAL)
+
+
+class _State(NamedTuple):
+    """The keys that are not retired, where they were read, and the version of their stream."""
+
+    at: int
+    version: int
+    live: list[str]
 
 
 def made_at(kid: str) -> datetime:
@@ -51,6 +73,8 @@ class SigningKeys:
         self._runtime = runtime
         self._private: dict[str, Ed25519PrivateKey] = {}
         self._jwks: tuple[datetime, dict[str, list[dict[str, str]]]] | None = None
+        #: anybody may ask, and one at a time waits for the log
+        self._publishing = asyncio.Lock()
 
     @property
     def _effects(self) -> Effects:
@@ -62,7 +86,6 @@ class SigningKeys:
 
     async def ensure(self) -> None:
         """Make the first key, if no process has: exactly one, however many start at once."""
-        await self._runtime.projector.reached(await self._runtime.projector.head())
         await self._add(only_first=True)
 
     async def rotate(self) -> None:
@@ -71,38 +94,38 @@ class SigningKeys:
 
     async def _add(self, *, only_first: bool) -> None:
         while True:
-            version, live = await self._state()
-            if live and only_first:
+            state = await self._state()
+            if state.live and only_first:
                 return
-            kid, event = await self._make(version)
-            if await self._append(event):
+            kid, event = await self._make(state.version)
+            if await self._append(event, state):
                 return
             await self._forget(kid)
 
     async def retire(self, kid: str) -> None:
         """Stop accepting tokens of a key, and delete its private half."""
         while True:
-            version, live = await self._state()
-            if kid not in live:
+            state = await self._state()
+            if kid not in state.live:
                 break
             data = data_of(SigningKeyRetired(kid=kid))
-            if await self._append(self._event(SIGNING_KEY_RETIRED, version, data, "revoke")):
+            event = self._event(SIGNING_KEY_RETIRED, state.version, data, "revoke")
+            if await self._append(event, state):
                 break
         await self._forget(kid)
 
-    async def _append(self, event: Event) -> bool:
-        """Append and fold ``event``; say no when another process wrote that version first."""
+    async def _append(self, event: Event, state: _State) -> bool:
+        """Append and fold ``event``; say no when the keys are others than ``state`` says."""
         try:
-            position = await self._runtime.log.append(Group([event]))
-        except VersionConflict as moved:
-            await self._runtime.projector.reached(moved.position)
+            position = await self._runtime.log.append(Group([event], state.at, [STREAM]))
+        except (Stale, VersionConflict):
             return False
         await self._runtime.projector.reached(position)
         return True
 
     async def turn(self, token_life: timedelta) -> None:
         """Rotate a key that is old; retire those that nothing valid is signed with any more."""
-        _, live = await self._state()
+        live = (await self._state()).live
         now = self._effects.now()
         newest = max(live, default=None)
         if newest is None or made_at(newest) + ROTATE_AFTER <= now:
@@ -114,7 +137,7 @@ class SigningKeys:
 
     async def current(self) -> tuple[str, Ed25519PrivateKey]:
         """Return the key to sign with, and its name; raise :class:`Unavailable` without one."""
-        _, live = await self._state()
+        live = (await self._keys()).live
         settled = [k for k in live if made_at(k) + _SETTLES <= self._effects.now()]
         kid = max(settled, default=None) or min(live, default=None)
         if kid is None:
@@ -133,32 +156,45 @@ class SigningKeys:
         return kid, self._private[kid]
 
     async def public(self, kid: str) -> Ed25519PublicKey | None:
-        """Return the public key called ``kid`` that is not retired."""
-        raw = await self._pool.fetchval(
-            "select public_key from authz.signing_key where kid = $1 and retired_at is null", kid
-        )
+        """Return the public key called ``kid`` that is not retired.
+
+        Raises :class:`Unavailable` while the keys are folded anew.
+        """
+
+        async def look() -> Look[bytes | None]:
+            row = await self._pool.fetchrow(_PUBLIC, kid)
+            assert row is not None  # noqa: S101 - positions are there, whatever is not
+            return Look(row["public_key"], row["at"], row["newest"])
+
+        raw = await whole(self._runtime.projector, look)
         return None if raw is None else Ed25519PublicKey.from_public_bytes(raw)
 
     async def jwks(self) -> dict[str, list[dict[str, str]]]:
-        """Return the public keys as a JWK set (RFC 7517, RFC 8037), at most five seconds old."""
-        now = self._effects.now()
-        if self._jwks is None or self._jwks[0] + _JWKS_FOR <= now:
-            rows = await self._pool.fetch(
-                "select kid, public_key from authz.signing_key where retired_at is null"
-                " order by kid"
-            )
-            self._jwks = (now, {"keys": [_jwk(r["kid"], r["public_key"]) for r in rows]})
-        return self._jwks[1]
+        """Return the public keys as a JWK set (RFC 7517, RFC 8037), at most five seconds old.
 
-    async def _state(self) -> tuple[int, list[str]]:
-        """Return the stream's version and the keys that are not retired."""
-        row = await self._pool.fetchrow(
-            "select count(*) + count(retired_at) as version,"
-            " coalesce(array_agg(kid) filter (where retired_at is null), '{}') as live"
-            " from authz.signing_key"
-        )
+        Raises :class:`Unavailable` rather than leave out what is folded anew.
+        """
+        now = self._effects.now()
+        async with self._publishing:
+            if self._jwks is None or self._jwks[0] + _JWKS_FOR <= now:
+                await self._runtime.projector.caught_up()
+                rows = await self._pool.fetch(
+                    "select kid, public_key from authz.signing_key where retired_at is null"
+                    " order by kid"
+                )
+                self._jwks = (now, {"keys": [_jwk(r["kid"], r["public_key"]) for r in rows]})
+            return self._jwks[1]
+
+    async def _state(self) -> _State:
+        """Return how things stand once the log as it is now is folded."""
+        await self._runtime.projector.caught_up()
+        return await self._keys()
+
+    async def _keys(self) -> _State:
+        """Return how things stand as far as the log is folded."""
+        row = await self._pool.fetchrow(_STATE, STREAM)
         assert row is not None  # noqa: S101 - an aggregate always has a row
-        return row["version"], list(row["live"])
+        return _State(row["at"], row["version"], list(row["live"]))
 
     async def _make(self, version: int) -> tuple[str, Event]:
         kid, private = str(self._effects.new_id()), self._effects.token(32)

@@ -37,6 +37,7 @@ from services.kernel.errors import Unauthenticated
 from services.kernel.intake import decode_envelope
 from services.kernel.projection import Connection
 from services.kernel.sealing import Compartment, KeyRef, Sealed
+from services.kernel.wholeness import NEWEST
 
 _CALLER: Final = (
     f"select {AT}, {CALLER_COLUMNS} from (select) one{caller_joins('authz', '$1', '$2')}"
@@ -186,6 +187,11 @@ class Snapshot:
             "select exists (select from authz.account where username_digest = $1)", digest
         )
         return taken
+
+    async def newest(self) -> int:
+        """Return the position of the newest fact of the log at the moment of the snapshot."""
+        newest: int = await self._connection.fetchval(f"select {NEWEST}")
+        return newest
 
     async def stream_version(self, stream: str) -> int:
         """Return the newest version of a stream, 0 when there is none."""

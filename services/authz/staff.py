@@ -61,7 +61,8 @@ class Staff:
     async def person(self, visit: Visit, person_id: UUID) -> PersonView:
         """Return a person on a staff list the caller sees; else raise :class:`NotFound`.
 
-        Who was registered for an organisation of the caller's and works nowhere yet is shown too.
+        Who was registered for an organisation of the caller's and works nowhere, not yet or no
+        longer, is shown too: whom the caller may give a post, or shut out, is no stranger.
         Assignments elsewhere are not.
         """
 

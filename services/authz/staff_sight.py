@@ -21,15 +21,6 @@ def shown_of(person_id: UUID, assignments: Sequence[AssignmentView]) -> dict[str
     return {"profile": [str(person_id)], "assignment": own}
 
 
-def places_of(hearing: Hearing, person: Person) -> set[UUID]:
-    """Return where somebody works or is to; if they never did, whom they were registered for."""
-    now = hearing.facts.now
-    if person.assignments:
-        return {a.organisation_id for a in person.assignments if not a.has_ended(now)}
-    home = hearing.facts.home(person.id)
-    return {home} if home else set()
-
-
 class Seeing(NamedTuple):
     """By what the posts at one organisation show somebody; ``itself``: oneself."""
 
@@ -71,10 +62,11 @@ def parts_of(view: PersonView, seeing: Sequence[Seeing]) -> list[Part]:
 async def judged(hearing: Hearing, person_id: UUID) -> tuple[Person | None, list[Seeing]]:
     """Return a person the caller may be shown, and in which posts of theirs; nobody else.
 
+    They are whom the caller knows of, so whom they may do something to (:meth:`Hearing.knows`).
     Each assignment that shows one of the person's is named, at each organisation by itself.
     """
     person = await hearing.nearest(person_id)
-    places, itself = places_of(hearing, person), person.id == hearing.visit.person_id
+    places, itself = hearing.places(person), person.id == hearing.visit.person_id
     posts = [_seeing(one, places, itself=itself) for one in hearing.standing.apart()]
     seeing = [one for one in posts if one.decision.allowed]
     if not seeing or person.id != person_id:

@@ -41,7 +41,8 @@ with student as (
 )
 select s.id as student_id, s.school_id as now_at, r.*
 from (select 1) as one left join student s on true left join lateral (
-    (select true as own, {_COLUMNS} from cases.record where student_id = s.id)
+    (select true as own, {_COLUMNS} from cases.record
+        where student_id = s.id and status <> 'deleted')
     union all
     (select false, * from (
         (select {_COLUMNS} from cases.record where uuid_hash_extended(id, 0) >= $2
@@ -49,7 +50,8 @@ from (select 1) as one left join student s on true left join lateral (
         union all
         (select {_COLUMNS} from cases.record order by uuid_hash_extended(id, 0) limit {JUDGED})
     ) other
-    limit greatest(0, {JUDGED} - (select count(*) from cases.record where student_id = s.id)))
+    limit greatest(0, {JUDGED} - (select count(*) from cases.record
+        where student_id = s.id and status <> 'deleted')))
 ) r on true
 """
 

@@ -4,13 +4,14 @@ Answers are rendered by :mod:`services.cases.rendering` from what the caller see
 describe them and are held against real answers by a test.
 """
 
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict
 
-from services.cases.events import ItemKind, Label, RecordKind
+from services.authz.events import Role
+from services.cases.events import ItemKind, Label, PlanStatus, RecordKind
 from services.cases.record import Status
 
 
@@ -55,14 +56,39 @@ class StudentBasic(Answer):
     family_name: str
     preferred_name: str | None
     year_level: int
-    date_of_birth: str
+    date_of_birth: date
+
+
+class Demographics(Answer):
+    """Where the learner lives and goes to school; granted field by field."""
+
+    address: str | None = None
+    enrolment_status: str | None = None
+    last_school: str | None = None
+    gender: str | None = None
+
+
+class Caregiver(Answer):
+    """A caregiver, and how to reach them."""
+
+    name: str
+    relation: str | None = None
+    phone: str | None = None
+    email: str | None = None
+    address: str | None = None
+
+
+class Family(Answer):
+    """The learner's caregivers."""
+
+    caregivers: list[Caregiver] = []
 
 
 class Contact(Answer):
     """A member of staff who is involved."""
 
     person_id: UUID
-    role: str
+    role: Role
     organisation: Named | None
     organisation_phone: str | None
     name: str | None
@@ -83,7 +109,7 @@ class PlanVersion(Answer):
     """One version of the support plan."""
 
     id: UUID
-    status: str
+    status: PlanStatus
     author: UUID
     created_at: datetime
     labels: list[Label]
@@ -121,8 +147,8 @@ class Parts(Answer):
 
     overview: Overview | None = None
     student_basic: StudentBasic | None = None
-    demographics: dict[str, Any] | None = None
-    family: dict[str, Any] | None = None
+    demographics: Demographics | None = None
+    family: Family | None = None
     contacts: list[Contact] | None = None
     referral: Referral | None = None
     plan: list[PlanVersion] | None = None
@@ -184,7 +210,7 @@ class Because(Answer):
     """What a part rests on."""
 
     clause: str
-    role: str
+    role: Role
     assignment_id: UUID
     organisation_id: UUID
 
@@ -210,7 +236,7 @@ class StudentAnswer(Answer):
     family_name: str | None = None
     preferred_name: str | None = None
     year_level: int | None = None
-    date_of_birth: str | None = None
+    date_of_birth: date | None = None
 
 
 class StudentPage(Answer):

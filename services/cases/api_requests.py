@@ -44,8 +44,8 @@ def router(front: Front) -> APIRouter:
 
 def _drafts(routes: APIRouter, front: Front) -> None:
     @routes.post("", response_model=answers.Drafted, status_code=HTTPStatus.CREATED)
-    async def create(request: Request, body: models.NewRequest) -> Response:
-        """Begin a request for support about a learner of one's school (AC-DO-1 to 3)."""
+    async def create_request(request: Request, body: models.NewRequest) -> Response:
+        """Begin a request for support about a learner of one's school (AC-DO-1 to 3, AC-DO-10)."""
         asked = await front.asked(request, "create")
         answer, version = await front.once(
             request,
@@ -59,67 +59,73 @@ def _drafts(routes: APIRouter, front: Front) -> None:
     async def list_requests(
         request: Request, wanted: Annotated[WantedRequests, Query()]
     ) -> Response:
-        """Return the requests the caller sees, newest first."""
+        """Return the requests the caller sees, newest first (AC-SEE-1 to 18, AC-USE-1)."""
         return await front.listed(request, _KIND, wanted)
 
     @routes.get("/{request_id}", response_model=answers.RecordAnswer)
-    async def read(request: Request, request_id: UUID) -> Response:
-        """Return a request, the parts the caller may see."""
+    async def read_request(request: Request, request_id: UUID) -> Response:
+        """Return a request, the parts the caller may see (AC-SEE-1 to 18)."""
         return await front.read(request, _KIND, request_id)
 
     @routes.patch("/{request_id}", response_model=answers.Changed)
-    async def edit(request: Request, request_id: UUID, body: models.RequestEdit) -> Response:
-        """Replace fields of the referral."""
+    async def edit_request(
+        request: Request, request_id: UUID, body: models.RequestEdit
+    ) -> Response:
+        """Replace fields of the referral (AC-DO-1 to 6)."""
         changes = body.model_dump(exclude_none=True)
         if not changes:
             raise Malformed("nothing to change")
         return await front.change(request, _KIND, request_id, "update", requests.edit(changes))
 
     @routes.put("/{request_id}/referral/labels", response_model=answers.Changed)
-    async def label_referral(request: Request, request_id: UUID, body: models.Labels) -> Response:
+    async def label_request_referral(
+        request: Request, request_id: UUID, body: models.Labels
+    ) -> Response:
         """Set the sensitive labels of the referral, once the request is with a provider (SE)."""
         command = labelling.label_referral(body.labels)
         return await front.change(request, _KIND, request_id, "update", command)
 
     @routes.delete("/{request_id}", response_model=answers.Changed)
-    async def delete(request: Request, request_id: UUID) -> Response:
-        """Throw a draft away."""
+    async def delete_draft(request: Request, request_id: UUID) -> Response:
+        """Throw a draft away (AC-DO-1, AC-DO-2)."""
         return await front.change(request, _KIND, request_id, "delete", requests.delete())
 
     @routes.post("/{request_id}/submit", response_model=answers.Changed)
-    async def submit(request: Request, request_id: UUID) -> Response:
-        """Send a draft to the Central Investigation Team."""
+    async def submit_request(request: Request, request_id: UUID) -> Response:
+        """Send a draft to the Central Investigation Team (AC-DO-1 to 3, AC-DO-10)."""
         return await front.change(request, _KIND, request_id, "submit", requests.submit())
 
 
 def _decisions(routes: APIRouter, front: Front) -> None:
     @routes.post("/{request_id}/accept", response_model=answers.Changed)
-    async def accept(request: Request, request_id: UUID) -> Response:
+    async def accept_request(request: Request, request_id: UUID) -> Response:
         """Accept a submitted request (AC-DO-7)."""
         return await front.change(request, _KIND, request_id, "accept", requests.accept())
 
     @routes.post("/{request_id}/decline", response_model=answers.Changed)
-    async def decline(request: Request, request_id: UUID, body: models.Reason) -> Response:
+    async def decline_request(request: Request, request_id: UUID, body: models.Reason) -> Response:
         """Decline a submitted request, with a reason (AC-DO-7)."""
         command = requests.decline(body.reason)
         return await front.change(request, _KIND, request_id, "decline", command)
 
     @routes.post("/{request_id}/allocate", response_model=answers.Changed)
-    async def allocate(request: Request, request_id: UUID, body: models.ToOrganisation) -> Response:
+    async def allocate_request(
+        request: Request, request_id: UUID, body: models.ToOrganisation
+    ) -> Response:
         """Give a request to a provider whose catchment holds the school (AC-DO-5, AC-DO-7)."""
         command = requests.allocate(body.organisation_id)
         return await front.change(request, _KIND, request_id, "allocate", command)
 
     @routes.post("/{request_id}/assign", response_model=answers.Changed)
-    async def assign(request: Request, request_id: UUID, body: models.ToPerson) -> Response:
-        """Give a request to a case manager; answers the ``case_id`` it opens (AC-DO-5)."""
+    async def assign_request(request: Request, request_id: UUID, body: models.ToPerson) -> Response:
+        """Give a request to a case manager; answers the `case_id` it opens (AC-DO-5)."""
         command = requests.assign(body.person_id)
         return await front.change(request, _KIND, request_id, "assign", command)
 
     @routes.post("/{request_id}/withdraw", response_model=answers.Changed)
-    async def withdraw(
+    async def withdraw_request(
         request: Request, request_id: UUID, body: models.OptionalReason | None = None
     ) -> Response:
-        """Take a request back."""
+        """Take a request back (AC-DO-1, AC-DO-2)."""
         command = requests.withdraw(body.reason if body else None)
         return await front.change(request, _KIND, request_id, "withdraw", command)

@@ -7,7 +7,7 @@ calls :meth:`Cases.start` and :meth:`Cases.stop`.
 import asyncio
 from typing import Final
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
 
 from services.authz import engine
 from services.authz import events as authz
@@ -18,8 +18,8 @@ from services.cases import events as e
 from services.cases.desk import Desk
 from services.cases.direct import WholeCase
 from services.cases.front import Front
+from services.cases.judge import Judge
 from services.cases.lists import Lists
-from services.cases.sight import Judge
 from services.cases.students import Students
 from services.cases.views import Records
 from services.kernel.application import application
@@ -35,6 +35,14 @@ from services.kernel.runtime import Installation, Runtime, open_runtime
 from services.kernel.settings import Settings
 
 _WAYS: Final = Ways(
+    about="Requests for support and cases of learners: read part by part, changed by command. What "
+    "a caller may not see is absent, and a record of which they may see nothing does not exist. "
+    "Each answer was recorded first, with what it showed.",
+    tags={
+        "requests": "Requests for support, from draft to case",
+        "cases": "Cases: parts, items, plan, team, and what becomes of them",
+        "students": "Learners, found and read",
+    },
     unrepeatable=("/v1/students/search",),
     conditional=(
         "/v1/cases/{case_id}",
@@ -58,14 +66,16 @@ class Cases:
         self.windows = RefusalWindows(runtime.log, runtime.origins, runtime.effects)
         secret = runtime.installation.secret
         desk = Desk(runtime, Judge(engine.load()))
-        students = Students(desk)
+        cursors = Cursors(secret("cursor"))
+        students = Students(desk, cursors)
         self.names = students.names
         self._tasks: list[asyncio.Task[None]] = []
+        self._tokens = AccessTokens(runtime.pool, "cases", runtime.projector)
         self.front = Front(
             desk,
-            Lists(desk, Cursors(secret("cursor"))),
+            Lists(desk, cursors),
             students,
-            AccessTokens(runtime.pool, "cases"),
+            self._tokens,
             Idempotency(runtime),
         )
         self.app = self._application()
@@ -77,12 +87,15 @@ class Cases:
 
     def _application(self) -> FastAPI:
         app = application(Service.CASES, _WAYS)
-        authenticate_first(app, self.front.signed_in)
+        authenticate_first(app, self._admit, self.front.signed_in)
         self.windows.count_unauthenticated(app, e.UNAUTHENTICATED)
         app.add_middleware(WholeCase, front=self.front, handlers=app.exception_handlers)
         for module in (api_requests, api_cases, api_students):
             app.include_router(module.router(self.front))
         return app
+
+    async def _admit(self, request: Request) -> None:
+        await self._tokens.claims(request, self.runtime.effects.now())
 
     async def start(self) -> None:
         """Begin to follow the log, to count what is refused, and to make learners findable."""

@@ -1,6 +1,7 @@
 """What a decision about a record is made of: on which assignment, by which clause, what is seen.
 
-Pure values. Made by :mod:`services.cases.sight`, written down as the grounds of an event.
+Pure values. Made by :mod:`services.cases.judge` and :mod:`services.cases.sight`, written down as
+the grounds of an event.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,12 +12,16 @@ from services.authz.directory import Assignment
 from services.cases.record import Item
 from services.kernel.events import Ground
 
+#: by which clause each part is given
+Clauses = Mapping[str, str]
+
 
 class Standing(msgspec.Struct, frozen=True, gc=False):
-    """One assignment, and the facts that hold between it and the record."""
+    """One assignment, the facts that hold between it and the record, and what it gives by them."""
 
     assignment: Assignment
     facts: int
+    clauses: Clauses
 
 
 class Basis(msgspec.Struct, frozen=True, gc=False):

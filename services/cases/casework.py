@@ -1,6 +1,7 @@
 """What may be done on a case: people, plan, notices, its end (AC-DO-1, 3, 5, 6, 7, 12, 14)."""
 
 from collections.abc import Sequence
+from typing import Final
 from uuid import UUID
 
 import msgspec
@@ -13,6 +14,9 @@ from services.cases.labelling import ordered
 from services.cases.record import Status
 from services.cases.requests import Holder, require_holder, require_provider, require_status
 from services.kernel.errors import Conflict, Forbidden, NotFound
+
+#: of the plan of one case: each is read with the case, by whoever sees drafts
+MOST_VERSIONS: Final = 100
 
 
 def name_primary_contact(person_id: UUID) -> Command:
@@ -86,11 +90,13 @@ def write_plan(goals: str, actions: str, status: PlanStatus, labels: Sequence[La
     """Add a version of the support plan; earlier versions stay."""
 
     async def command(change: Change) -> None:
-        author = change.permit("update", "plan")
+        change.permit("update", "plan")
         if labels:
             change.permit("label", "item")
         change.require_match()
         require_status(change, Status.ACTIVE)
+        if len(change.record.plan) >= MOST_VERSIONS:
+            raise Conflict(f"a plan has at most {MOST_VERSIONS} versions")
         pen = change.pen()
         text = msgspec.json.encode({"goals": goals, "actions": actions}).decode()
         plan_id = change.desk.runtime.effects.new_id()
@@ -100,7 +106,7 @@ def write_plan(goals: str, actions: str, status: PlanStatus, labels: Sequence[La
             plan_id=plan_id,
             status=status,
             content=await pen.box("content", text, sensitive=bool(labels)),
-            author=author,
+            author=change.by,
             labels=ordered(labels),
         )
         change.write(payload, pen)
@@ -126,13 +132,13 @@ def move(organisation_id: UUID) -> Command:
     """Move the case from its ASP to another whose catchment holds the school (AC-DO-7)."""
 
     async def command(change: Change) -> None:
-        by = change.permit("move", "case")
+        change.permit("move", "case")
         _require_asp(change)
         await require_provider(change, organisation_id, asp_only=True, sees_all=True)
         require_status(change, Status.ACTIVE)
         if organisation_id == change.record.provider_id:
             raise Conflict
-        change.write(e.CaseMoved(provider_id=organisation_id, by=by))
+        change.write(e.CaseMoved(provider_id=organisation_id, by=change.by))
 
     return command
 

@@ -78,8 +78,9 @@ class Change:
         self.now = desk.now()
         self.facts: list[Fact] = []
         self.guards: list[str] = self.loaded.guards
-        #: what lets the caller do it, and what shows them what it is about
-        self.basis: Basis | None = None
+        #: by what the caller may do all that was asked, in each assignment that lets them
+        self._ways: list[tuple[Basis, ...]] = []
+        #: what shows them what it is about
         self.shows = self.sight.first
         self.made: dict[str, UUID] = {}
         #: what of the record it is about: all of it, unless the command says otherwise
@@ -96,17 +97,33 @@ class Change:
         thing: str = "",
         owners: Collection[UUID] = (),
         prefer: Collection[Role] = (),
-    ) -> Staff:
-        """Return the caller in the assignment that lets them; raise :class:`Forbidden`.
+    ) -> None:
+        """Raise :class:`Forbidden` unless one assignment lets the caller do this too.
 
-        Of several, one in a role that is preferred. For ``thing`` see :meth:`Sight.may`.
+        Everything a change asks is decided in the same assignment (0003, 3): of several, one in a
+        role that is preferred. For ``thing`` see :meth:`Sight.ways`.
         """
-        preferred = self.sight.may(action, object_, thing, owners, prefer) if prefer else None
-        basis = preferred or self.sight.may(action, object_, thing, owners)
-        if basis is None:
+        found = self.sight.ways(action, object_, thing, owners)
+        found.sort(key=lambda basis: basis.assignment.role not in prefer)
+        ways = [
+            (*way, basis)
+            for way in self._ways or [()]
+            for basis in found
+            if not way or way[0].assignment.id == basis.assignment.id
+        ]
+        if not ways:
             raise Forbidden
-        self.basis = self.basis or basis
-        return staff_of(basis.assignment, self.loaded.caller.person.id)
+        self._ways = ways
+
+    @property
+    def bases(self) -> tuple[Basis, ...]:
+        """By what the caller may do all that was asked; nothing while nothing was."""
+        return self._ways[0] if self._ways else ()
+
+    @property
+    def by(self) -> Staff:
+        """The caller in the assignment that lets them; final once all that is needed was asked."""
+        return staff_of(self._ways[0][0].assignment, self.loaded.caller.person.id)
 
     def require_match(self, *versions: str) -> None:
         """Require ``If-Match`` to name what the caller sees, or one of ``versions``."""

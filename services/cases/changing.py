@@ -108,7 +108,7 @@ async def _begun(
 
 async def _refused(change: Change, problem: Problem) -> Draft[Reply]:
     """Draft the refusal of a change: for whom the caller may do it, else for who shows it."""
-    basis = change.basis or change.shows
+    basis = next(iter(change.bases), change.shows)
     refused = await change.desk.refuse(
         change.asked, change.loaded, change.object_, problem, change.guards, basis
     )
@@ -116,18 +116,15 @@ async def _refused(change: Change, problem: Problem) -> Draft[Reply]:
 
 
 async def _appended(desk: Desk, change: Change, fact: Fact) -> Event:
-    basis, record = change.basis, change.record
-    grounds = (
-        ()
-        if basis is None
-        else (Ground(basis.assignment.id, basis.assignment.role, basis.clause, ()),)
-    )
     event = await desk.event(
         change.asked,
         change.loaded.asking,
         e.TYPE_OF[type(fact.payload)],
-        grounds=grounds,
-        student_id=record.student_id,
+        grounds=tuple(
+            Ground(basis.assignment.id, basis.assignment.role, basis.clause)
+            for basis in dict.fromkeys(change.bases)
+        ),
+        student_id=change.record.student_id,
         object_=fact.object_,
         data=msgspec.to_builtins(fact.payload),
         event_id=fact.event_id,

@@ -19,13 +19,14 @@ from services.authz.directory import Assignment
 from services.cases import events as e
 from services.cases.basis import Basis, grounds_of
 from services.cases.events import RecordKind, Staff
+from services.cases.judge import Judge
 from services.cases.loaded import Asking, Loaded
 from services.cases.loading import Loader
 from services.cases.meanwhile import meanwhile
 from services.cases.outline import Cut, Outline, apart, outline
 from services.cases.record import Record
 from services.cases.rendering import Renderer, canonical
-from services.cases.sight import Judge, Sight
+from services.cases.sight import Sight
 from services.kernel.errors import NotFound, Problem, outcome_of
 from services.kernel.etags import etag
 from services.kernel.events import Actor, Event, Ground, ObjectRef, Outcome
@@ -173,7 +174,8 @@ class Desk:
                 object_=object_,
                 shown=one.shown,
             )
-            for one in apart(self.judge, seen, cut)
+            for own in apart(self.judge, seen, cut)
+            for one in own.by_event()
         ]
         return self.group(loaded.asking, events, loaded.guards)
 
@@ -214,8 +216,12 @@ class Desk:
         object_: ObjectRef,
         problem: Problem,
         student_id: UUID | None = None,
+        organisation_id: UUID | None = None,
     ) -> Draft[bytes]:
-        """Draft a refusal that is about no record, but perhaps about a learner."""
+        """Draft a refusal that is about no record, but perhaps about a learner.
+
+        It was asked for ``organisation_id``, else for the caller's first.
+        """
         event = await self.event(
             asked,
             asking,
@@ -224,6 +230,7 @@ class Desk:
             outcome=outcome_of(problem),
             object_=object_,
             data={"code": problem.code},
+            organisation_id=organisation_id,
         )
         return Draft(self.group(asking, [event], asking.caller.guards), problem)
 

@@ -1,6 +1,8 @@
 """Beginning a request for support about a learner."""
 
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Final
 from uuid import UUID
 
 import msgspec
@@ -8,6 +10,7 @@ import msgspec
 from services.authz.directory import Assignment
 from services.cases import desk as desks
 from services.cases import events as e
+from services.cases.basis import Basis
 from services.cases.change import Pen
 from services.cases.desk import Asked, Desk, staff_of
 from services.cases.events import RecordKind
@@ -18,12 +21,14 @@ from services.cases.numbers import request_number
 from services.cases.record import stream_of
 from services.cases.rendering import canonical
 from services.cases.students import Students
-from services.kernel.errors import Forbidden, NotFound, Problem
+from services.kernel.errors import Conflict, Forbidden, NotFound, Problem
 from services.kernel.events import Event, Ground, ObjectRef
 from services.kernel.handling import Draft
 from services.kernel.idempotency import Made
 
 Reply = tuple[bytes, str]
+#: of one maker about one learner; each is passed over whenever a record of theirs is read
+MOST_UNDER_WAY: Final = 10
 
 
 async def draft_request(
@@ -34,9 +39,7 @@ async def draft_request(
     permitted = await _permitted_or_refused(desk, students, asked, asking, new)
     if isinstance(permitted, Draft):
         return permitted
-    assignment, clause = permitted
-    ground = Ground(assignment.id, assignment.role, clause, ())
-    event, body = await _drafted(desk, asked, asking, assignment, ground, new)
+    event, body = await _drafted(desk, asked, asking, permitted, new)
     guards = [*asking.caller.guards, e.student_key(new.student_id)]
     made = {"id": UUID(event.object.id)} if event.object else {}
     return Draft(desk.group(asking, [event], guards), (body, ""), made)
@@ -47,7 +50,7 @@ async def drafted_again(
 ) -> Draft[Reply]:
     """Draft the answer to a repeat: the request as it is seen now, by who may still make one."""
     asking = await desk.loader.asking(asked.claims, desk.now())
-    permitted = await _permitted_or_refused(desk, students, asked, asking, new)
+    permitted = await _permitted_or_refused(desk, students, asked, asking, new, again=True)
     if isinstance(permitted, Draft):
         return permitted
     shown = await finished(
@@ -67,39 +70,50 @@ async def drafted_again(
 
 
 async def _permitted_or_refused(
-    desk: Desk, students: Students, asked: Asked, asking: Asking, new: NewRequest
-) -> tuple[Assignment, str] | Draft[Reply]:
-    """Return by what the caller may make a request about the learner, else the refusal."""
+    desk: Desk,
+    students: Students,
+    asked: Asked,
+    asking: Asking,
+    new: NewRequest,
+    *,
+    again: bool = False,
+) -> Basis | Draft[Reply]:
+    """Return by what the caller may make a request about the learner, else the refusal.
+
+    How many they have made already is no reason to refuse a repeat.
+    """
     found = await students.acquaintance(asking, new.student_id)
-    permitted = _permitted(desk, asking.caller.assignments, found.school_id)
-    if permitted is None or not found.exists:
+    makers = _makers(desk, asking.caller.assignments)
+    basis = next((m for m in makers if m.assignment.organisation_id == found.school_id), None)
+    if basis is None or not found.exists:
         problem: Problem = Forbidden() if found.known else NotFound()
-        return await students.refuse(asked, asking, new.student_id, found, problem)
-    return permitted
+        tried = makers[0].assignment.organisation_id if makers and not found.known else None
+        return await students.refuse(asked, asking, new.student_id, found, problem, tried)
+    if not again:
+        begun = await desk.loader.begun(new.student_id, basis.assignment.id)
+        if begun >= MOST_UNDER_WAY:
+            crowded = Conflict(f"at most {MOST_UNDER_WAY} requests about a learner at a time")
+            own = basis.assignment.organisation_id
+            return await students.refuse(asked, asking, new.student_id, found, crowded, own)
+    return basis
 
 
-def _permitted(
-    desk: Desk, held: tuple[Assignment, ...], school_id: UUID | None
-) -> tuple[Assignment, str] | None:
+def _makers(desk: Desk, held: Sequence[Assignment]) -> list[Basis]:
+    """Return the assignments that may make requests about learners of their school."""
     policy = desk.judge.policy
     bit = policy.facts["now_at_my_school"]
-    for assignment in held:
-        if school_id != assignment.organisation_id:
-            continue
-        clause = policy.clause(assignment.role, "create", "request", bit)
-        if clause is not None:
-            return assignment, clause
-    return None
+    clauses = ((a, policy.clause(a.role, "create", "request", bit)) for a in held)
+    return [Basis(a, clause) for a, clause in clauses if clause is not None]
 
 
 async def _drafted(
     desk: Desk,
     asked: Asked,
     asking: Asking,
-    assignment: Assignment,
-    ground: Ground,
+    basis: Basis,
     new: NewRequest,
 ) -> tuple[Event, bytes]:
+    assignment = basis.assignment
     effects = desk.runtime.effects
     request_id, number = effects.new_id(), request_number(effects)
     pen = Pen(desk, new.student_id)
@@ -122,7 +136,7 @@ async def _drafted(
         asked,
         asking,
         e.REQUEST_DRAFTED,
-        grounds=(ground,),
+        grounds=(Ground(assignment.id, assignment.role, basis.clause),),
         student_id=new.student_id,
         object_=ObjectRef(RecordKind.REQUEST, str(request_id)),
         data=msgspec.to_builtins(payload),

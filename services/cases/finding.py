@@ -12,39 +12,72 @@ from services.cases import events as e
 from services.cases.basis import Basis
 from services.cases.desk import Asked, Desk
 from services.cases.loaded import Asking
+from services.cases.models import StudentQuery
 from services.cases.name_index import NameIndex
 from services.cases.record import Student
 from services.cases.rendering import canonical
 from services.cases.search import matches, names_of
 from services.cases.telling import Telling, Told
+from services.kernel.cursors import Cursors
 from services.kernel.errors import NotFound
 from services.kernel.events import Event, ObjectRef
 from services.kernel.handling import Draft
 from services.kernel.sealing import Compartment, KeyRef, period_subject
 
-_FOUND: Final = 100
-#: more than any school's roll; who may be called so is opened and compared
-_CANDIDATES: Final = 5_000
+_BEFORE_ALL: Final = UUID(int=0)
+#: learners who may be called so, opened and compared between two turns of the event loop
+_AT_ONCE: Final = 250
 _PART: Final = "student_basic"
 _SEARCH: Final = ObjectRef("student_search", "students")
 Hit = tuple[Student, dict[str, Any]]
 
 
-async def find(desk: Desk, names: NameIndex, asked: Asked, query: str) -> Draft[bytes]:
-    """Draft a search for learners of the caller's schools, by name or number."""
-    asking = await desk.loader.asking(asked.claims, desk.now())
-    schools = _schools(desk, asking)
-    if not schools:
-        return await desk.refuse_plain(asked, asking, _SEARCH, NotFound())
-    hits = await _hits(desk, names, list(schools), query)
-    ids = [student.id for student, _ in hits]
-    events = [
-        await _event(desk, asked, asking, told, query) for told in _told(schools, hits).told()
-    ]
-    guards = [*asking.caller.guards, *(e.student_key(i) for i in ids)]
-    items = [{"student_id": student.id, **basic} for student, basic in hits]
-    group = desk.group(asking, events, guards)
-    return Draft(group, canonical({"items": items, "next_cursor": None}))
+class Finding:
+    """Searches, a page at a time: by id, which says when a learner became known here."""
+
+    def __init__(self, desk: Desk, names: NameIndex, cursors: Cursors) -> None:
+        self._desk = desk
+        self._names = names
+        self._cursors = cursors
+
+    async def find(self, asked: Asked, wanted: StudentQuery) -> Draft[bytes]:
+        """Draft a page of the learners of the caller's schools, by name or number.
+
+        What fills it is learners who are shown, and there is a next one when there is one more to
+        show. Raises :class:`services.kernel.errors.Malformed` for a cursor of another caller's, or
+        of another query.
+        """
+        desk = self._desk
+        asking = await desk.loader.asking(asked.claims, desk.now())
+        bound = (asking.caller.person.id, f"{_SEARCH.type}|{wanted.query}")
+        after = _BEFORE_ALL
+        if wanted.cursor is not None:
+            after = self._cursors.open(*bound, wanted.cursor, UUID)
+        schools = _schools(desk, asking)
+        if not schools:
+            return await desk.refuse_plain(asked, asking, _SEARCH, NotFound())
+        found = await self._hits(list(schools), wanted.query, after, wanted.limit + 1)
+        hits = found[: wanted.limit]
+        more = self._cursors.seal(*bound, hits[-1][0].id) if len(found) > len(hits) else None
+        told = _told(schools, hits).told()
+        looked = next(iter(schools))
+        events = [await _event(desk, asked, asking, one, wanted.query, looked) for one in told]
+        guards = [*asking.caller.guards, *(e.student_key(student.id) for student, _ in found)]
+        items = [{"student_id": student.id, **basic} for student, basic in hits]
+        group = desk.group(asking, events, guards)
+        return Draft(group, canonical({"items": items, "next_cursor": more}))
+
+    async def _hits(self, schools: list[UUID], query: str, after: UUID, most: int) -> list[Hit]:
+        """Return the first ``most`` learners behind ``after`` who are called so."""
+        hits: list[Hit] = []
+        while len(hits) < most:
+            candidates = await self._names.candidates(schools, query, after, _AT_ONCE)
+            opened = ((s, self._desk.renderer.boxes(s.id).json(s.basic)) for s in candidates)
+            hits += [(s, b) for s, b in opened if b and matches(query, names_of(b))]
+            if len(candidates) < _AT_ONCE:
+                break
+            after = candidates[-1].id
+        return hits[:most]
 
 
 def _schools(desk: Desk, asking: Asking) -> dict[UUID, Basis]:
@@ -57,12 +90,6 @@ def _schools(desk: Desk, asking: Asking) -> dict[UUID, Basis]:
     }
 
 
-async def _hits(desk: Desk, names: NameIndex, schools: list[UUID], query: str) -> list[Hit]:
-    candidates = await names.candidates(schools, query, _CANDIDATES)
-    opened = ((s, desk.renderer.boxes(s.id).json(s.basic)) for s in candidates)
-    return [(s, b) for s, b in opened if b and matches(query, names_of(b))][:_FOUND]
-
-
 def _told(schools: dict[UUID, Basis], hits: list[Hit]) -> Telling:
     telling = Telling()
     for student, _ in hits:
@@ -72,8 +99,10 @@ def _told(schools: dict[UUID, Basis], hits: list[Hit]) -> Telling:
     return telling
 
 
-async def _event(desk: Desk, asked: Asked, asking: Asking, told: Told, query: str) -> Event:
-    """Return the event of what was found for one organisation, or of having found nothing."""
+async def _event(
+    desk: Desk, asked: Asked, asking: Asking, told: Told, query: str, looked: UUID
+) -> Event:
+    """Return the event of what was found for one organisation, or of ``looked`` at in vain."""
     event_id = desk.runtime.effects.new_id()
     ids = told.shown.get(_PART, [])
     return await desk.event(
@@ -85,6 +114,7 @@ async def _event(desk: Desk, asked: Asked, asking: Asking, told: Told, query: st
         shown={_PART: ids},
         data={"students": [str(i) for i in ids], "query": await _sealed(desk, event_id, query)},
         event_id=event_id,
+        organisation_id=None if told.grounds else looked,
     )
 
 

@@ -47,7 +47,7 @@ def add(new: NewItem) -> Command:
     """Add an item."""
 
     async def command(change: Change) -> None:
-        author = change.permit("create", f"item.{new.kind}")
+        change.permit("create", f"item.{new.kind}")
         if new.shared_with_school:
             change.permit("share", "item")
         if new.labels or new.summary:
@@ -55,7 +55,7 @@ def add(new: NewItem) -> Command:
         require_status(change, Status.ACTIVE)
         if len(change.record.items) >= MOST_ITEMS:
             raise Conflict(f"a case holds at most {MOST_ITEMS} items")
-        pen = change.pen()
+        author, pen = change.by, change.pen()
         item_id = change.desk.runtime.effects.new_id()
         change.made["item_id"] = item_id
         change.about("item", item_id)
@@ -80,7 +80,7 @@ def edit(item_id: UUID, wanted: ItemEdit) -> Command:
     async def command(change: Change) -> None:
         change.about("item", item_id)
         item = require_item(change, item_id)
-        editor = change.permit("update", "item")
+        change.permit("update", "item")
         _permit_sharing(change, item, wanted)
         labels = _permit_labels(change, item, wanted)
         change.require_match(change.item_version(item))
@@ -95,7 +95,7 @@ def edit(item_id: UUID, wanted: ItemEdit) -> Command:
             summary_withdrawn=wanted.without_summary,
             shared_with_school=wanted.shared_with_school,
             labels=labels,
-            labelled_by=editor.assignment_id if labels else None,
+            labelled_by=change.by.assignment_id if labels else None,
         )
         change.write(payload, pen)
 

@@ -27,16 +27,13 @@ def permit_labels(
     known: Sequence[Label],
     setters: Mapping[Label, UUID],
     wanted: Sequence[Label],
-) -> UUID | None:
-    """Raise unless the caller may go from ``known`` to ``wanted``; return in which assignment."""
-    by = None
+) -> None:
+    """Raise :class:`Forbidden` unless the caller may go from ``known`` to ``wanted``."""
     for label in set(known) - set(wanted):
         setter = setters.get(label)
-        owners = {setter} if setter else ()
-        by = change.permit("unlabel", "item", "labelled_by_me", owners).assignment_id
+        change.permit("unlabel", "item", "labelled_by_me", {setter} if setter else ())
     if set(wanted) - set(known):
-        by = change.permit("label", "item").assignment_id
-    return by
+        change.permit("label", "item")
 
 
 async def resealed(change: Change, pen: Pen, content: Kept, *, sensitive: bool) -> Box:
@@ -55,13 +52,14 @@ def label_referral(labels: Sequence[Label]) -> Command:
         if "referral" not in change.sight.parts:
             raise NotFound
         change.permit("label", "item")
-        by = permit_labels(change, record.referral_labels, record.referral_labelled_by, wanted)
+        permit_labels(change, record.referral_labels, record.referral_labelled_by, wanted)
         change.require_match()
         require_status(change, Status.ALLOCATED, Status.ACTIVE)
         if wanted == record.referral_labels:
             raise Conflict
         pen = change.pen()
         box = await resealed(change, pen, record.referral, sensitive=bool(wanted))
+        by = change.by.assignment_id
         change.write(e.ReferralLabelled(labels=wanted, labelled_by=by, referral=box), pen)
 
     return command
@@ -77,13 +75,14 @@ def label_plan(plan_id: UUID, labels: Sequence[Label]) -> Command:
         if version is None:
             raise NotFound
         change.permit("label", "item")
-        by = permit_labels(change, version.labels, version.labelled_by, wanted)
+        permit_labels(change, version.labels, version.labelled_by, wanted)
         change.require_match()
         require_status(change, Status.ACTIVE)
         if wanted == version.labels:
             raise Conflict
         pen = change.pen()
         box = await resealed(change, pen, version.content, sensitive=bool(wanted))
+        by = change.by.assignment_id
         payload = e.PlanLabelled(plan_id=plan_id, labels=wanted, labelled_by=by, content=box)
         change.write(payload, pen)
 

@@ -27,7 +27,7 @@ from services.cases.rendering import canonical
 from services.cases.sight import Sight
 from services.cases.telling import Telling
 from services.cases.views import decode_head, decode_student
-from services.kernel.cursors import Cursors
+from services.kernel.cursors import LONGEST, Cursors
 from services.kernel.events import ObjectRef
 from services.kernel.handling import Draft
 from services.kernel.sealing import Compartment, KeyRef
@@ -43,7 +43,7 @@ class Wanted(BaseModel):
     status: Status | None = None
     student_id: UUID | None = None
     limit: int = Field(default=50, ge=1, le=MAX_LIMIT)
-    cursor: str | None = Field(default=None, max_length=1024)
+    cursor: str | None = Field(default=None, max_length=LONGEST)
 
 
 class Place(msgspec.Struct, frozen=True):

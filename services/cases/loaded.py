@@ -4,7 +4,7 @@ Place in the flow: between :mod:`services.cases.loading`, which reads it, and th
 nothing, and opens nothing but a name on request.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
@@ -55,8 +55,11 @@ class Loaded:
     student: Student | None = None
     people: Mapping[UUID, Involved] = field(default_factory=dict)
     organisations: Mapping[UUID, Organisation] = field(default_factory=dict)
-    #: states of the learner's earlier records by id, oldest first, without their things
+    #: states of what the history may show of the learner's earlier records by id, oldest first,
+    #: without their things
     earlier: Mapping[UUID, bytes] = field(default_factory=dict)
+    #: all of the learner's earlier records: what becomes of one may bring it into the history
+    around: Sequence[UUID] = ()
 
     @property
     def caller(self) -> Caller:
@@ -74,5 +77,5 @@ class Loaded:
             *self.caller.guards,
             record_key(self.record_id),
             student_key(self.student_id),
-            *(record_key(record_id) for record_id in self.earlier),
+            *(record_key(record_id) for record_id in self.around),
         ]

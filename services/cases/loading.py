@@ -27,8 +27,8 @@ from services.authz.engine import Policy
 from services.cases.events import RecordKind
 from services.cases.gathering import Gathering
 from services.cases.loaded import Asking, Involved, Loaded
-from services.cases.record import Record, Student
-from services.cases.relations import seen_by
+from services.cases.record import UNDER_WAY, Record, Student
+from services.cases.relations import EXISTS, seen_by
 from services.cases.views import decode_head, decode_record, decode_student
 from services.kernel import states
 from services.kernel.errors import Unauthenticated, Unavailable
@@ -47,7 +47,10 @@ def _record(policy: Policy) -> str:
 
     ``r`` is the record or its neighbour. ``sees`` holds nothing unless an assignment of the caller
     sees something of ``r``; ``content`` nothing unless ``r`` is also the record asked for.
+    ``before`` holds the states of those of the learner's earlier records that the caller may find
+    in its history, and the ids ``around`` of all, since what becomes of any may bring it there.
     """
+    seen = seen_by(policy)
     return f"""
 select {_POSITION}, {CALLER_COLUMNS}, r.id as record_id, r.kind, r.student_id, content.*
 from unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::timestamptz[])
@@ -63,21 +66,32 @@ from unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::timestamptz[])
     left join lateral (
         select true as anything
         from cases.assignment a, (select st.school_id) s
-        where a.person_id = one.person_id and {_in_force("one.moment")} and {seen_by(policy)}
+        where a.person_id = one.person_id and {_in_force("one.moment")} and {seen}
         limit 1
     ) sees on true
     left join lateral (
-        select r.state as record, r.things, st.state as student, before.ids as earlier_ids,
-            before.states as earlier,
+        select r.state as record, r.things, st.state as student, before.around,
+            before.ids as earlier_ids, before.states as earlier,
             (select array_agg(q.state) from cases.person q where q.id = any(r.people)) as people,
             (select array_agg(o.state) from cases.organisation o where o.id = any(
                 r.organisations || coalesce(before.organisations, '{{}}'))) as organisations
         from (
-            select array_agg(h.id order by h.created_at, h.id) as ids,
-                array_agg(h.state order by h.created_at, h.id) as states,
-                array_agg(h.school_id) || array_agg(h.provider_id) as organisations
-            from cases.record h
-            where h.student_id = r.student_id and h.id <> r.id and h.created_at <= r.created_at
+            select array_agg(r.id) as around,
+                array_agg(r.id order by r.created_at, r.id) filter (where told.it) as ids,
+                array_agg(r.state order by r.created_at, r.id) filter (where told.it) as states,
+                array_agg(r.school_id) filter (where told.it)
+                    || array_agg(r.provider_id) filter (where told.it) as organisations
+            from (select r.id, r.student_id, r.provider_id, r.created_at) this
+            join cases.record r on r.student_id = this.student_id and r.id <> this.id
+                and r.created_at <= this.created_at and {EXISTS.sql}
+            cross join lateral (
+                select (r.kind = 'request' or r.status = 'closed') and exists (
+                    select from cases.assignment a, (select st.school_id) s
+                    where a.person_id = one.person_id and {_in_force("one.moment")} and ({seen}
+                        or r.kind = 'case' and r.provider_id is distinct from this.provider_id)
+                ) as it offset 0
+            ) told
+            where sees.anything
         ) before
         where sees.anything and r.id = one.record_id
     ) content on true
@@ -152,6 +166,7 @@ class Loader:
             people=_people(row["people"]),
             organisations=_organisations(row["organisations"]),
             earlier=dict(zip(row["earlier_ids"] or (), row["earlier"] or (), strict=True)),
+            around=row["around"] or (),
         )
 
     async def completed(self, loaded: Loaded, record: Record) -> Loaded:
@@ -197,6 +212,17 @@ class Loader:
             "select state from cases.organisation where id = $1", organisation_id
         )
         return None if state is None else decode_organisation(state)
+
+    async def begun(self, student_id: UUID, assignment_id: UUID) -> int:
+        """Return how many requests about a learner were made in an assignment and go on."""
+        found: int = await self._pool.fetchval(
+            "select count(*) from cases.record where student_id = $1 and made_by = $2"
+            " and kind = 'request' and status = any($3)",
+            student_id,
+            assignment_id,
+            [status.value for status in UNDER_WAY],
+        )
+        return found
 
     async def serves(self, provider_id: UUID, school_id: UUID, now: datetime) -> bool:
         """Say whether a school lies in a provider's catchment at ``now``."""

@@ -1,13 +1,17 @@
 """What requests to the cases service may say. An unknown field is an error."""
 
+from typing import Final
 from uuid import UUID
 
 from pydantic import Field
 
 from services.cases.events import ItemKind, Label, PlanStatus
+from services.kernel.cursors import LONGEST
 from services.kernel.texts import Body, Line, Prose
 
 _LABELS = Field(default=(), max_length=14)
+#: learners on a page of a search
+MOST_FOUND: Final = 100
 
 
 class NewRequest(Body):
@@ -51,7 +55,7 @@ class ToPerson(Body):
     person_id: UUID
 
 
-class Outcome(Body):
+class Closing(Body):
     """How a case ended."""
 
     outcome: Prose
@@ -92,6 +96,8 @@ class Labels(Body):
 
 
 class StudentQuery(Body):
-    """Words of a learner's name, or their student number."""
+    """Words of a learner's name, or their student number; how many to show, and from where on."""
 
     query: Line
+    limit: int = Field(default=50, ge=1, le=MOST_FOUND, strict=True)
+    cursor: str | None = Field(default=None, max_length=LONGEST)

@@ -36,10 +36,12 @@ _MADE: Final = "update cases.student set name_epoch = $2, name_tokens = $3 where
 _FOUND_BY_NAME: Final = """
 select id from cases.student where id > $1 and name_tokens <> '{}' order by id limit $2
 """
+#: in the order of ids, which it asks no index of: that one holds learners elsewhere too
 _CANDIDATES: Final = """
 select state from cases.student
 where school_id = any($1) and (name_epoch <> $2 or name_tokens @> $3::int[])
-order by id limit $4
+    and uuid_send(id) > uuid_send($4)
+order by uuid_send(id) limit $5
 """
 
 
@@ -69,8 +71,12 @@ class NameIndex:
             self._known = _Secret(*self._keys.epoch_secret(Compartment.SEARCH, _PURPOSE))
         return self._known
 
-    async def candidates(self, schools: list[UUID], query: str, limit: int) -> list[Student]:
+    async def candidates(
+        self, schools: list[UUID], query: str, after: UUID, limit: int
+    ) -> list[Student]:
         """Return learners of ``schools`` who may be called what ``query`` says, keys in reach.
+
+        The first ``limit`` by id of those behind ``after``.
 
         Among them everybody whose tokens are not of this epoch (yet, or already: another process's
         clock may be ahead), so that nobody is missed. Looks at learners of ``schools`` only: how
@@ -80,7 +86,7 @@ class NameIndex:
         tokens = query_tokens(secret.key, query)
         if not tokens:
             return []
-        rows = await self._pool.fetch(_CANDIDATES, schools, secret.epoch, tokens, limit)
+        rows = await self._pool.fetch(_CANDIDATES, schools, secret.epoch, tokens, after, limit)
         students = [decode_student(row["state"]) for row in rows]
         await self._keys.load(KeyRef(s.id, Compartment.STUDENT) for s in students)
         return students

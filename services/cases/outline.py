@@ -12,12 +12,16 @@ from uuid import UUID
 from services.authz.directory import Caller
 from services.cases.basis import Basis
 from services.cases.events import Staff
+from services.cases.judge import Judge
 from services.cases.loaded import Loaded
 from services.cases.parts import PARTS
-from services.cases.sight import Judge, Sight
+from services.cases.record import Record
+from services.cases.sight import Sight
 from services.cases.views import decode_head
 
 _SEVERAL: Final = 2
+#: ids that one event has room to name
+MOST_NAMED: Final = 1_200
 
 
 class Outline(NamedTuple):
@@ -28,7 +32,7 @@ class Outline(NamedTuple):
     #: the staff involved, and the authors of what the caller sees, once each
     staff: Sequence[Staff]
     #: the entries of the history that the caller sees, oldest first
-    history: Sequence[Sight]
+    history: Sequence[Record]
     basis: Mapping[str, Sequence[Basis]]
     shown: Mapping[str, Sequence[UUID]]
 
@@ -50,6 +54,25 @@ class Outline(NamedTuple):
             basis={**seen.basis, "items": (entry.basis,)},
             shown={**seen.shown, "items": [item_id]},
         )
+
+    def by_event(self) -> "Iterator[Outline]":
+        """Yield the outline in as many as it takes events to name what it shows; mostly itself."""
+        if sum(map(len, self.shown.values())) <= MOST_NAMED:
+            yield self
+            return
+        left, shown = MOST_NAMED, dict[str, Sequence[UUID]]()
+        for part, ids in self.shown.items():
+            rest = ids
+            while len(rest) > left:
+                shown[part], rest = rest[:left], rest[left:]
+                yield self._naming(shown)
+                left, shown = MOST_NAMED, {}
+            shown[part] = rest
+            left -= len(rest)
+        yield self._naming(shown)
+
+    def _naming(self, shown: Mapping[str, Sequence[UUID]]) -> "Outline":
+        return self._replace(basis={part: self.basis[part] for part in shown}, shown=shown)
 
 
 #: leaves of an outline what was asked for
@@ -91,9 +114,9 @@ def outline(judge: Judge, loaded: Loaded, sight: Sight) -> Outline:
     ``items`` appears also for somebody who sees none but their own (AC-SEE-25).
     """
     earlier = list(_earlier(judge, loaded, sight))
-    history = [other for other, _ in earlier]
+    history = [record for record, _ in earlier]
     staff = _visible_staff(sight)
-    basis: dict[str, tuple[Basis, ...]] = {part: (one,) for part, one in sight.parts.items()}
+    basis = sight.bases
     if sight.whole:
         things: dict[str, Iterable[Basis]] = {
             "plan": (one for _, one in sight.versions),
@@ -113,26 +136,26 @@ def _none(_: Outline) -> list[UUID]:
     return []
 
 
-def _record(seen: Outline) -> list[UUID]:
+def _record_id(seen: Outline) -> list[UUID]:
     return [seen.sight.record.id]
 
 
-def _student(seen: Outline) -> list[UUID]:
+def _student_id(seen: Outline) -> list[UUID]:
     return [seen.sight.record.student_id]
 
 
 #: the ids that a part holds
 _IDS: Final[Mapping[str, Callable[[Outline], list[UUID]]]] = {
-    "overview": _record,
-    "referral": _record,
-    "student_basic": _student,
-    "demographics": _student,
-    "family": _student,
+    "overview": _record_id,
+    "referral": _record_id,
+    "student_basic": _student_id,
+    "demographics": _student_id,
+    "family": _student_id,
     "contacts": lambda seen: list({s.person_id.int: s.person_id for s in seen.staff}.values()),
     "team": lambda seen: [member.person_id for member in seen.sight.record.team],
     "plan": lambda seen: [version.id for version, _ in seen.sight.versions],
     "items": lambda seen: [entry.item.id for entry in seen.sight.entries],
-    "history": lambda seen: [other.record.id for other in seen.history],
+    "history": lambda seen: [record.id for record in seen.history],
 }
 
 
@@ -147,7 +170,7 @@ def _distinct(found: Iterable[Basis]) -> tuple[Basis, ...]:
     return tuple(distinct)
 
 
-def _earlier(judge: Judge, loaded: Loaded, sight: Sight) -> Iterator[tuple[Sight, Basis]]:
+def _earlier(judge: Judge, loaded: Loaded, sight: Sight) -> Iterator[tuple[Record, Basis]]:
     """Yield the entries of the history that the caller sees, and by what."""
     if loaded.student is None or "history" not in sight.parts:
         return
@@ -157,7 +180,7 @@ def _earlier(judge: Judge, loaded: Loaded, sight: Sight) -> Iterator[tuple[Sight
         other = judge.see(loaded.caller, decode_head(state), loaded.student)
         basis = sight.history(other)
         if basis is not None:
-            yield other, basis
+            yield other.record, basis
 
 
 def _visible_staff(sight: Sight) -> tuple[Staff, ...]:

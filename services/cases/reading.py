@@ -44,7 +44,8 @@ async def _read(
     version = desk.version(loaded.asking, content)
     body = str(rendered.get("text") or "").encode() if document else content
     sights = sights_apart(desk.judge, loaded, sight)
-    entries = [own for _, one in sights if (own := one.find(item_id)) is not None]
+    found = (one.find(item_id) for _, one in sights)
+    entries = [own for own in found if own and (own.whole or not document)]
     events = [
         await desk.event(
             asked,

@@ -5,6 +5,7 @@ States only: how a fact changes them is :mod:`services.cases.evolution`. Content
 
 from collections.abc import Mapping
 from datetime import datetime
+from typing import Final
 from uuid import UUID
 
 import msgspec
@@ -27,6 +28,10 @@ class Status(Code):
     CLOSED = "closed"
     WITHDRAWN = "withdrawn"
     DELETED = "deleted"
+
+
+#: a request is one of these until it becomes a case, or ends
+UNDER_WAY: Final = (Status.DRAFT, Status.SUBMITTED, Status.ACCEPTED, Status.ALLOCATED)
 
 
 class Item(msgspec.Struct, frozen=True, gc=False):

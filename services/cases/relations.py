@@ -15,7 +15,8 @@ import msgspec
 from services.authz.directory import Assignment
 from services.authz.engine import ANY_ROLE, Policy
 from services.authz.events import Role
-from services.cases.record import Record, Student
+from services.cases.events import RecordKind
+from services.cases.record import Record, Status, Student
 
 #: facts of one thing inside a record, not of the record; decided thing by thing
 THING_FACTS: Final = frozenset(
@@ -40,24 +41,27 @@ class View(msgspec.Struct, frozen=True):
     notified: bool
 
 
-#: each column, as Python finds it in a record ``r`` and its student ``s``
+#: each column, as Python finds it in a record ``r`` and its student ``s``; ``{}`` follows an id
 _COLUMNS: Final[Mapping[str, str]] = {
     "kind": "r.kind",
     "status": "r.status",
-    "school_id": "r.school_id",
-    "student_school_id": "s and s.school_id",
-    "provider_id": "r.provider_id",
-    "made_by": "r.made_by.assignment_id",
-    "made_at": "r.made_by.organisation_id",
-    "case_manager": "r.case_manager and r.case_manager.assignment_id",
-    "primary_contact": "r.primary_contact and r.primary_contact.assignment_id",
-    "team": "tuple([member.assignment_id for member in r.team])",
+    "school_id": "r.school_id{}",
+    "student_school_id": "s and (one := s.school_id) and one{}",
+    "provider_id": "(one := r.provider_id) and one{}",
+    "made_by": "r.made_by.assignment_id{}",
+    "made_at": "r.made_by.organisation_id{}",
+    "case_manager": "(one := r.case_manager) and one.assignment_id{}",
+    "primary_contact": "(one := r.primary_contact) and one.assignment_id{}",
+    "team": "r.team and tuple([one.assignment_id{} for one in r.team])",
     "submitted": "r.submitted_at is not None",
     "notified": "r.notified",
 }
+#: follows an id where its number is wanted: comparing UUID objects costs three times as much
+_NUMBER: Final = ".int"
 #: the columns of a record, and of its student where there is one, that relations speak of
 view_of: Final[Callable[[Record, Student | None], View]] = eval(  # noqa: S307 - a constant table
-    f"lambda r, s: View({', '.join(_COLUMNS.values())})", {"View": View}
+    f"lambda r, s: View({', '.join(_COLUMNS.values()).format(*[''] * len(_COLUMNS))})",
+    {"View": View},
 )
 
 
@@ -76,6 +80,10 @@ class Expression:
             f"{self.sql} and {other.sql}",
             (*self.columns, *other.columns),
         )
+
+
+#: what of an assignment relations compare
+_MINE: Final = ("id", "organisation_id")
 
 
 def _sql(column: str) -> str:
@@ -107,6 +115,8 @@ EXISTS: Final = Expression(
     "r.status <> 'deleted' and not (r.kind = 'case' and r.status = 'withdrawn')",
     ("kind", "status"),
 )
+#: where a record is in its life
+_STAGE: Final = frozenset({"kind", "status"})
 _AT_MY_SCHOOL: Final = _equals("student_school_id", "organisation_id")
 RELATIONS: Final[Mapping[str, Expression]] = {
     "now_at_my_school": _AT_MY_SCHOOL,
@@ -128,11 +138,8 @@ RELATIONS: Final[Mapping[str, Expression]] = {
 Standing = Callable[[Record, Student, Assignment], int]
 #: the same of the columns of a row
 Facts = Callable[[View, Assignment], int]
-#: columns that are ids: as numbers, since comparing UUID objects costs three times as much
-_IDS: Final = frozenset(
-    {"school_id", "student_school_id", "provider_id", "made_by", "made_at"}
-    | {"case_manager", "primary_contact"}
-)
+#: of either, whichever it was compiled for
+_Compiled = Callable[[Any, Any, Assignment], int]
 
 
 def conditions(policy: Policy, role: str, kind: str) -> list[str]:
@@ -163,44 +170,66 @@ def seen_by(policy: Policy) -> str:
     return f"{EXISTS.sql} and ({' or '.join(branches)})"
 
 
-def compile_standings(policy: Policy) -> dict[Role, Standing]:
+def compile_standings(policy: Policy, kind: RecordKind) -> dict[Role, Standing]:
     """Return, for each role, what computes every relation which the policy's rows of it name.
 
     What no row of a role names changes no decision in that role, and is not even looked at.
     """
-    return {role: _of_role(policy, role, _COLUMNS) for role in Role}
+    sources = {column: source.format(_NUMBER) for column, source in _COLUMNS.items()}
+    return {role: _of_role(policy, role, kind, sources) for role in Role}
 
 
 def compile_facts(policy: Policy) -> Facts:
-    """Return the same over the columns of a row, whatever the role."""
-    columns = {column: f"r.{column}" for column in _COLUMNS}
-    by_role = {role: _of_role(policy, role, columns) for role in Role}
-    return lambda view, assignment: by_role[assignment.role](view, None, assignment)
+    """Return the same over the columns of a row, whatever the kind and the role."""
+    sources = {column: _of_row(column, source) for column, source in _COLUMNS.items()}
+    by: dict[tuple[str, str], _Compiled] = {
+        (kind, role): _of_role(policy, role, kind, sources) for kind in RecordKind for role in Role
+    }
+    return lambda view, assignment: by[view.kind, assignment.role](view, None, assignment)
 
 
-def _of_role(
-    policy: Policy, role: str, columns: Mapping[str, str]
-) -> Callable[[Any, Any, Assignment], int]:
+def _of_row(column: str, source: str) -> str:
+    if column == "team":
+        return f"[one{_NUMBER} for one in r.team]"
+    return f"(one := r.{column}) and one{_NUMBER}" if "{}" in source else f"r.{column}"
+
+
+def _of_role(policy: Policy, role: Role, kind: RecordKind, sources: Mapping[str, str]) -> _Compiled:
+    """Compile one function; what follows from kind and status is looked up, not computed."""
     named = {n for row in policy.rows if row.role in (role, ANY_ROLE) for n in row.needs}
     used = {name: relation for name, relation in RELATIONS.items() if name in named}
     if not used:
         return lambda _r, _s, _a: 0
-    spoken_of = dict.fromkeys(column for r in used.values() for column in r.columns)
+    staged = {name: r for name, r in used.items() if _STAGE.issuperset(r.columns)}
+    rest = {name: r for name, r in used.items() if name not in staged}
+    columns = dict.fromkeys(column for r in rest.values() for column in r.columns)
+    mine = [m for m in _MINE if any(f"my_{m}" in r.python for r in rest.values())]
     lines = [
         "def facts(r, s, a):",
-        *(f" {column} = {_source(column, columns[column])}" for column in EXISTS.columns),
-        f" if not ({EXISTS.python}): return 0",
-        *(f" {c} = {_source(c, columns[c])}" for c in spoken_of if c not in EXISTS.columns),
-        " my_id, my_organisation_id, bits = a.id.int, a.organisation_id.int, 0",
-        *(f" if {r.python}: bits |= {policy.facts[name]}" for name, r in used.items()),
+        f" bits = stages[{sources['status']}]",
+        " if bits is None: return 0",
+        *(f" {column} = {sources[column]}" for column in columns),
+        *(f" my_{m} = a.{m}{_NUMBER}" for m in mine),
+        *(f" if {r.python}: bits |= {policy.facts[name]}" for name, r in rest.items()),
         " return bits",
     ]
-    scope: dict[str, Callable[[Any, Any, Assignment], int]] = {}
+    scope: dict[str, Any] = {"stages": _stages(policy, kind, staged)}
     exec("\n".join(lines), scope)  # noqa: S102 - source is the constant tables above
-    return scope["facts"]
+    compiled: _Compiled = scope["facts"]
+    return compiled
 
 
-def _source(column: str, source: str) -> str:
-    if column == "team":
-        return f"[member.int for member in {source}]"
-    return f"(one := {source}) and one.int" if column in _IDS else source
+def _stages(
+    policy: Policy, kind: RecordKind, staged: Mapping[str, Expression]
+) -> dict[str, int | None]:
+    """Return the facts that follow from each status; ``None`` where it closes a record to all."""
+    found: dict[str, int | None] = dict.fromkeys(Status)
+    for status in Status:
+        stage = {"kind": kind, "status": status}
+        if _holds(EXISTS, stage):
+            found[status] = policy.bits(name for name, r in staged.items() if _holds(r, stage))
+    return found
+
+
+def _holds(relation: Expression, columns: Mapping[str, Any]) -> bool:
+    return bool(eval(relation.python, {}, columns))  # noqa: S307 - a constant table

@@ -18,7 +18,6 @@ from services.cases.events import Staff
 from services.cases.kept import Particulars
 from services.cases.outline import Outline
 from services.cases.record import PlanVersion, Record, Student
-from services.cases.sight import Sight
 from services.kernel.keystore import KeyStore
 from services.kernel.sealing import Compartment, KeyRef, SealBroken
 
@@ -161,13 +160,13 @@ class _Page:
         return [_entry(self._boxes, entry) for entry in self._sight.entries]
 
     def history(self) -> list[dict[str, Any]]:
-        return [self._earlier(other) for other in self._outline.history]
+        return [self._earlier(record) for record in self._outline.history]
 
-    def _earlier(self, other: Sight) -> dict[str, Any]:
-        # Whoever has an entry from another provider is no one whom a label of its lets in.
-        record = other.record
+    def _earlier(self, record: Record) -> dict[str, Any]:
+        # Nobody has an entry by a post that a label of its referral lets in; another post of theirs
+        # that does shows them the record itself (0003, 3).
         entry = {"id": record.id, "overview": self._overview(record)}
-        if not record.referral_labels or "referral" in other.parts:
+        if not record.referral_labels:
             entry["referral"] = self._referral(record)
         return entry
 
@@ -227,7 +226,6 @@ def _refs(outline: Outline) -> Iterable[KeyRef]:
         *(version.labels for version, _ in sight.versions),
         *(entry.item.labels for entry in sight.entries if entry.whole),
         record.referral_labels if "referral" in parts else (),
-        *(o.record.referral_labels for o in outline.history if "referral" in o.parts),
     )
     if any(labelled):
         yield KeyRef(record.student_id, Compartment.SENSITIVE)

@@ -16,7 +16,7 @@ from services.cases import events as e
 from services.cases.change import Change, Command
 from services.cases.events import Staff
 from services.cases.numbers import case_number
-from services.cases.record import Status
+from services.cases.record import UNDER_WAY, Status
 from services.kernel.errors import Conflict, Forbidden, NotFound
 
 _PROVIDERS: Final = (OrganisationKind.ASP, OrganisationKind.ISP)
@@ -43,9 +43,9 @@ def edit(changes: dict[str, str]) -> Command:
     async def command(change: Change) -> None:
         record = change.record
         theirs = record.status in _WITH_PROVIDER
-        editor = change.permit("update", "request", prefer=_PROVIDER_ROLES if theirs else ())
+        change.permit("update", "request", prefer=_PROVIDER_ROLES if theirs else ())
         change.require_match()
-        provider = editor.role in _PROVIDER_ROLES
+        provider = change.by.role in _PROVIDER_ROLES
         require_status(change, *(_WITH_PROVIDER if provider else (Status.DRAFT,)))
         if record.particulars is not None:
             raise Conflict  # it ended with its case
@@ -78,9 +78,9 @@ def accept() -> Command:
     """Find that the request meets the criteria."""
 
     async def command(change: Change) -> None:
-        by = change.permit("accept", "request")
+        change.permit("accept", "request")
         require_status(change, Status.SUBMITTED)
-        change.write(e.RequestAccepted(by=by))
+        change.write(e.RequestAccepted(by=change.by))
 
     return command
 
@@ -89,10 +89,10 @@ def decline(reason: str) -> Command:
     """Find that it does not meet the criteria, and say why."""
 
     async def command(change: Change) -> None:
-        by = change.permit("decline", "request")
+        change.permit("decline", "request")
         require_status(change, Status.SUBMITTED)
         pen = change.pen()
-        change.write(e.RequestDeclined(by=by, reason=await pen.box("reason", reason)), pen)
+        change.write(e.RequestDeclined(by=change.by, reason=await pen.box("reason", reason)), pen)
 
     return command
 
@@ -101,14 +101,14 @@ def allocate(organisation_id: UUID) -> Command:
     """Give the request to a provider; a provider's lead may hand it on to another ASP (AC-DO-5)."""
 
     async def command(change: Change) -> None:
-        team = change.sight.may("allocate", "request") is not None
-        by = change.permit("allocate" if team else "hand_on", "request")
+        team = bool(change.sight.ways("allocate", "request"))
+        change.permit("allocate" if team else "hand_on", "request")
         await require_provider(change, organisation_id, asp_only=not team, sees_all=team)
         statuses = (Status.ACCEPTED, Status.ALLOCATED) if team else (Status.ALLOCATED,)
         require_status(change, *statuses)
         if organisation_id == change.record.provider_id:
             raise Conflict
-        change.write(e.RequestAllocated(provider_id=organisation_id, by=by))
+        change.write(e.RequestAllocated(provider_id=organisation_id, by=change.by))
 
     return command
 
@@ -198,7 +198,7 @@ def withdraw(reason: str | None) -> Command:
 
     async def command(change: Change) -> None:
         change.permit("withdraw", "request")
-        require_status(change, Status.DRAFT, Status.SUBMITTED, Status.ACCEPTED, Status.ALLOCATED)
+        require_status(change, *UNDER_WAY)
         pen = change.pen()
         box = await pen.box("reason", reason) if reason else None
         change.write(e.RequestWithdrawn(reason=box), pen)

@@ -1,165 +1,82 @@
-"""What a caller sees of a record: the decision, made once per request, assignment by assignment.
+"""What a caller sees of a record, as :mod:`services.cases.judge` decides.
 
 A :class:`Sight` is the union of what each assignment in force gives, never the role of one with
-the relation of another. Things inside a part (items, plan versions, the referral) are decided one
-by one by the same rows, with the facts of the thing added. Pure: no clock, no keys, no database.
+the relation of another. Things inside a part (items, plan versions, entries of the history) are
+decided one by one by the same rows, with the facts of the thing added. Pure: no clock, no keys, no
+database.
 """
 
 from collections.abc import Collection, Iterable, Sequence
-from typing import Final
 from uuid import UUID
 
-from services.authz.directory import Assignment, Caller
+import msgspec
+
+from services.authz.directory import Assignment
 from services.authz.engine import Policy
-from services.authz.events import Role
-from services.cases import relations
-from services.cases.basis import Basis, Entry, Standing
+from services.cases.basis import Basis, Clauses, Entry, Standing
 from services.cases.events import Label, RecordKind, Staff
-from services.cases.record import Item, PlanVersion, Record, Status, Student
-
-#: facts of things that a part may have; ``authored`` is left out, since it brings no part by itself
-_POSSIBLE: Final = ("shared", "cleared", "agreed", "seen_itself", "elsewhere")
+from services.cases.record import Item, PlanVersion, Record, Status
 
 
-_REMEMBERED: Final = 65_536
-
-
-class Judge:
-    """The policy, bound to the relations of records."""
-
-    def __init__(self, policy: Policy) -> None:
-        self.policy = policy
-        self._standings = relations.compile_standings(policy)
-        self._possible = policy.bits(n for n in _POSSIBLE if n in policy.facts)
-        self.bit = {name: policy.facts.get(name, 0) for name in (*_POSSIBLE, "authored")}
-        self._sees = policy.facts["sees_record"]
-        self._by_clause: dict[tuple[str, str, int], tuple[tuple[str, tuple[str, ...]], ...]] = {}
-
-    def facts(self, record: Record, student: Student, assignment: Assignment) -> int:
-        """Return the facts that hold between an assignment and a record of a student."""
-        return self._standings[assignment.role](record, student, assignment)
-
-    def see(self, caller: Caller, record: Record, student: Student) -> "Sight":
-        """Decide what ``caller`` sees of ``record``."""
-        standings: list[Standing] = []
-        parts: dict[str, Basis] = {}
-        for assignment in caller.assignments:
-            role = assignment.role
-            facts = self._standings[role](record, student, assignment)
-            if not facts:
-                continue
-            key = (role, record.kind, facts | self._possible)
-            granted = self._by_clause.get(key)
-            if granted is None:
-                granted = self._granted(*key)
-            # Whose item it is, and that they see its record, hold of one and the same assignment.
-            standings.append(Standing(assignment, facts | self._sees if granted else facts))
-            given: dict[str, Basis] = {}
-            for clause, names in granted:
-                given |= dict.fromkeys(names, Basis(assignment, clause))
-            # what an assignment before gave stays with it
-            parts = given | parts if parts else given
-        sight = Sight(self, record, tuple(standings), parts)
-        if record.referral_labels and "referral" in parts:
-            sight.shut_referral()
-        return sight
-
-    def _granted(self, role: str, kind: str, facts: int) -> tuple[tuple[str, tuple[str, ...]], ...]:
-        """Return the parts that a role may see, by clause; remember them as the policy does."""
-        if len(self._by_clause) > _REMEMBERED:
-            self._by_clause.clear()
-        grouped: dict[str, list[str]] = {}
-        for part, clause in self.policy.parts(role, "read", kind, facts):
-            grouped.setdefault(clause, []).append(part)
-        known = tuple((clause, tuple(names)) for clause, names in grouped.items())
-        self._by_clause[role, kind, facts] = known
-        return known
-
-
-class Sight:
-    """What one caller sees of one record. ``parts`` maps each part to what it rests on.
+class Sight(msgspec.Struct, eq=False, gc=False):
+    """What one caller sees of one record: all that ``standings`` give, and nothing besides.
 
     A part whose things are all hidden is still there, empty: the caller may see it, and it has
     nothing for them. ``items`` also appears for somebody who only sees their own (AC-SEE-25).
     """
 
-    __slots__ = (
-        "_entries",
-        "_judge",
-        "_known",
-        "_mine",
-        "_versions",
-        "parts",
-        "record",
-        "standings",
-        "whole",
-    )
-
-    def __init__(
-        self,
-        judge: Judge,
-        record: Record,
-        standings: tuple[Standing, ...],
-        parts: dict[str, Basis],
-    ) -> None:
-        self._judge = judge
-        #: what was decided of things already: by part, facts, and the standing that wrote it
-        self._known: dict[tuple[str, int, int | None], Basis | None] = {}
-        self._mine: dict[int, int] | None = None
-        self._entries: list[Entry] | None = None
-        self._versions: list[tuple[PlanVersion, Basis]] | None = None
-        self.record = record
-        self.standings = standings
-        self.parts = parts
-        #: whether nothing was left out that the caller sees
-        self.whole = True
+    policy: Policy
+    record: Record
+    standings: Sequence[Standing]
+    #: each part that is seen, and the clause by which the first assignment that gives it does
+    parts: Clauses
+    #: whether nothing was left out that the caller sees
+    whole: bool = True
+    #: what was decided of things already: by part, facts, and the standing that wrote it
+    _known: dict[tuple[str, int, int | None], Basis | None] = {}
+    _mine: dict[int, int] | None = None
+    _entries: list[Entry] | None = None
+    _versions: list[tuple[PlanVersion, Basis]] | None = None
 
     def __bool__(self) -> bool:
         """Whether there is anything to see."""
         return bool(self.parts)
 
     @property
+    def bases(self) -> dict[str, tuple[Basis, ...]]:
+        """On what each part rests; parts of one assignment and clause share their basis."""
+        bases: dict[str, tuple[Basis, ...]] = {}
+        for standing in reversed(self.standings):
+            given = standing.clauses
+            by = {clause: (Basis(standing.assignment, clause),) for clause in set(given.values())}
+            bases |= {part: by[clause] for part, clause in given.items()}
+        return bases if self.whole else {part: bases[part] for part in self.parts}
+
+    @property
     def first(self) -> Basis | None:
         """On what the first part rests."""
-        return next(iter(self.parts.values()), None)
-
-    def shut_referral(self) -> None:
-        """Leave the referral to those who may see what carries its labels (SE)."""
-        basis = self._thing("referral", self._cleared(self.record.referral_labels))
-        if basis is None:
-            del self.parts["referral"]
-        else:
-            self.parts["referral"] = basis
+        return next(iter(self.bases.values()))[0] if self.parts else None
 
     def limited_to(self, parts: Iterable[str]) -> "Sight":
         """Return the same sight of fewer parts."""
         left = {part: self.parts[part] for part in parts if part in self.parts}
-        narrow = Sight(self._judge, self.record, self.standings, left)
-        narrow.whole = False
-        return narrow
+        return Sight(self.policy, self.record, self.standings, left, whole=False)
 
-    def may(
-        self,
-        action: str,
-        object_: str,
-        thing: str = "",
-        owners: Collection[UUID] = (),
-        among: Collection[Role] = tuple(Role),
-    ) -> Basis | None:
-        """Return by what the caller may do ``action`` in a role ``among`` these.
+    def ways(
+        self, action: str, object_: str, thing: str = "", owners: Collection[UUID] = ()
+    ) -> list[Basis]:
+        """Return by what the caller may do ``action``, in each assignment that lets them.
 
         ``thing`` is a fact of the thing acted upon that holds of the assignments ``owners`` only.
         """
-        policy = self._judge.policy
+        policy, found = self.policy, []
         for standing in self.standings:
-            assignment, facts = standing.assignment, standing.facts
-            if assignment.role not in among:
-                continue
+            assignment = standing.assignment
             extra = policy.bits((thing,)) if assignment.id in owners else 0
-            clause = policy.clause(assignment.role, action, object_, facts | extra)
+            clause = policy.clause(assignment.role, action, object_, standing.facts | extra)
             if clause is not None:
-                return Basis(assignment, clause)
-        return None
+                found.append(Basis(assignment, clause))
+        return found
 
     def _places(self) -> dict[int, int]:
         """Return where among the standings each assignment stands; most sights never ask."""
@@ -177,11 +94,11 @@ class Sight:
             return decided
 
     def _decide(self, part: str, facts: int, mine: int | None) -> Basis | None:
-        policy, object_ = self._judge.policy, f"{self.record.kind}.{part}"
+        policy, object_ = self.policy, f"{self.record.kind}.{part}"
         for place, standing in enumerate(self.standings):
             bits = standing.facts | facts
             if place == mine:
-                bits |= self._judge.bit["authored"]
+                bits |= self.policy.facts["authored"]
             clause = policy.clause(standing.assignment.role, "read", object_, bits)
             if clause is not None:
                 return Basis(standing.assignment, clause)
@@ -189,7 +106,7 @@ class Sight:
 
     def _cleared(self, labels: Sequence[Label]) -> int:
         """No clearance can be granted yet, so only what carries no label is cleared (SE)."""
-        return 0 if labels else self._judge.bit["cleared"]
+        return 0 if labels else self.policy.facts["cleared"]
 
     @property
     def entries(self) -> list[Entry]:
@@ -242,7 +159,7 @@ class Sight:
         return self._thing("items", self._facts_of(item), item.author)
 
     def _facts_of(self, item: Item) -> int:
-        shared = self._judge.bit["shared"] if item.shared else 0
+        shared = self.policy.facts["shared"] if item.shared else 0
         return shared | self._cleared(item.labels)
 
     def summary(self, item: Item) -> Basis | None:
@@ -252,12 +169,12 @@ class Sight:
         """
         if item.summary is None or not item.labels or self.item(item) is not None:
             return None
-        shared = self._judge.bit["shared"] if item.shared else 0
-        return self._thing("items", shared | self._judge.bit["cleared"], item.author)
+        shared = self.policy.facts["shared"] if item.shared else 0
+        return self._thing("items", shared | self.policy.facts["cleared"], item.author)
 
     def plan(self, version: PlanVersion) -> Basis | None:
         """Return by what the caller sees a version of the plan."""
-        agreed = self._judge.bit["agreed"] if version.status == "agreed" else 0
+        agreed = self.policy.facts["agreed"] if version.status == "agreed" else 0
         return self._thing("plan", agreed | self._cleared(version.labels))
 
     def history(self, other: "Sight") -> Basis | None:
@@ -267,16 +184,16 @@ class Sight:
         all of it in that record itself, in the same assignment, or by who works with the learner
         now when another provider closed it.
         """
-        record, policy = other.record, self._judge.policy
+        record, policy = other.record, self.policy
         if record.kind is RecordKind.CASE and record.status is not Status.CLOSED:
             return None
         closed = record.kind is RecordKind.CASE
         elsewhere = closed and record.provider_id != self.record.provider_id
         for standing in self.standings:
             assignment = standing.assignment
-            bits = standing.facts | (self._judge.bit["elsewhere"] if elsewhere else 0)
+            bits = standing.facts | (self.policy.facts["elsewhere"] if elsewhere else 0)
             if other._shows_entry_to(assignment):  # noqa: SLF001 - a sight like this one
-                bits |= self._judge.bit["seen_itself"]
+                bits |= self.policy.facts["seen_itself"]
             object_ = f"{self.record.kind}.history"
             clause = policy.clause(assignment.role, "read", object_, bits)
             if clause is not None:
@@ -288,6 +205,6 @@ class Sight:
         facts = next((s.facts for s in self.standings if s.assignment == assignment), 0)
         bits = facts | self._cleared(())
         return all(
-            self._judge.policy.clause(assignment.role, "read", f"{self.record.kind}.{part}", bits)
+            self.policy.clause(assignment.role, "read", f"{self.record.kind}.{part}", bits)
             for part in ("overview", "referral")
         )

@@ -15,13 +15,15 @@ from services.cases import events as e
 from services.cases.acquaintance import Acquaintance, Acquaintances, Way
 from services.cases.basis import Basis
 from services.cases.desk import Asked, Desk
-from services.cases.finding import find
+from services.cases.finding import Finding
 from services.cases.kept import Kept, Particulars
 from services.cases.loaded import Asking
+from services.cases.models import StudentQuery
 from services.cases.name_index import NameIndex
 from services.cases.record import Record, Student
 from services.cases.rendering import canonical
 from services.cases.telling import Telling
+from services.kernel.cursors import Cursors
 from services.kernel.errors import NotFound, Problem, Unavailable
 from services.kernel.events import ObjectRef
 from services.kernel.handling import Draft
@@ -67,14 +69,15 @@ def _shown_by(told: _Told, ways: Sequence[Way]) -> list[Basis]:
 class Students:
     """What the cases service knows of learners."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: Desk, cursors: Cursors) -> None:
         self._desk = desk
         self._acquaintances = Acquaintances(desk)
         self.names = NameIndex(desk.runtime.pool, desk.runtime.keys)
+        self._finding = Finding(desk, self.names, cursors)
 
-    async def search(self, asked: Asked, query: str) -> Draft[bytes]:
-        """Draft a search for learners of the caller's school, by name or number (AC-SEE-23)."""
-        return await find(self._desk, self.names, asked, query)
+    async def search(self, asked: Asked, wanted: StudentQuery) -> Draft[bytes]:
+        """Draft a page of the learners of the caller's school called so (AC-SEE-23)."""
+        return await self._finding.find(asked, wanted)
 
     async def acquaintance(self, asking: Asking, student_id: UUID) -> Acquaintance:
         """Return what the caller may know of a learner, who need not exist."""
@@ -95,11 +98,20 @@ class Students:
         student_id: UUID,
         found: Acquaintance,
         problem: Problem,
+        organisation_id: UUID | None = None,
     ) -> Draft[Reply]:
-        """Draft a refusal that rests on what was looked at; an event about the learner, if any."""
+        """Draft a refusal that rests on what was looked at; an event about the learner, if any.
+
+        It was asked for ``organisation_id``, else for who shows the caller the learner.
+        """
         object_ = ObjectRef("student", str(student_id))
         about = student_id if found.exists else None
-        refused = await self._desk.refuse_plain(asked, asking, object_, problem, about)
+        shows = next((way.basis for ways in found.parts.values() for way in ways), None)
+        if organisation_id is None and found.known and shows is not None:
+            organisation_id = shows.assignment.organisation_id
+        refused = await self._desk.refuse_plain(
+            asked, asking, object_, problem, about, organisation_id
+        )
         return Draft(self._desk.group(asking, refused.group.events, found.guards), problem)
 
     async def _shown(

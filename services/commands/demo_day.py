@@ -88,7 +88,7 @@ def _print(summary: dict[str, Any], base: str) -> None:
         f" {browser['events']} events, {browser['denied']} of them refusals.\n"
         f"Somebody tried one password on {sprayer['accounts_tried']} accounts"
         f" from {sprayer['address']}.\n"
-        f"One learner's records were touched {learner['accesses']} times"
+        f"One learner's records were touched {learner['accesses']} times that day"
         f" by {learner['people']} people.\n"
         "\nWhere to look, with a security analyst's token:\n"
         f"  {base}/audit/v1/alerts?status=open\n"

@@ -14,13 +14,17 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
+import asyncpg
 import click
+from stamina.instrumentation import set_on_retry_hooks
 
 from services import demonstration
 from services.commands import migrate, preconditions
-from services.commands.serving import serve_until_signalled
+from services.commands.serving import serve_until_signalled, told
 from services.installation import UserError, connect_as_owner, embedded, installation_of
+from services.kernel.background import patiently
 from services.kernel.cluster import PostgresError
+from services.kernel.database import CONNECTION_ERRORS, is_connection_error
 from services.kernel.events import Service
 from services.server import Signals, claim
 
@@ -42,6 +46,7 @@ def run(settings: Settings) -> None:
             if postgres is not None:
                 postgres.start()
             installation = installation_of(settings, postgres)
+            asyncio.run(_answering(installation, signals))
             demonstration = _prepare(installation, signals)
             ready = _Ready(settings, began, demonstration=demonstration)
             _serve(settings, installation, claimed, postgres, signals, ready)
@@ -99,6 +104,44 @@ def _child(signals: Signals, *arguments: str) -> None:
 def _check(signals: Signals) -> None:
     if signals.asked:
         raise _Stopped
+
+
+async def _answering(installation: Installation, signals: Signals) -> None:
+    """Return once the database answers: one that is away is waited for as long as serving waits.
+
+    What does not pass by itself is left to whoever meets it next.
+    """
+    loop, waiting = asyncio.get_running_loop(), asyncio.current_task()
+    assert waiting is not None  # noqa: S101 - a coroutine runs in a task
+    signals.tell(lambda: loop.call_soon_threadsafe(waiting.cancel))
+    set_on_retry_hooks(())  # what is waited for is said once
+    try:
+        await _reached(installation)
+    except asyncio.CancelledError:
+        raise _Stopped from None
+    finally:
+        signals.tell(None)
+        set_on_retry_hooks(None)
+
+
+async def _reached(installation: Installation) -> None:
+    try:
+        await _reach(installation)
+    except CONNECTION_ERRORS:
+        click.echo("casewarden: waiting for the database …", err=True)
+        with told():
+            await patiently(lambda: _reach(installation))
+
+
+async def _reach(installation: Installation) -> None:
+    """Raise what keeps the database from answering, unless that does not pass by itself."""
+    try:
+        owner = await asyncpg.connect(installation.server.url, timeout=5)
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        if is_connection_error(error):
+            raise
+    else:
+        await owner.close()
 
 
 def _prepare(installation: Installation, signals: Signals) -> bool:

@@ -34,7 +34,7 @@ class Left:
 
 
 async def ask(analyst: Caller, day: Plan, left: Left, began: datetime) -> dict[str, Any]:
-    """Ask, as the analyst, what the day left behind, once detection has seen all of it."""
+    """Ask, as the analyst, what has happened since ``began``, once detection has seen all of it."""
     browser = day.cast.browser.person.person_id
     wanted = {"out_of_hours_login", "repeated_failures_address"}
     until = monotonic() + _DETECTION_S
@@ -48,7 +48,7 @@ async def ask(analyst: Caller, day: Plan, left: Left, began: datetime) -> dict[s
     path = f"/audit/v1/people/{browser}/activity?limit=100&from={since}"
     answers: dict[str, Any] = {"alerts": alerts, "browsed": await _all(analyst, path)}
     if left.learner is not None:
-        path = f"/audit/v1/students/{left.learner}/accesses?limit=100"
+        path = f"/audit/v1/students/{left.learner}/accesses?limit=100&from={since}"
         answers["accesses"] = await _all(analyst, path)
     return answers
 

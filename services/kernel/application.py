@@ -5,8 +5,8 @@ Routes, and who counts what is refused, are each service's own.
 
 from fastapi import Depends, FastAPI
 
-from services.kernel.bodies import unambiguous
-from services.kernel.documents import Ways, document
+from services.kernel.bodies import CheckedBodies, unambiguous
+from services.kernel.documents import Ways, document, operation_id
 from services.kernel.events import Service
 from services.kernel.metrics import metrics_route
 from services.kernel.problems import install_errors
@@ -21,7 +21,9 @@ def application(service: Service, ways: Ways) -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,
         dependencies=[Depends(unambiguous)],
+        generate_unique_id_function=operation_id,
     )
+    app.add_middleware(CheckedBodies)
     install_errors(app)
     document(app, ways)
     app.router.routes.append(metrics_route())

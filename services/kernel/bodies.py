@@ -2,20 +2,22 @@
 
 Whoever stands in front and reads a body as well, such as a filter, must see what we see: of a name
 that comes twice, or of bytes in another encoding, two readers make two things. Every service has
-this once, for all of its routes (:mod:`services.kernel.application`). How large a body may be
-follows from the model that its route declares: no other place names it.
+this once, for all of its routes (:mod:`services.kernel.application`): where a body is read, before
+anything parses it. How large a body may be follows from the model that its route declares: no other
+place names it.
 """
 
+import email.message
 import json
-import re
 from collections.abc import Mapping
-from email.message import Message
 from functools import lru_cache
 from typing import Any, Final, Never
 
 from pydantic import TypeAdapter
+from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.routing import BaseRoute
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.kernel.errors import Malformed
 
@@ -25,8 +27,8 @@ SMALL_BYTES: Final = 16_384
 LARGEST_BYTES: Final = 6 * 65_536
 #: members, elements, objects and arrays of a body, all together: more than any model has
 MOST_MEMBERS: Final = 256
-#: a text of JSON, closed or not: so that nothing is looked at twice
-_TEXT: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
+#: signs that texts begin or end with in a body of so many members, and one text
+_MOST_QUOTES: Final = 4 * MOST_MEMBERS + 2
 #: a character beyond the basic plane as JSON escapes it, or as a form does
 _CHARACTER_BYTES: Final = 12
 _KIB: Final = 1_024
@@ -98,37 +100,99 @@ def _longest(schema: _Schema, definitions: Mapping[str, _Schema]) -> int:
 def check_json(body: bytes) -> None:
     """Raise :class:`Malformed` for a body that two readers of JSON could take for two things.
 
-    One of more members than :data:`MOST_MEMBERS` is malformed too: a model that looked at each of
-    them would keep everybody else waiting.
+    One of more members than :data:`MOST_MEMBERS` is malformed too, and is not parsed: whoever
+    looked at each of them would keep everybody else waiting.
     """
-    structure = _TEXT.sub(b"", body)
-    if sum(structure.count(sign) for sign in (b",", b"[", b"{")) > MOST_MEMBERS:
+    if _members(body) > MOST_MEMBERS:
         raise Malformed("the body has more members than any may have")
     try:
         json.loads(body.decode(), object_pairs_hook=_once, parse_constant=_refused)
+    except json.JSONDecodeError as error:
+        raise Malformed(f"{error.pos}: json_invalid") from None
     except ValueError:
         raise Malformed("the body is not JSON in UTF-8") from None
 
 
-async def unambiguous(request: Request) -> None:
-    """Raise :class:`Malformed` for a JSON body that is ambiguous, or says it is not UTF-8.
+def _members(body: bytes) -> int:
+    """Return how many members, elements, objects and arrays begin before JSON would break off.
 
-    A dependency of every route; what FastAPI takes for JSON is what is looked at.
+    More than :data:`MOST_MEMBERS` where there are more texts than so many could have. A backslash
+    outside of a text, which is no JSON, hides only what no parser comes to.
     """
-    announced = request.headers.get("content-type")
-    if announced is None:
-        return
-    message = Message()
-    message["content-type"] = announced
-    subtype = message.get_content_subtype()
+    if b"\\" in body:
+        body = body.replace(rb"\\", b"").replace(rb"\"", b"")
+    pieces = body.split(b'"', _MOST_QUOTES + 1)
+    if len(pieces) > _MOST_QUOTES + 1:
+        return MOST_MEMBERS + 1
+    outside = b"".join(pieces[::2])
+    return sum(outside.count(sign) for sign in (b",", b"[", b"{"))
+
+
+class CheckedBodies:
+    """The layer that looks at a JSON body, by :func:`check_json`, when a route reads it.
+
+    Whoever reads gets it whole, or :class:`Malformed`. What admits a request has then had its turn,
+    and how large the body may be is known.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] == "http" and (content_type := Headers(scope=scope).get("content-type")):
+            receive = _checked(receive, content_type)
+        await self._app(scope, receive, send)
+
+
+def _checked(receive: Receive, content_type: str) -> Receive:
+    looked_at = False
+
+    async def checked() -> Message:
+        nonlocal looked_at
+        if looked_at or not _is_json(content_type):
+            return await receive()
+        message = await _whole(receive)
+        looked_at = True
+        if body := message.get("body"):
+            check_json(body)
+        return message
+
+    return checked
+
+
+async def _whole(receive: Receive) -> Message:
+    """Return a body as one message, or that who sends it has gone."""
+    pieces: list[bytes] = []
+    while (message := await receive())["type"] == "http.request":
+        pieces.append(message.get("body", b""))
+        if not message.get("more_body", False):
+            return {**message, "body": b"".join(pieces)}
+    return message
+
+
+def _is_json(content_type: str) -> bool:
+    """Say whether the framework takes it for JSON; raise for JSON in another encoding."""
+    message = email.message.Message()
+    message["content-type"] = content_type
     if message.get_content_maintype() != "application":
-        return
+        return False
+    subtype = message.get_content_subtype()
     if subtype != "json" and not subtype.endswith("+json"):
-        return
+        return False
     if message.get_content_charset("utf-8") not in ("utf-8", "utf8"):
         raise Malformed("the body is not JSON in UTF-8")
-    if body := await request.body():
-        check_json(body)
+    return True
+
+
+async def unambiguous(request: Request) -> None:
+    """Read a JSON body, so that it is looked at where the route itself reads none.
+
+    A dependency of every route.
+    """
+    announced = request.headers.get("content-type")
+    if announced is not None and _is_json(announced):
+        await request.body()
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

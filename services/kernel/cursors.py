@@ -21,7 +21,8 @@ from services.kernel.errors import Malformed
 T = TypeVar("T")
 _KEY_BYTES: Final = 64
 _BLOCK: Final = 48
-_LONGEST: Final = 1_024
+#: characters of a cursor
+LONGEST: Final = 1_024
 
 
 class Cursors:
@@ -45,7 +46,7 @@ class Cursors:
     def open(self, caller_id: UUID | str, filter_text: str, cursor: str, kind: type[T]) -> T:
         """Return the payload as ``kind``; raise :class:`Malformed` for anybody else's cursor."""
         try:
-            if len(cursor) > _LONGEST:
+            if len(cursor) > LONGEST:
                 raise Malformed("cursor")
             box = base64.b64decode(cursor.encode("ascii"), altchars=b"-_", validate=True)
             text = self._box.decrypt(box, _bound(caller_id, filter_text))

@@ -6,7 +6,9 @@ in SQL inside its service and isolates nothing from code execution.
 """
 
 import asyncio
+from collections.abc import Collection
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Final
 from urllib.parse import quote, urlsplit, urlunsplit
 
@@ -112,12 +114,35 @@ async def _reset(connection: asyncpg.Connection) -> None:
         await connection.reset()
 
 
+#: types with a lower number come with PostgreSQL, and are the same in every database
+_FIRST_GENERATED_OID: Final = 10_000
+#: what a process was told of such types, by the types asked for
+_known: Final[dict[frozenset[int], list[asyncpg.Record]]] = {}
+#: stands for the statement that would have asked; one with a name replaces no nameless one
+_NOT_ASKED: Final = SimpleNamespace(name="none")
+
+
 class _Connection(asyncpg.Connection):
     """A connection that is given up when its server does not even answer a cancellation.
 
     Whoever was cancelled or timed out waits, in a rollback or a release, until the server says that
     it stopped; from one that hangs, or behind a network that swallows packets, nothing ever comes.
+
+    Of a type that PostgreSQL itself brings (an array of numbers, say) the first connection of a
+    process asks what it is; asking keeps a server busier than most statements, and each of a
+    pool's connections would.
     """
+
+    async def _introspect_types(
+        self, oids: Collection[int], within_s: float | None
+    ) -> tuple[list[asyncpg.Record], object]:
+        asked = frozenset(oids)
+        if asked in _known:
+            return _known[asked], _NOT_ASKED
+        types, statement = await super()._introspect_types(oids, within_s)  # type: ignore[misc] # the stubs lack it
+        if max(asked) < _FIRST_GENERATED_OID:
+            _known[asked] = types
+        return types, statement
 
     def _cancel_current_command(self, *waiters: asyncio.Future[None]) -> None:
         super()._cancel_current_command(*waiters)  # type: ignore[misc] # the stubs lack it

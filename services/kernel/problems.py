@@ -17,6 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Match
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.kernel import errors
 from services.kernel.database import is_connection_error
@@ -79,14 +80,20 @@ def as_problem(error: Exception) -> Problem:
     if isinstance(error, RequestValidationError):
         return errors.Malformed(_where(error))
     if isinstance(error, HTTPException):
-        kind = _BY_STATUS.get(error.status_code)
-        if kind is None and 400 <= error.status_code < 500:  # noqa: PLR2004 - client errors
-            return errors.Malformed()
-        return (kind or Problem)()
+        return _of_framework(error)
     if is_connection_error(error) or isinstance(error, asyncpg.PostgresError):
         # what the database refuses cannot be recorded, whatever its reason is
         return errors.Unavailable()
     return Problem()
+
+
+def _of_framework(error: HTTPException) -> Problem:
+    if isinstance(error.__cause__, Problem):  # raised where the framework read the body
+        return error.__cause__
+    kind = _BY_STATUS.get(error.status_code)
+    if kind is None and 400 <= error.status_code < 500:  # noqa: PLR2004 - client errors
+        return errors.Malformed()
+    return (kind or Problem)()
 
 
 def _where(error: RequestValidationError) -> str:
@@ -133,18 +140,45 @@ def install_errors(app: FastAPI) -> None:
         app.add_exception_handler(kind, handler)
 
 
-def authenticate_first(app: FastAPI, signed_in: Callable[[Request], Awaitable[object]]) -> None:
+_Asks = Callable[[Request], Awaitable[object]]
+
+
+def authenticate_first(app: FastAPI, admit: _Asks, signed_in: _Asks) -> None:
     """Answer what is malformed as malformed only to who is signed in: 401 comes first.
 
     ``signed_in`` raises for everybody else. A body that the framework cannot parse is malformed
-    too; a path or a method that is not there is not, and is told to anybody.
+    too; a path or a method that is not there is not, and is told to anybody. Of a body nothing is
+    read unless ``admit`` lets the request in, by its token alone: cheap, and asked once more.
     """
+    app.add_middleware(_Admission, admit=admit)
 
     async def render(request: Request, error: Exception) -> Response:
         problem = _told(request, error)
+        if isinstance(problem, errors.Unauthenticated):
+            raise problem  # for the handler of those, who counts them
         if isinstance(problem, errors.Malformed):
             await signed_in(request)
         return problem_response(problem, request.scope["casewarden.request_id"])
 
     for kind in (errors.Malformed, RequestValidationError, HTTPException):
         app.add_exception_handler(kind, render)
+
+
+class _Admission:
+    """The layer that admits a request before its body is read."""
+
+    def __init__(self, app: ASGIApp, admit: _Asks) -> None:
+        self._app = app
+        self._admit = admit
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        admitted = False
+
+        async def admitted_first() -> Message:
+            nonlocal admitted
+            if not admitted:
+                await self._admit(Request(scope))
+                admitted = True
+            return await receive()
+
+        await self._app(scope, admitted_first, send)

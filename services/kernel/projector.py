@@ -100,13 +100,16 @@ class Projector:
         if self._anew:
             raise Unavailable
 
-    async def caught_up(self) -> None:
-        """Return when the log as it is now is folded, whatever was known to be folded before.
+    async def caught_up(self, *, within_s: float | None = 5.0) -> int:
+        """Return the head when the log up to it is folded, whatever was known to be folded before.
 
         For who would be told that something is not there: elsewhere the rows may have been emptied,
-        to be folded anew. Raises :class:`Unavailable` like :meth:`reached`.
+        to be folded anew. Raises :class:`Unavailable` like :meth:`reached`. Does not guarantee that
+        they are not emptied the moment after: who must know reads the position with the rows.
         """
-        await self.reached(await self.head(), afresh=True)
+        head = await self.head()
+        await self.reached(head, within_s=within_s, afresh=True)
+        return head
 
     async def reached(
         self, position: int, *, within_s: float | None = 5.0, afresh: bool = False

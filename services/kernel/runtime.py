@@ -15,12 +15,12 @@ from typing import Final
 import asyncpg
 
 from services.kernel.background import ended, every
+from services.kernel.boundary import DEADLINE_S
 from services.kernel.database import Server, open_pool, role_name
 from services.kernel.effects import Effects
 from services.kernel.epochs import EpochKeys
 from services.kernel.events import Registry, Service
 from services.kernel.handling import Handling
-from services.kernel.http import DEADLINE_S
 from services.kernel.keystore import KeyStore
 from services.kernel.log import Log
 from services.kernel.migrate import role_password

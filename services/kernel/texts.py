@@ -14,33 +14,40 @@ from pydantic_core import PydanticCustomError
 
 MAX_LINE: Final = 200
 MAX_PROSE: Final = 20_000
-#: controls, lone surrogates, and separators of lines and paragraphs
+#: controls, lone surrogates, and separators of lines and paragraphs, as Unicode names categories:
+#: a capital letter and a small one
 _REFUSED: Final = frozenset({"Cc", "Cs", "Zl", "Zp"})
 #: embeddings, overrides and isolates of writing direction
 _DIRECTION: Final = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 _IN_PROSE: Final = frozenset("\n\t")
 #: marks upon one letter (UAX #15, stream-safe text): more take as many times longer to put in order
 _MOST_MARKS: Final = 30
+_TOO_MANY_MARKS: Final = (_MOST_MARKS + 1) * "M"
 _EARLIEST_YEAR: Final = 1900
 _LATEST_YEAR: Final = 2200
 
 
 def _check(text: str, allowed: frozenset[str], limit: int) -> str:
-    marks = 0
-    for character in text:
-        category = unicodedata.category(character)
-        refused = category in _REFUSED or character in _DIRECTION
-        if refused and character not in allowed:
-            raise PydanticCustomError("text_unprintable", "text holds a character it may not")
-        marks = marks + 1 if category[0] == "M" else 0
-        if marks > _MOST_MARKS:
-            raise PydanticCustomError("text_marks", "text holds too many marks on one letter")
+    shown = text
+    for character in allowed:
+        shown = shown.replace(character, " ")
+    if not (shown.isascii() and shown.isprintable()):
+        _check_characters(shown)
     text = unicodedata.normalize("NFC", text)
     if not text.strip():
         raise PydanticCustomError("text_blank", "text is blank")
     if len(text) > limit:  # some characters are longer in NFC
         raise PydanticCustomError("text_too_long", "text is too long")
     return text
+
+
+def _check_characters(text: str) -> None:
+    # all categories at once: one after the other, long texts would keep everybody waiting
+    categories = "".join(map(unicodedata.category, text))
+    if any(refused in categories for refused in _REFUSED) or any(c in text for c in _DIRECTION):
+        raise PydanticCustomError("text_unprintable", "text holds a character it may not")
+    if _TOO_MANY_MARKS in categories[::2]:
+        raise PydanticCustomError("text_marks", "text holds too many marks on one letter")
 
 
 def _line(text: str) -> str:

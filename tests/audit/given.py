@@ -33,6 +33,7 @@ from services.authz.session_events import (
     session_key,
 )
 from services.cases import events as cases
+from services.kernel.boundary import Boundary
 from services.kernel.events import (
     Actor,
     Event,
@@ -44,7 +45,7 @@ from services.kernel.events import (
     Service,
 )
 from services.kernel.groups import Group
-from services.kernel.http import Boundary, Call
+from services.kernel.http import Call
 from services.kernel.runtime import Installation, Runtime, open_runtime
 from services.kernel.settings import Settings
 from tests.conftest import TYPES, Clock

@@ -16,6 +16,7 @@ from services.authz.client_events import (
     ClientRevoked,
     client_key,
 )
+from services.authz.client_register import end
 from services.kernel.budgets import BURST
 from services.kernel.groups import Group
 from services.kernel.log import Log
@@ -41,11 +42,16 @@ class Client:
 
 
 async def register(
-    world: World, *scopes: str, name: str = "monitor", version: int = 1, revoke: bool = False
+    world: World,
+    *scopes: str,
+    name: str = "monitor",
+    version: int = 1,
+    revoke: bool = False,
+    of: UUID | None = None,
 ) -> None:
     """Append a registration, or its end."""
     data: object = ClientRegistered(
-        client_id=name, name="A monitor", scopes=scopes, secret="sealed"
+        client_id=name, name="A monitor", scopes=scopes, secret="sealed", organisation_id=of
     )
     if revoke:
         data = ClientRevoked(client_id=name)
@@ -83,6 +89,36 @@ async def test_client_with_the_scope_reads_events_of_every_organisation(world: W
 
     for answer in (listed, accesses, activity):
         assert [UUID(item["id"]) for item in answer.json()["items"]] == [read]
+
+
+async def test_a_client_of_an_organisation_sees_what_is_its_own_and_is_seen_there(
+    world: World,
+) -> None:
+    """SG-8, DP-5: no farther than somebody at that organisation who audits."""
+    school, other = await world.organisation("school"), await world.organisation("school")
+    ministry, student = await world.organisation("ministry"), world.id()
+    offices = [await world.staff("school_office", place) for place in (school, other)]
+    reads = [await world.saw(office, student) for office in offices]
+    await register(world, "audit.read", of=school)
+    await register(world, "audit.read", name="central", of=ministry)
+    own, central = token(world, "audit.read"), token(world, "audit.read", name="central")
+    theirs = await world.caller("security_analyst", school)
+    others = await world.caller("security_analyst", other)
+
+    async def found(client: Client) -> list[set[UUID]]:
+        asked = (
+            await client.ask("/v1/events", type_="cases.read"),
+            await client.ask(f"/v1/students/{student}/accesses"),
+        )
+        items = [{UUID(item["id"]) for item in answer.json()["items"]} for answer in asked]
+        return [ids & set(reads) for ids in items]
+
+    assert await found(own) == [{reads[0]}] * 2
+    assert await found(central) == [set(reads)] * 2
+    assert (await own.ask(f"/v1/events/{reads[1]}")).status_code == 404
+    seen = await theirs.items("/v1/events", actor="monitor")
+    assert {event["actor"]["organisation_id"] for event in seen} == {str(school)}
+    assert await others.items("/v1/events", actor="monitor") == []
 
 
 async def test_what_a_client_read_is_an_event_that_names_client_and_clause(world: World) -> None:
@@ -164,7 +200,7 @@ async def test_a_revocation_appended_first_makes_the_answer_to_a_client_stale(
     async def overtaken(log: Log, group: Group) -> int:
         if log is world.audit.runtime.log and not groups:
             groups.append(group)
-            await register(world, version=2, revoke=True)
+            await end(world.authz, "monitor", "lost")
         return await append(log, group)
 
     monkeypatch.setattr(Log, "append", overtaken)

@@ -19,9 +19,9 @@ from services.authz import seeding
 from services.authz.app import Authz, build
 from services.authz.passwords import Effort, hash_password
 from services.authz.usernames import username_once
+from services.kernel.boundary import Boundary
 from services.kernel.events import Event, Recorded, Service, decode
 from services.kernel.groups import Group
-from services.kernel.http import Boundary
 from services.kernel.runtime import Installation
 from services.kernel.settings import Settings
 from tests.conftest import Clock

@@ -21,9 +21,9 @@ from services.authz.events import OrganisationKind, Role
 from services.authz.recording import data_of
 from services.authz.session_events import SESSION_STARTED, SessionStarted, session_key
 from services.authz.usernames import username_once
+from services.kernel.boundary import Boundary
 from services.kernel.events import Event, Recorded, Service
 from services.kernel.groups import Group
-from services.kernel.http import Boundary
 from services.kernel.runtime import Installation
 from services.kernel.settings import Settings
 from tests.authz.door import CHEAP

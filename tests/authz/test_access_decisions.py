@@ -10,7 +10,8 @@ import msgspec
 import pytest
 
 from services.authz import events as e
-from services.authz.access_changes import Change, serves_until
+from services.authz.access_changes import Change
+from services.authz.access_rulings import serves_until
 from services.authz.administration import GRANT, REVOKE, AccessDecision
 from services.authz.directory import Assignment, Organisation, Person
 from services.authz.events import OrganisationKind, Role

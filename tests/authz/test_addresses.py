@@ -9,8 +9,8 @@ import pytest
 
 from services.authz.session_events import LOGIN_FAILED
 from services.authz.throttle import ADDRESS
+from services.kernel.boundary import Boundary
 from services.kernel.events import Service
-from services.kernel.http import Boundary
 from services.kernel.origins import Places
 from services.kernel.runtime import Installation
 from services.kernel.settings import Settings

@@ -10,9 +10,12 @@ import pytest
 from services.authz import app
 from services.authz.channels import Letter, Undelivered
 from services.authz.deliveries import SETTLES
+from services.authz.events import Role
 from services.authz.invitations import INVITATION_LASTS
 from services.authz.message_events import MAILBOX_SHARED, MESSAGE_DELIVERED, MESSAGE_UNDELIVERED
 from services.kernel.errors import Unavailable
+from services.kernel.keystore import KeyStore
+from services.kernel.sealing import Sealed
 from tests.authz.spooled import by_hand, delivered, invited, letters, reference_of
 from tests.authz.staffed import MATAI, Region, region
 from tests.conftest import Clock
@@ -377,3 +380,79 @@ async def test_a_mailbox_whose_other_account_opens_nothing_any_more_is_nobody_el
     assert len(await delivered(region)) == 1
 
     assert not await region.log(MAILBOX_SHARED)
+
+
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch) -> set[UUID]:
+    """Note whose sealed values are opened out of a projection."""
+    subjects: set[UUID] = set()
+    open_sealed = KeyStore.open_sealed
+
+    def noted(self: KeyStore, sealed: Sealed) -> str:
+        subjects.add(sealed.ref.subject)
+        return open_sealed(self, sealed)
+
+    monkeypatch.setattr(KeyStore, "open_sealed", noted)
+    return subjects
+
+
+async def _shared_since(region: Region, known: int) -> set[tuple[str, str]]:
+    told = [r.event for r in (await region.log(MAILBOX_SHARED))[known:]]
+    return {(event.data["person_id"], event.object.id) for event in told if event.object}
+
+
+async def test_an_invitation_opens_the_addresses_that_changed_and_no_others(
+    region: Region, opened: set[UUID], clock: Clock
+) -> None:
+    """SG-4, SG-6: a mailbox is known again without opening everybody's; for a day, no longer."""
+    people, courier = region.people, region.authz.courier
+    assert (await region.revoke("leader", "contact")).status_code == HTTPStatus.NO_CONTENT
+    await _reset(region, "office")
+    opened.clear()
+    await courier.sweep()
+    assert opened > {people["office"], people["leader"]}
+    assert people["contact"] not in opened
+    # who had left is back
+    await region.hold("contact", Role.PRIMARY_CONTACT, MATAI)
+    assert await _register(region, "Contact+one@school.example") == HTTPStatus.CREATED
+    opened.clear()
+    await courier.sweep()
+    assert opened == {people["aroha"], people["contact"]}
+    assert await _shared_since(region, 0) == {(str(people["aroha"]), str(people["contact"]))}
+
+    secret = courier._mailboxes._secret
+    await _later(region, clock, timedelta(days=1))
+    await _reset(region, "aroha")
+    opened.clear()
+    await courier.sweep()
+    assert opened > {people["aroha"], people["contact"], people["office"]}
+    assert courier._mailboxes._secret != secret
+    assert await _shared_since(region, 1) == {(str(people["aroha"]), str(people["contact"]))}
+
+
+async def test_a_mailbox_is_whose_it_is_now(region: Region) -> None:
+    """SG-4: of an address that was given up nobody is told, and of a new one everybody."""
+    people = region.people
+    assert await _register(region, "typo@school.example", "one") == HTTPStatus.CREATED
+    await region.authz.courier.sweep()
+    assert await _move(region, "one", NEW) == HTTPStatus.OK
+    for name, email in (("two", "typo@school.example"), ("three", NEW)):
+        assert await _register(region, email, name) == HTTPStatus.CREATED
+        await region.authz.courier.sweep()
+
+    assert await _shared_since(region, 0) == {(str(people["three"]), str(people["one"]))}
+
+
+async def test_mailboxes_are_known_after_a_rebuild(region: Region) -> None:
+    """Design: rows folded anew are looked at anew."""
+    await _reset(region, "office")
+    await region.authz.courier.sweep()
+    mailboxes, projector = region.authz.courier._mailboxes, region.authz.runtime.projector
+    mailboxes._people.clear()
+    await projector.stop()
+    await projector._batches.empty(["authz.deliveries"])
+    assert await mailboxes.others(region.people["leader"], "office@school.example") == frozenset()
+    await projector.caught_up()
+    assert await mailboxes.others(region.people["leader"], "office@school.example") == {
+        region.people["office"]
+    }

@@ -8,9 +8,10 @@ from uuid import UUID, uuid4
 import pytest
 
 from services.authz import events as e
+from services.authz import grants
 from services.authz.events import OrganisationKind, Role
 from services.authz.session_events import SESSION_ENDED
-from services.kernel.events import Event
+from services.kernel.events import Event, Outcome
 from tests.authz.staffed import KOTARE, MATAI, MINISTRY, RIMU, STAFF, TUI, Region, region
 from tests.conftest import Clock
 
@@ -326,6 +327,46 @@ async def test_a_former_member_of_staff_can_be_granted_again(region: Region) -> 
     await _left(region, "relief")
     again = await region.grant("leader", "relief", Role.PRIMARY_CONTACT, MATAI)
     assert again.status_code == HTTPStatus.CREATED
+
+
+async def test_who_may_be_shut_out_is_seen_by_whoever_may(region: Region) -> None:
+    """Contract: 404 before 403; AC-DO-5, AC-DO-16: who works nowhere any longer included."""
+    await _left(region, "relief")
+    path = f"/v1/people/{region.people['relief']}"
+    answers = {}
+    for who in ("contact", "rimu_leader", "lead", "office", "admin", "leader"):
+        seen = await region.call(who, "GET", path)
+        shut_out = await region.call(who, "POST", f"{path}/suspend", {"reason": "Because"})
+        answers[who] = (seen.status_code, shut_out.status_code)
+        assert seen.status_code != 200 or seen.json()["assignments"] == []
+    nobody, may_see, may_do = (404, 404), (200, 403), (200, 200)
+    assert list(answers.values()) == [nobody, nobody, nobody, may_see, may_see, may_do]
+    mended = {"phone": "+64 4 111 1111"}
+    tag = {"if-match": (await region.call("leader", "GET", path)).headers["etag"]}
+    assert (await region.call("leader", "PATCH", path, mended, headers=tag)).status_code == 200
+
+
+async def test_nobody_is_given_assignments_without_end(
+    region: Region, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SG-1: 409 with a code of its own; what is over counts no longer, what is elsewhere never."""
+    monkeypatch.setattr(grants, "MOST_HELD", 2)
+    await region.person("both", (Role.PRIMARY_CONTACT, MATAI), (Role.PRIMARY_CONTACT, RIMU))
+    await region.organisation("Kauri School", OrganisationKind.SCHOOL)
+    first_lead = (Role.SCHOOL_LEADER, "Kauri School")
+
+    of_all = await region.grant("admin", "both", *first_lead)
+    second = await region.grant("leader", "both", Role.SCHOOL_OFFICE, MATAI)
+    third = await region.grant("leader", "both", Role.SCHOOL_LEADER, MATAI)
+    revoked = await region.revoke("leader", "both")
+    again = await region.grant("leader", "both", Role.SCHOOL_LEADER, MATAI)
+
+    assert (of_all.status_code, of_all.json()["code"]) == (409, "too_many_assignments")
+    assert (third.status_code, third.json()["code"]) == (409, "too_many_assignments")
+    done = [answer.status_code for answer in (second, revoked, again)]
+    assert done == [HTTPStatus.CREATED, HTTPStatus.NO_CONTENT, HTTPStatus.CREATED]
+    refused = (await region.log(e.REFUSED))[-1].event
+    assert (refused.outcome, refused.data["code"]) == (Outcome.FAILED, "too_many_assignments")
 
 
 async def _left(region: Region, name: str) -> None:

@@ -11,6 +11,7 @@ from services.authz import events as e
 from services.authz.activity_views import OwnEvent, own_event
 from services.authz.session_events import LOGIN_FAILED, SESSION_ENDED, SESSION_STARTED
 from services.cases import events as cases
+from services.kernel import boundary
 from services.kernel.events import (
     Actor,
     Event,
@@ -26,7 +27,7 @@ from services.kernel.http import Call
 from services.kernel.log import Log
 from services.kernel.origins import Origins, Place
 from services.kernel.runtime import Installation
-from tests.authz.door import ELSEWHERE, HOME, Door, Somebody, opened
+from tests.authz.door import ELSEWHERE, HOME, Door, Somebody, opened, owner
 from tests.conftest import Clock, Connect, Pools
 
 PATH = "/v1/me/activity"
@@ -354,6 +355,49 @@ async def test_what_cannot_be_followed_is_503_and_decisions_go_on(door: Door) ->
 
     assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
     assert (await door.get("/v1/me", token)).status_code == 200
+
+
+async def test_while_it_is_folded_anew_elsewhere_it_is_503_and_never_incomplete(
+    door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """AC-SEE-22: ``casewarden rebuild`` empties rows that this process knew to be there."""
+    token = await _token(door, await door.somebody())
+    whole = await _items(door, token)
+    follower = door.authz.follower
+    await follower.stop()
+    await follower.reached(await follower.head())
+    await follower._batches.empty(follower.names)
+    held = await owner(door.authz.runtime.installation)
+    monkeypatch.setattr(boundary, "DEADLINE_S", 0.5)
+
+    async with held.transaction():
+        await held.execute("select from authz.projection where name = 'authz.activity' for update")
+        emptied = await door.get(PATH, token)
+    await held.close()
+    monkeypatch.undo()
+
+    assert (emptied.status_code, emptied.json()["code"]) == (503, "unavailable")
+    assert [item["id"] for item in await _items(door, token)][1:] == [item["id"] for item in whole]
+
+
+async def test_rows_emptied_while_one_asks_are_503(
+    door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """AC-SEE-22: the position is read with the rows, so that no moment lies in between."""
+    token = await _token(door, await door.somebody())
+    follower = door.authz.follower
+    await follower.stop()
+    caught_up = follower.caught_up
+
+    async def emptied() -> int:
+        head = await caught_up()
+        await follower._batches.empty(follower.names)
+        return head
+
+    monkeypatch.setattr(follower, "caught_up", emptied)
+    answer = await door.get(PATH, token)
+
+    assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
 
 
 async def test_decisions_do_not_rest_on_where_activity_is(door: Door) -> None:

@@ -144,6 +144,32 @@ async def test_what_a_grant_used_up_does_not_stand_against_its_repeat(region: Re
         assert (again.status_code, again.json()) == (first.status_code, first.json())
 
 
+async def test_a_grant_that_is_over_is_as_missing_to_its_repeat_as_to_who_asks(
+    region: Region, clock: Clock
+) -> None:
+    """Contract: a repeat is rendered anew, and what one sees no more is not shown; SG-3, SG-14."""
+    path = f"/v1/people/{region.people['contact']}"
+    await done(region, "grant")
+    (granted,) = [
+        a
+        for a in (await region.call("leader", "GET", path)).json()["assignments"]
+        if a["role"] == "school_office"
+    ]
+    held = f"{path}/assignments/{granted['id']}"
+    tag = {"if-match": f'"{granted["version"]}"'}
+    assert (await region.call("leader", "DELETE", held, headers=tag)).status_code == 204
+    assert await refused(region, "grant") == HTTPStatus.NOT_FOUND
+
+    until = (region.installation.effects.now() + timedelta(hours=1)).isoformat()
+    relief = (Role.SCHOOL_LEADER, MATAI)
+    more: dict[str, Any] = {"until": until, "headers": {"idempotency-key": "relief-1"}}
+    answers = [await region.grant("leader", "contact", *relief, **more) for _ in range(2)]
+    clock.advance(timedelta(hours=1))
+    await region.sign_in("leader")
+    answers.append(await region.grant("leader", "contact", *relief, **more))
+    assert [answer.status_code for answer in answers] == [201, 201, 404]
+
+
 async def test_a_decision_that_served_for_another_change_serves_no_repeat(region: Region) -> None:
     """AC-DO-3: a leader who is the office now repeats nothing on a decision that was not used."""
     contact, office = "contact", Role.SCHOOL_OFFICE

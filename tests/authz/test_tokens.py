@@ -1,5 +1,6 @@
 """Tokens and the keys they are signed with (SG-2)."""
 
+import asyncio
 import base64
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -13,10 +14,12 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from services.app import House
 from services.authz.session_events import SIGNING_KEY_ADDED
+from services.kernel import boundary
+from services.kernel.aside import set_aside
 from services.kernel.events import Service
 from services.kernel.runtime import Installation
 from services.kernel.settings import Settings
-from tests.authz.door import HOME, Door, Somebody, opened, two_opened
+from tests.authz.door import HOME, Door, Somebody, opened, owner, two_opened
 from tests.conftest import Clock
 
 
@@ -201,6 +204,57 @@ async def test_retired_key_loses_its_private_half_and_its_place_in_the_jwks(door
     assert [k["kid"] for k in published] == [row["kid"] for row in secrets]
     assert len(published) == 1
     assert published[0]["kid"] != old_kid
+
+
+@pytest.mark.parametrize(("made", "aside"), [(1, 1), (3, 2)])
+async def test_a_key_whose_event_was_set_aside_is_unknown_and_another_follows(
+    door: Door, made: int, aside: int
+) -> None:
+    """0013: 401 and not 503 for ever, whether or not that leaves a gap in the stream's versions."""
+    leader = await door.somebody()
+    token = (await door.log_in(leader))["access_token"]
+    for _ in range(made - 1):
+        await door.authz.signing_keys.rotate()
+    positions = [r.position for r in await door.log() if r.event.type == SIGNING_KEY_ADDED]
+    connection = await owner(door.authz.runtime.installation)
+    for position in positions[:aside]:
+        await set_aside(connection, door.clock.effects(), position, "INC-2026/14")
+    await connection.close()
+    await door.authz.runtime.projector.rebuild()
+    door.authz.access.forget_keys()
+
+    assert await _refused(door, token)
+    assert await _refused(door, token)
+    door.clock.advance(timedelta(days=31))
+    async with asyncio.timeout(10):
+        await door.authz.signing_keys.turn(timedelta(seconds=300))
+    door.clock.advance(timedelta(seconds=5))
+    token = (await door.log_in(leader))["access_token"]
+    newest = str((await door.of_type(SIGNING_KEY_ADDED))[-1].data["kid"])
+    assert jwt.get_unverified_header(token)["kid"] == newest
+    assert not await _refused(door, token)
+
+
+async def test_keys_are_published_whole_or_not_at_all(
+    door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """RFC 7517: whoever takes the set keeps it, so one folded anew is waited for, or 503."""
+    kid, _ = await door.authz.signing_keys.current()
+    projector = door.authz.runtime.projector
+    await projector.stop()
+    await projector._batches.empty(projector.names)
+    connection = await owner(door.authz.runtime.installation)
+    monkeypatch.setattr(boundary, "DEADLINE_S", 0.5)
+
+    async with connection.transaction():
+        await connection.execute("select from authz.projection for update")
+        emptied = await door.at(HOME).get("/.well-known/jwks.json")
+    await connection.close()
+    monkeypatch.undo()
+    folded = await door.at(HOME).get("/.well-known/jwks.json")
+
+    assert emptied.status_code == 503
+    assert [key["kid"] for key in folded.json()["keys"]] == [kid]
 
 
 async def test_retired_key_is_refused_within_a_minute_whoever_asks_for_unknown_ones(

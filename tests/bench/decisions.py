@@ -18,9 +18,10 @@ import cedarpy
 from services.authz import engine
 from services.authz.directory import Caller, Person, decode_person
 from services.authz.engine import Policy, Row
+from services.cases.judge import Judge
 from services.cases.parts import PARTS
 from services.cases.record import Record, Student
-from services.cases.sight import Judge, Sight
+from services.cases.sight import Sight
 from services.cases.views import decode_record, decode_student
 from services.kernel.runtime import Installation
 from tests.bench.results import Results, middle

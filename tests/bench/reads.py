@@ -20,7 +20,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from services.authz import engine
 from services.authz.directory import Caller, decode_person
-from services.cases.sight import Judge
+from services.cases.judge import Judge
 from services.cases.views import decode_record, decode_student
 from services.demo.region import Region
 from services.kernel.runtime import Installation

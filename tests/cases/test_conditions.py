@@ -1,5 +1,6 @@
 """The contract's conventions on cases: order of checks, preconditions, repeats, headers."""
 
+from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Final
 from uuid import uuid4
@@ -8,6 +9,7 @@ import pytest
 import structlog
 
 from services.authz.events import OrganisationKind
+from services.cases import casework, drafting
 from services.cases.record import Status
 from services.kernel.http import PURPOSES
 from tests.cases.world import REASON, Region
@@ -76,6 +78,61 @@ async def test_a_body_that_two_readers_could_take_for_two_is_malformed(place: Re
     ):
         answer = await place.world.client.post(path, content=body, headers=sent)
         assert answer.status_code == status, body
+
+
+@pytest.mark.parametrize("token", [None, "a.b.c"])
+async def test_nobody_reads_the_body_of_who_is_not_signed_in(
+    place: Region, token: str | None
+) -> None:
+    """401 comes before 422, and costs no more for a large body; it is counted like every one."""
+    world, pulled = place.world, 0
+
+    async def body() -> AsyncIterator[bytes]:
+        nonlocal pulled
+        for _ in range(6):
+            pulled += 1
+            yield b"[" * 60_000
+
+    headers = {"content-type": "application/json"}
+    if token:
+        headers["authorization"] = f"Bearer {token}"
+    windows = world.cases.windows._windows
+    before = sum(window.count for window in windows.values())
+    for method, path in (
+        ("POST", "/v1/requests"),
+        ("PATCH", f"/v1/requests/{uuid4()}"),
+        ("POST", f"/v1/cases/{uuid4()}/items"),
+        ("POST", f"/v1/requests/{uuid4()}/submit"),
+        ("GET", "/v1/cases"),
+    ):
+        answer = await world.client.request(method, path, content=body(), headers=headers)
+        assert (answer.status_code, answer.json()["code"]) == (401, "unauthenticated"), path
+        assert answer.headers["www-authenticate"] == "Bearer"
+    assert pulled == 0
+    assert sum(window.count for window in windows.values()) == before + 5
+
+
+@pytest.mark.parametrize(
+    "reason",
+    [
+        r'"\ud800"',
+        r'"a\u0000b"',
+        '"a\x00b"',
+        "NaN",
+        "1e999",
+        "9" * 9_000,
+        '"x","reason":"y"',
+        "[{}]",
+    ],
+)
+async def test_what_is_no_text_leaves_nothing_in_the_log(place: Region, reason: str) -> None:
+    world, who = place.world, place.office
+    sent = {"authorization": f"Bearer {who.token}", "content-type": "application/json"}
+    before = await world.newest()
+    body = f'{{"student_id":"{uuid4()}","reason":{reason}}}'
+    answer = await world.client.post("/v1/requests", content=body, headers=sent)
+    assert (answer.status_code, answer.json()["code"]) == (422, "malformed")
+    assert await world.newest() == before
 
 
 async def test_permission_comes_before_preconditions_and_they_before_state(place: Region) -> None:
@@ -328,3 +385,38 @@ async def test_what_goes_wrong_unexpectedly_is_logged_and_tells_nothing(
         assert (answer.status_code, answer.json()["code"]) == (500, "internal")
         assert [entry["event"] for entry in logs] == ["unexpected_error"]
         assert "learner" not in answer.text + str(logs)
+
+
+async def test_one_maker_has_only_so_many_requests_about_a_learner_at_a_time(
+    place: Region, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SG-9: each is passed over whenever a record of the learner's is read."""
+    monkeypatch.setattr(drafting, "MOST_UNDER_WAY", 2)
+    world = place.world
+    learner = await world.student(place.school, "Tama", "Rangi")
+    new = {"student_id": str(learner), "reason": "Away."}
+    first = await world.must(place.leader, "POST", "/v1/requests", new)
+    key = {"Idempotency_Key": "one"}
+    kept = await world.send(place.leader, "POST", "/v1/requests", new, **key)
+    crowded = await world.send(place.leader, "POST", "/v1/requests", new)
+    assert (kept.status_code, crowded.status_code) == (201, 409)
+    repeated = await world.send(place.leader, "POST", "/v1/requests", new, **key)
+    assert (repeated.status_code, repeated.json()["id"]) == (201, kept.json()["id"])
+    assert (await world.send(place.contact, "POST", "/v1/requests", new)).status_code == 201
+    await world.must(place.leader, "DELETE", f"/v1/requests/{first['id']}", None, **ANY)
+    assert (await world.send(place.leader, "POST", "/v1/requests", new)).status_code == 201
+
+
+async def test_a_plan_has_only_so_many_versions(
+    place: Region, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SG-9: each is read with the case by whoever sees drafts."""
+    monkeypatch.setattr(casework, "MOST_VERSIONS", 2)
+    path = f"/v1/cases/{await place.case()}"
+    draft = {**PLAN, "status": "draft"}
+    answers = [
+        await place.world.send(place.manager, "PUT", f"{path}/plan", draft, **ANY) for _ in range(3)
+    ]
+    assert [answer.status_code for answer in answers] == [200, 200, 409]
+    seen = await place.world.get(place.manager, path)
+    assert len(seen.json()["parts"]["plan"]) == 2

@@ -28,6 +28,7 @@ _CONTENT: Final = (
     "record",
     "things",
     "student",
+    "around",
     "earlier_ids",
     "earlier",
     "people",
@@ -250,26 +251,31 @@ async def test_what_was_rendered_is_thrown_away_when_its_event_is_not_taken(
     assert str(region.student) not in answer.text
 
 
-async def test_a_labelled_referral_of_an_earlier_case_is_opened_for_who_sees_it_there(
-    region: Region,
+@pytest.mark.parametrize("both", ["providers", "school and provider"])
+async def test_a_labelled_referral_of_an_earlier_case_stands_in_no_history(
+    region: Region, both: str
 ) -> None:
-    """AC-SEE-10, SE: a lead of both providers; each key that is needed is in reach."""
-    world, lead = region.world, region.lead
+    """SE, 0003 (3): the post that shows the referral is not the one that shows the entry."""
+    world, lead, leader = region.world, region.lead, region.leader
     earlier = await region.case()
     labels = {"labels": ["health"]}
     path = f"/v1/cases/{earlier}"
     await world.must(lead, "PUT", f"{path}/referral/labels", labels, if_match="*")
     await world.must(lead, "POST", f"{path}/close", {"outcome": "Attends."}, if_match="*")
-    await world.also(lead, Role.ASP_WORKFLOW_LEAD, region.other_asp)
-    later = await world.case(
-        region.leader, region.student, region.team, region.other_lead, region.other_manager
-    )
-    world.cases.runtime.keys._cache.clear()
+    team, lead_of_later, manager = region.team, region.lead, region.manager
+    if both == "providers":
+        await world.also(lead, Role.ASP_WORKFLOW_LEAD, region.other_asp)
+        lead_of_later, manager = region.other_lead, region.other_manager
+    else:
+        await world.also(lead, Role.SCHOOL_LEADER, region.school)
+    later = await world.case(leader, region.student, team, lead_of_later, manager)
     answer = await world.get(lead, f"/v1/cases/{later}")
     assert answer.status_code == 200, answer.text
     (entry,) = [h for h in answer.json()["parts"]["history"] if h["id"] == str(earlier)]
-    assert entry["referral"]["labels"] == ["health"]
-    assert entry["referral"]["reason"]
+    assert entry["overview"]["status"] == "closed"
+    assert "referral" not in entry
+    itself = await world.get(lead, path)
+    assert itself.json()["parts"]["referral"]["labels"] == ["health"]
 
 
 async def test_what_is_loaded_of_a_hidden_record_is_all_but_nothing(region: Region) -> None:
@@ -283,3 +289,28 @@ async def test_what_is_loaded_of_a_hidden_record_is_all_but_nothing(region: Regi
         "student_id",
         *_CONTENT,
     }
+
+
+async def test_earlier_records_are_read_for_who_finds_them_in_the_history_only(
+    region: Region,
+) -> None:
+    """SG-1: however many drafts a school keeps, nobody else's reads grow with them."""
+    world, case = region.world, await region.case()
+    await world.must(region.lead, "POST", f"/v1/cases/{case}/close", {"outcome": "Attends."})
+    later = await region.case()
+    draft = await world.request(region.leader, region.student, submit=False)
+    last = await region.case()
+    gone = await world.request(region.leader, region.student, submit=False)
+    await world.must(region.leader, "DELETE", f"/v1/requests/{gone}", None, if_match="*")
+    newest = await world.request(region.leader, region.student, submit=False)
+
+    async def read_for(who: Staff, record: UUID) -> set[UUID]:
+        ask = world.cases.front.desk.loader._records.ask
+        return {*((await ask(who.id, who.session_id, record, world.now()))["earlier_ids"] or ())}
+
+    assert {draft, case} <= await read_for(region.leader, last)
+    assert gone not in await read_for(region.leader, newest)
+    assert draft not in await read_for(region.lead, last)
+    assert case in await read_for(region.lead, last)
+    assert {later, draft, gone}.isdisjoint(await read_for(region.lead, later))
+    assert await read_for(region.other_leader, last) == set()

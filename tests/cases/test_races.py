@@ -21,9 +21,9 @@ import pytest
 from services.authz.events import Role
 from services.cases import events as cases
 from services.cases.app import build
+from services.kernel.boundary import Boundary
 from services.kernel.events import Event, Recorded, Service
 from services.kernel.groups import Group
-from services.kernel.http import Boundary
 from services.kernel.settings import Settings
 from tests.cases.world import Region, Staff, World
 

@@ -22,7 +22,6 @@ from services.cases.kept import kept
 from services.cases.lists import Place, Wanted
 from services.cases.loaded import Asking
 from services.cases.record import Record, Status, Student
-from services.cases.sight import Judge
 from services.cases.views import _UPSERT, _row, decode_head, decode_record, encode_record
 from services.kernel import states
 from services.kernel.events import Event, Kind
@@ -244,4 +243,4 @@ def test_a_relation_without_rows_would_be_dead() -> None:
     }
     assert of_records - THING_FACTS <= set(RELATIONS)
     assert set(RELATIONS) <= needed
-    assert Judge(policy).bit["cleared"]
+    assert policy.bits(THING_FACTS)

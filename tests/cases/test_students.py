@@ -172,7 +172,7 @@ async def test_processes_share_the_making_of_tokens(region: Region) -> None:
 async def test_a_search_reads_the_roll_of_ones_school_and_no_other(region: Region) -> None:
     """What it costs to search cannot tell of a learner elsewhere: no index of names is asked."""
     pool = region.world.cases.runtime.pool
-    arguments = ([region.school], 1, [1], 10)
+    arguments = ([region.school], 1, [1], UUID(int=0), 10)
     plan = "\n".join(row[0] for row in await pool.fetch(f"explain {_CANDIDATES}", *arguments))
     assert plan.count("Index Cond") == 1
     assert "Index Cond: (school_id = ANY" in plan

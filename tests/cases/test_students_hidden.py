@@ -78,6 +78,7 @@ async def test_hidden_and_missing_learners_take_the_same_work(
     """As many rows judged and guards appended, however many records; nothing is opened."""
     who, students = place.other_leader, place.world.cases.front.students
     hidden = await learners(place)
+    await students.names.catch_up()  # else that opens names, beside this, whenever it is its turn
     opened.clear()
     guards, bodies = set(), set()
     for one in (*hidden.values(), *(uuid4() for _ in range(20))):

@@ -4,7 +4,10 @@ from collections.abc import Sequence
 from typing import Final
 from uuid import UUID
 
+import pytest
+
 from services.authz.events import Role
+from services.cases import outline
 from services.kernel.events import Event
 from tests.cases.world import Region, Staff
 
@@ -180,3 +183,86 @@ async def test_a_refusal_about_an_item_is_told_to_whoever_shows_the_item(region:
         answer = await region.world.send(both, method, one, body, **ANY)
         assert answer.status_code in (403, 404)
         assert (await region.world.newest()).actor.organisation_id == region.asp
+
+
+async def test_all_that_one_change_asks_is_decided_in_one_post(region: Region) -> None:
+    """0003 (3): who may comment as the school's shares and labels as the provider's alone."""
+    both = await region.world.also(region.leader, Role.ASP_WORKFLOW_LEAD, region.asp)
+    path = f"/v1/cases/{await region.case()}/items"
+    plain = {"kind": "comment", "text": "Rang at nine."}
+    await region.world.must(both, "POST", path, plain)
+    assert (await region.world.newest()).actor.organisation_id == region.school
+    shared = {**plain, "shared_with_school": True, "labels": ["health"], "summary": "Allergies."}
+    await region.world.must(both, "POST", path, shared)
+    event = await region.world.newest()
+    assert event.actor.organisation_id == region.asp
+    assert {(g.assignment_id, g.clause) for g in event.grounds} == {(both.assignment_id, "AC-DO-5")}
+    assert event.data["author"]["assignment_id"] == str(both.assignment_id)
+    assert event.data["labelled_by"] == str(both.assignment_id)
+
+
+async def test_a_document_is_told_only_to_who_shows_more_than_its_summary(region: Region) -> None:
+    """AC-USE-1: by the school's post alone there is no content (404)."""
+    both = await region.world.also(region.leader, Role.ASP_WORKFLOW_LEAD, region.asp)
+    path = f"/v1/cases/{await region.case()}/items"
+    document = {
+        "kind": "document",
+        "text": "Letter.",
+        "labels": ["health"],
+        "summary": "Allergies.",
+        "shared_with_school": True,
+    }
+    item = (await region.world.must(region.manager, "POST", path, document))["id"]
+    (content,) = await told(region, both, f"{path}/{item}/content")
+    assert content.actor.organisation_id == region.asp
+    school, provider = await told(region, both, f"{path}/{item}")
+    assert {school.actor.organisation_id, provider.actor.organisation_id} == {
+        region.school,
+        region.asp,
+    }
+
+
+async def test_a_look_for_learners_in_vain_is_told_to_whose_post_lets_one_look(
+    region: Region,
+) -> None:
+    """A provider's post comes first, and lets nobody search or draft."""
+    world = region.world
+    both = await world.also(region.manager, Role.SCHOOL_LEADER, region.school)
+    await world.must(both, "POST", "/v1/students/search", {"query": "Nobody"})
+    assert (await world.newest()).actor.organisation_id == region.school
+    unknown = {"student_id": str(world.id()), "reason": "Away."}
+    assert (await world.send(both, "POST", "/v1/requests", unknown)).status_code == 404
+    assert (await world.newest()).actor.organisation_id == region.school
+
+
+async def test_a_draft_refused_about_a_learner_is_told_to_whoever_shows_the_learner(
+    region: Region,
+) -> None:
+    """SG-8: a leader elsewhere knows the learner by their provider's case alone."""
+    both = await region.world.also(region.other_leader, Role.ASP_WORKFLOW_LEAD, region.asp)
+    await region.case()
+    draft = {"student_id": str(region.student), "reason": "Away."}
+    assert (await region.world.send(both, "POST", "/v1/requests", draft)).status_code == 403
+    event = await region.world.newest()
+    assert (event.actor.organisation_id, event.student_id) == (region.asp, region.student)
+
+
+async def test_a_read_that_shows_more_than_an_event_names_is_told_in_several(
+    region: Region, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """AC-USE-1: no record grows so large that it cannot be read."""
+    path = f"/v1/cases/{await region.case()}"
+    for _ in range(4):
+        await region.world.must(region.manager, "POST", f"{path}/items", NOTE)
+    (whole,) = await told(region, region.lead, path)
+    monkeypatch.setattr(outline, "MOST_NAMED", 3)
+    several = await told(region, region.lead, path)
+    assert len(several) > 2
+    for event in several:
+        assert 0 < sum(map(len, event.shown.values())) <= 3
+        assert {part for ground in event.grounds for part in ground.parts} == set(event.shown)
+    joined: dict[str, list[str]] = {}
+    for event in several:
+        for part, ids in event.shown.items():
+            joined.setdefault(part, []).extend(ids)
+    assert joined == {part: list(ids) for part, ids in whole.shown.items()}

@@ -4,6 +4,7 @@ People and organisations are appended as authz appends them; everything else goe
 cases application as it is served, so that every record in these tests has come about by itself.
 """
 
+import asyncio
 import base64
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -33,10 +34,10 @@ from services.authz.session_events import (
 from services.cases import events as cases
 from services.cases.app import Cases, build
 from services.cases.views import decode_student
+from services.kernel.boundary import Boundary
 from services.kernel.budgets import RefusalBudget
 from services.kernel.events import Event, Recorded, Registry, Service, decode
 from services.kernel.groups import Group
-from services.kernel.http import Boundary
 from services.kernel.runtime import Installation, Runtime, open_runtime
 from services.kernel.sealing import Compartment, KeyRef
 from services.kernel.settings import Settings
@@ -156,13 +157,14 @@ class World:
             username_digest=f"digest-{person_id}",
             username="sealed",
         )
-        await self.append(
-            self._of_person(person_id, 1, authz.PERSON_REGISTERED, registered, event_id)
-        )
         self.versions[person_id] = 1
-        await self.grant(person_id, role, organisation_id, assignment_id, until=until)
-        person = await self.sign_in(
+        person, session = self._session(
             Staff(person_id, name, role, organisation_id, assignment_id, person_id, "")
+        )
+        await self.append(
+            self._of_person(person_id, 1, authz.PERSON_REGISTERED, registered, event_id),
+            self._grant(person_id, role, organisation_id, assignment_id, until),
+            session,
         )
         self.people[name] = person
         return person
@@ -190,6 +192,18 @@ class World:
         until: datetime | None = None,
     ) -> int:
         """Give a person an assignment."""
+        return await self.append(
+            self._grant(person_id, role, organisation_id, assignment_id, until)
+        )
+
+    def _grant(
+        self,
+        person_id: UUID,
+        role: Role,
+        organisation_id: UUID,
+        assignment_id: UUID,
+        until: datetime | None,
+    ) -> Event:
         self.versions[person_id] += 1
         granted = authz.AssignmentGranted(
             assignment_id=assignment_id,
@@ -200,9 +214,7 @@ class World:
             ends_at=until,
         )
         version = self.versions[person_id]
-        return await self.append(
-            self._of_person(person_id, version, authz.ASSIGNMENT_GRANTED, granted, self.id())
-        )
+        return self._of_person(person_id, version, authz.ASSIGNMENT_GRANTED, granted, self.id())
 
     async def revoke(self, who: Staff) -> int:
         """Take a person's assignment away; return without waiting for anybody's fold."""
@@ -274,6 +286,11 @@ class World:
 
     async def sign_in(self, who: Staff) -> Staff:
         """Start a session and sign an access token for it."""
+        person, session = self._session(who)
+        await self.append(session)
+        return person
+
+    def _session(self, who: Staff) -> tuple[Staff, Event]:
         session_id, until = self.id(), self.now() + timedelta(hours=8)
         started = SessionStarted(
             session_id=session_id,
@@ -283,15 +300,13 @@ class World:
             expires_at=until,
             refresh_digest="-",
         )
-        await self.append(
-            Event(
-                id=self.id(),
-                type=SESSION_STARTED,
-                stream=f"session:{session_id}",
-                version=1,
-                recorded_at=self.now(),
-                data=msgspec.to_builtins(started),
-            )
+        event = Event(
+            id=self.id(),
+            type=SESSION_STARTED,
+            stream=f"session:{session_id}",
+            version=1,
+            recorded_at=self.now(),
+            data=msgspec.to_builtins(started),
         )
         claims = {
             "iss": access.ISSUER,
@@ -303,9 +318,7 @@ class World:
             "exp": int(until.timestamp()),
         }
         token = jwt.encode(claims, self.key, access.ALGORITHM, {"kid": "test", "typ": access.TYPE})
-        return Staff(
-            who.id, who.name, who.role, who.organisation_id, who.assignment_id, session_id, token
-        )
+        return replace(who, session_id=session_id, token=token), event
 
     async def student(
         self,
@@ -554,33 +567,45 @@ class Region:
 
 
 async def make_region(world: World) -> Region:
-    """Fill a world."""
-    school = await world.organisation(OrganisationKind.SCHOOL, "Kōwhai School")
-    other_school = await world.organisation(OrganisationKind.SCHOOL, "Rātā College")
-    asp = await world.organisation(OrganisationKind.ASP, "Te Ara Attendance")
-    other_asp = await world.organisation(OrganisationKind.ASP, "Harbour Attendance")
-    ministry = await world.organisation(OrganisationKind.MINISTRY, "Central Investigation")
+    """Fill a world; what waits for nobody is told to the log together."""
+    school, other_school, asp, other_asp, ministry = await asyncio.gather(
+        world.organisation(OrganisationKind.SCHOOL, "Kōwhai School"),
+        world.organisation(OrganisationKind.SCHOOL, "Rātā College"),
+        world.organisation(OrganisationKind.ASP, "Te Ara Attendance"),
+        world.organisation(OrganisationKind.ASP, "Harbour Attendance"),
+        world.organisation(OrganisationKind.MINISTRY, "Central Investigation"),
+    )
     for provider in (asp, other_asp):
         await world.catchment(provider, school)
     await world.catchment(other_asp, other_school)
+    staff = {
+        "leader": (Role.SCHOOL_LEADER, school),
+        "contact": (Role.PRIMARY_CONTACT, school),
+        "second_contact": (Role.PRIMARY_CONTACT, school),
+        "office": (Role.SCHOOL_OFFICE, school),
+        "other_leader": (Role.SCHOOL_LEADER, other_school),
+        "lead": (Role.ASP_WORKFLOW_LEAD, asp),
+        "manager": (Role.ASP_CASE_MANAGER, asp),
+        "colleague": (Role.ASP_CASE_MANAGER, asp),
+        "member": (Role.ASP_CASE_MANAGER, asp),
+        "other_lead": (Role.ASP_WORKFLOW_LEAD, other_asp),
+        "other_manager": (Role.ASP_CASE_MANAGER, other_asp),
+        "team": (Role.CENTRAL_INVESTIGATION, ministry),
+    }
+    people = await asyncio.gather(
+        *(world.staff(name.replace("_", "-"), *post) for name, post in staff.items())
+    )
+    student, other_student = await asyncio.gather(
+        world.student(school, "Mārama", "Te Whare"),
+        world.student(other_school, "Liam", "O'Brien"),
+    )
     return Region(
         world=world,
         school=school,
         other_school=other_school,
         asp=asp,
         other_asp=other_asp,
-        leader=await world.staff("leader", Role.SCHOOL_LEADER, school),
-        contact=await world.staff("contact", Role.PRIMARY_CONTACT, school),
-        second_contact=await world.staff("second-contact", Role.PRIMARY_CONTACT, school),
-        office=await world.staff("office", Role.SCHOOL_OFFICE, school),
-        other_leader=await world.staff("other-leader", Role.SCHOOL_LEADER, other_school),
-        lead=await world.staff("lead", Role.ASP_WORKFLOW_LEAD, asp),
-        manager=await world.staff("manager", Role.ASP_CASE_MANAGER, asp),
-        colleague=await world.staff("colleague", Role.ASP_CASE_MANAGER, asp),
-        member=await world.staff("member", Role.ASP_CASE_MANAGER, asp),
-        other_lead=await world.staff("other-lead", Role.ASP_WORKFLOW_LEAD, other_asp),
-        other_manager=await world.staff("other-manager", Role.ASP_CASE_MANAGER, other_asp),
-        team=await world.staff("team", Role.CENTRAL_INVESTIGATION, ministry),
-        student=await world.student(school, "Mārama", "Te Whare"),
-        other_student=await world.student(other_school, "Liam", "O'Brien"),
+        student=student,
+        other_student=other_student,
+        **dict(zip(staff, people, strict=True)),
     )

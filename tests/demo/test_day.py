@@ -5,14 +5,16 @@ That the day runs through the real HTTP API, and what it leaves, is tested with 
 """
 
 from datetime import UTC, date, datetime, timedelta
+from unittest.mock import patch
+from uuid import uuid4
 
 import httpx
 import pytest
 
 from services.audit.detection.calendar import Hours, outside
-from services.demo import day_plan
+from services.demo import aftermath, day_plan
 from services.demo.abroad import with_desks
-from services.demo.caller import Tally
+from services.demo.caller import Caller, Tally
 from services.demo.cast import Casting
 from services.demo.chance import Chance
 from services.demo.region import Region, build_region
@@ -104,3 +106,31 @@ def test_a_fault_of_the_server_is_counted_as_unexpected_without_ids() -> None:
         "422 GET /cases/v1/cases/{id}": 1,
         "500 GET /cases/v1/cases/{id}": 1,
     }
+
+
+async def test_what_is_counted_of_a_learner_happened_on_the_day_and_not_before(
+    region: Region,
+) -> None:
+    """The demonstration's own history is full of looks at everybody."""
+    day = day_plan.plan(region, seed=SEED, day_seed=1, scale=1, base="http://127.0.0.1", now=NOON)
+    looks = [("loaded", NOON - timedelta(days=1)), ("seen", NOON + timedelta(minutes=1))]
+
+    def answered(request: httpx.Request) -> httpx.Response:
+        since = datetime.fromisoformat(request.url.params.get("from", "2000-01-01T00:00:00Z"))
+        items: list[dict[str, object]] = [
+            {"actor": {"person_id": name}, "outcome": "allowed"}
+            for name, at in looks
+            if at >= since
+        ]
+        if request.url.path.endswith("/alerts"):
+            rules = ("out_of_hours_login", "repeated_failures_address")
+            items = [{"rule": rule, "severity": "high"} for rule in rules]
+        return httpx.Response(200, json={"items": items, "next_cursor": None})
+
+    tally, left = Tally(lambda: None), aftermath.Left(learner=str(uuid4()))
+    with patch.object(httpx, "AsyncHTTPTransport", lambda **_: httpx.MockTransport(answered)):
+        analyst = Caller(day.base, day.cast.analyst, "", tally)
+    answers = await aftermath.ask(analyst, day, left, NOON)
+    await analyst.close()
+    summary = aftermath.summary(day, tally, left, 1.0, answers)
+    assert (summary["learner"]["accesses"], summary["learner"]["people"]) == (1, 1)

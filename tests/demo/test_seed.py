@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from datetime import date
+from functools import cache
 from unittest.mock import patch
 from uuid import UUID
 
@@ -44,10 +45,16 @@ TODAY = date(2026, 7, 1)
 SEED = 20
 
 
+@cache
+def whole_region() -> Region:
+    """Return the whole demonstration, without desks."""
+    return build_region(SEED, TODAY)
+
+
 @pytest.fixture(scope="module")
 def region() -> Region:
     """Make a small part of the demonstration: some learners, with all that happened to them."""
-    whole = with_desks(build_region(SEED, TODAY), Chance(SEED), TODAY)
+    whole = with_desks(whole_region(), Chance(SEED), TODAY)
     requests = whole.requests[::12]
     kept = {request.case_id for request in requests}
     concerned = {request.student_id for request in requests}
@@ -273,7 +280,7 @@ def test_every_role_has_two_accounts_at_two_organisations_where_it_has_two() -> 
 
 
 def test_accounts_are_those_of_the_region_and_the_desks_though_it_is_not_made_up_for_them() -> None:
-    whole = with_desks(build_region(SEED, TODAY), Chance(SEED), TODAY)
+    whole = with_desks(whole_region(), Chance(SEED), TODAY)
     held = {
         (str(person.person_id), person.username, one.role, str(one.organisation_id))
         for person in whole.people
@@ -286,7 +293,7 @@ def test_accounts_are_those_of_the_region_and_the_desks_though_it_is_not_made_up
 
 
 def test_the_desks_abroad_add_only_themselves() -> None:
-    whole = build_region(SEED, TODAY)
+    whole = whole_region()
     more = with_desks(whole, Chance(SEED), TODAY)
     assert len(more.organisations) == len(whole.organisations) + len(DESKS)
     assert more.organisations[: len(whole.organisations)] == whole.organisations

@@ -12,10 +12,11 @@ from starlette.responses import PlainTextResponse, StreamingResponse
 from starlette.types import Message
 from structlog.testing import capture_logs
 
-from services.kernel import errors, http
+from services.kernel import boundary, errors
 from services.kernel.bodies import SMALL_BYTES
+from services.kernel.boundary import Boundary
 from services.kernel.events import Service
-from services.kernel.http import PURPOSES, Boundary, call_of
+from services.kernel.http import PURPOSES, call_of
 from services.kernel.problems import install_errors
 from services.kernel.texts import Body, Line
 
@@ -238,7 +239,7 @@ async def test_what_is_not_answered_in_time_is_unavailable_and_given_up(
     client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """SG-8: one deadline, and nothing is shown after it."""
-    monkeypatch.setattr(http, "DEADLINE_S", 0.05)
+    monkeypatch.setattr(boundary, "DEADLINE_S", 0.05)
     GIVEN_UP.clear()
     with capture_logs() as logged:
         problem(await client.get("/stuck"), 503, "unavailable")
@@ -251,7 +252,7 @@ async def test_what_is_not_answered_in_time_is_unavailable_and_given_up(
 async def test_an_answer_that_has_begun_is_not_cut_off(
     client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(http, "DEADLINE_S", 0.1)
+    monkeypatch.setattr(boundary, "DEADLINE_S", 0.1)
     assert (await client.get("/long")).text == "piece" * 4
 
 
@@ -259,7 +260,7 @@ async def test_an_answer_that_has_begun_is_not_cut_off(
 async def test_a_body_that_stops_coming_is_given_up(
     client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:
-    monkeypatch.setattr(http, "_BODY_S", 0.1)
+    monkeypatch.setattr(boundary, "_BODY_S", 0.1)
 
     async def dribbles() -> AsyncIterator[bytes]:
         while True:
@@ -302,7 +303,7 @@ async def test_a_body_may_take_longer_than_its_answer(
     client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The deadline is for what we do, and begins when the request was read."""
-    monkeypatch.setattr(http, "DEADLINE_S", 0.5)
+    monkeypatch.setattr(boundary, "DEADLINE_S", 0.5)
 
     async def slowly() -> AsyncIterator[bytes]:
         for _ in range(8):

@@ -32,9 +32,20 @@ def make(tmp_path: Path) -> Iterator[Make]:
         server.stop()
 
 
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make a cluster as a first start does; a copy of it is one as it was left by a stop."""
+    server = EmbeddedPostgres(tmp_path_factory.mktemp("made"))
+    server.start()
+    server.stop()
+    return server.cluster
+
+
 @pytest.fixture
-def server(make: Make) -> EmbeddedPostgres:
+def server(make: Make, cluster: Path) -> EmbeddedPostgres:
     started = make("data")
+    started.directory.mkdir(mode=0o700)
+    subprocess.run(["cp", "--archive", cluster, started.cluster], check=True)  # noqa: S607 - wherever it is
     started.start()
     return started
 

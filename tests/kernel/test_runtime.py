@@ -219,6 +219,31 @@ async def test_a_statement_that_is_cancelled_keeps_its_connection(
     await pool.close()
 
 
+@pytest.mark.parametrize(
+    ("statement", "times"),
+    [("select array[1, 2]", 1), ("select null::log.event", 3)],
+    ids=["PostgreSQL's own", "ours"],
+)
+async def test_a_type_that_every_database_has_is_asked_about_once_and_ours_by_each_connection(
+    pools: Pools, monkeypatch: pytest.MonkeyPatch, statement: str, times: int
+) -> None:
+    """What a number means in one database holds in the next only where PostgreSQL gave it out."""
+    asked, answers, introspect = 0, [], asyncpg.Connection._introspect_types  # type: ignore[attr-defined] # the stubs lack it
+
+    async def counted(*question: object) -> object:
+        nonlocal asked
+        asked += 1
+        return await introspect(*question)
+
+    monkeypatch.setattr(asyncpg.Connection, "_introspect_types", counted)
+    monkeypatch.setattr(database, "_known", {})
+    for _ in range(3):
+        pool = await pools(Service.CASES, size=1)
+        answers.append(await pool.fetchval(statement))
+    assert answers == [[1, 2] if times == 1 else None] * 3
+    assert asked == times
+
+
 async def test_a_runtime_that_cannot_be_opened_whole_leaves_nothing_open(
     installation: Installation, connect: Connect
 ) -> None:

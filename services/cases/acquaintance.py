@@ -17,9 +17,9 @@ import asyncpg
 from services.authz.directory import Assignment
 from services.cases.basis import Basis
 from services.cases.desk import Desk
-from services.cases.events import record_key, student_key
 from services.cases.loaded import Asking
 from services.cases.relations import View, compile_facts
+from services.cases.terms import record_key, student_key
 
 #: what may be known of a learner
 PARTS: Final = ("student_basic", "demographics", "family")

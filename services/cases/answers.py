@@ -11,8 +11,8 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict
 
 from services.authz.events import Role
-from services.cases.events import ItemKind, Label, PlanStatus, RecordKind
 from services.cases.record import Status
+from services.cases.terms import ItemKind, Label, PlanStatus, RecordKind
 
 
 class Answer(BaseModel):

@@ -9,12 +9,12 @@ from fastapi.responses import PlainTextResponse
 from pydantic import Field
 
 from services.cases import answers, casework, items, labelling, models, reading
-from services.cases.events import RecordKind
 from services.cases.explaining import explain
 from services.cases.front import Front, json_response
 from services.cases.lists import Wanted
 from services.cases.parts import PARTS, wanted_part, wanted_parts
 from services.cases.record import Status
+from services.cases.terms import RecordKind
 from services.kernel.errors import Malformed
 from services.kernel.etags import not_modified
 

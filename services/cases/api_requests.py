@@ -8,10 +8,10 @@ from fastapi import APIRouter, Query, Request, Response
 
 from services.cases import answers, labelling, models, requests
 from services.cases.drafting import draft_request, drafted_again
-from services.cases.events import RecordKind
 from services.cases.front import Front, json_response
 from services.cases.lists import Wanted
 from services.cases.record import Status
+from services.cases.terms import RecordKind
 from services.kernel.errors import Malformed
 
 _KIND = RecordKind.REQUEST

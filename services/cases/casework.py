@@ -9,10 +9,10 @@ import msgspec
 from services.authz.events import OrganisationKind, Role
 from services.cases import events as e
 from services.cases.change import Change, Command
-from services.cases.events import Label, PlanStatus
 from services.cases.labelling import ordered
 from services.cases.record import Status
 from services.cases.requests import Holder, require_holder, require_provider, require_status
+from services.cases.terms import Label, PlanStatus
 from services.kernel.errors import Conflict, Forbidden, NotFound
 
 #: of the plan of one case: each is read with the case, by whoever sees drafts

@@ -15,11 +15,11 @@ from services.authz.events import Role
 from services.cases import events as e
 from services.cases.basis import Basis
 from services.cases.desk import Asked, Desk, staff_of
-from services.cases.events import Box, RecordKind, Staff, record_key, student_key
 from services.cases.evolution import evolve
 from services.cases.outline import Outline
 from services.cases.record import Item, Record, stream_of
 from services.cases.rendering import canonical
+from services.cases.terms import Box, RecordKind, Staff, record_key, student_key
 from services.kernel.errors import Forbidden
 from services.kernel.etags import require_any
 from services.kernel.events import Event, ObjectRef

@@ -15,10 +15,10 @@ import msgspec
 from services.cases import events as e
 from services.cases.change import Change, Command, Fact
 from services.cases.desk import Asked, Desk, View
-from services.cases.events import RecordKind
 from services.cases.loaded import Loaded
 from services.cases.outline import Outline
 from services.cases.rendering import canonical
+from services.cases.terms import RecordKind
 from services.kernel.errors import Conflict, NotFound, Problem
 from services.kernel.events import Event, Ground, ObjectRef
 from services.kernel.handling import Draft

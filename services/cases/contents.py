@@ -11,9 +11,9 @@ from uuid import UUID
 import msgspec
 
 from services.cases import events as e
-from services.cases.events import Label
 from services.cases.kept import kept, kept_if
 from services.cases.record import Item, PlanVersion, Record
+from services.cases.terms import Label
 
 _replace = msgspec.structs.replace
 

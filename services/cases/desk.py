@@ -5,8 +5,7 @@ are durable. A refusal is drafted like a disclosure; what is hidden and what is 
 alike. Nothing here knows HTTP beyond problems, and nothing here opens a record it does not show.
 """
 
-import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple, cast
@@ -18,16 +17,15 @@ from services.authz.access import Claims
 from services.authz.directory import Assignment
 from services.cases import events as e
 from services.cases.basis import Basis, grounds_of
-from services.cases.events import RecordKind, Staff
 from services.cases.judge import Judge
 from services.cases.loaded import Asking, Loaded
 from services.cases.loading import Loader
-from services.cases.meanwhile import meanwhile
 from services.cases.outline import Cut, Outline, apart, outline
 from services.cases.record import Record
 from services.cases.rendering import Renderer, canonical
 from services.cases.sight import Sight
-from services.kernel.errors import NotFound, Problem, outcome_of
+from services.cases.terms import RecordKind, Staff
+from services.kernel.errors import Problem, outcome_of
 from services.kernel.etags import etag
 from services.kernel.events import Actor, Event, Ground, ObjectRef, Outcome
 from services.kernel.groups import Group
@@ -246,32 +244,3 @@ def _organisation(asking: Asking, grounds: Sequence[Ground]) -> UUID | None:
 def staff_of(assignment: Assignment, person_id: UUID) -> Staff:
     """Return a person in an assignment as facts name them."""
     return Staff(assignment.id, person_id, assignment.organisation_id, assignment.role)
-
-
-async def disclose(
-    desk: Desk,
-    asked: Asked,
-    kind: RecordKind,
-    record_id: UUID,
-    wanted: frozenset[str] | None,
-    answer: Callable[[View], bytes],
-) -> Draft[asyncio.Future[tuple[bytes, str]]]:
-    """Draft the disclosure of a record, or its refusal.
-
-    What is shown is opened and rendered while the event of it is on its way to the log; nobody
-    gets it before that is durable, and nobody gets it when the log refuses.
-    """
-    loaded = await desk.load(asked, kind, record_id)
-    object_ = ObjectRef(kind, str(record_id))
-    sight = desk.see(loaded)
-    if sight is None:
-        refused = await desk.refuse(asked, loaded, object_, NotFound())
-        return Draft(refused.group, NotFound())
-    seen = await desk.outline(loaded, sight)
-    group = await desk.told(asked, seen, object_, lambda one: one.only(wanted))
-
-    def reply() -> tuple[bytes, str]:
-        view = desk.opened(seen)
-        return answer(view), view.version
-
-    return Draft(group, meanwhile(reply))

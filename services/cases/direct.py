@@ -14,8 +14,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from services.cases.events import RecordKind
 from services.cases.front import Front
+from services.cases.terms import RecordKind
 
 _CASE: Final = re.compile(r"/v1/cases/([0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12})")
 

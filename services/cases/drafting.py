@@ -8,19 +8,19 @@ from uuid import UUID
 import msgspec
 
 from services.authz.directory import Assignment
-from services.cases import desk as desks
 from services.cases import events as e
 from services.cases.basis import Basis
 from services.cases.change import Pen
 from services.cases.desk import Asked, Desk, staff_of
-from services.cases.events import RecordKind
 from services.cases.loaded import Asking
 from services.cases.meanwhile import finished
 from services.cases.models import NewRequest
 from services.cases.numbers import request_number
+from services.cases.reading import disclose
 from services.cases.record import stream_of
 from services.cases.rendering import canonical
 from services.cases.students import Students
+from services.cases.terms import RecordKind, record_key, student_key
 from services.kernel.errors import Conflict, Forbidden, NotFound, Problem
 from services.kernel.events import Event, Ground, ObjectRef
 from services.kernel.handling import Draft
@@ -40,7 +40,7 @@ async def draft_request(
     if isinstance(permitted, Draft):
         return permitted
     event, body = await _drafted(desk, asked, asking, permitted, new)
-    guards = [*asking.caller.guards, e.student_key(new.student_id)]
+    guards = [*asking.caller.guards, student_key(new.student_id)]
     made = {"id": UUID(event.object.id)} if event.object else {}
     return Draft(desk.group(asking, [event], guards), (body, ""), made)
 
@@ -54,7 +54,7 @@ async def drafted_again(
     if isinstance(permitted, Draft):
         return permitted
     shown = await finished(
-        await desks.disclose(
+        await disclose(
             desk,
             asked,
             RecordKind.REQUEST,
@@ -146,7 +146,7 @@ async def _drafted(
         event,
         stream=stream_of(request_id, RecordKind.REQUEST),
         version=1,
-        touches=(e.record_key(request_id), e.student_key(new.student_id)),
+        touches=(record_key(request_id), student_key(new.student_id)),
     )
     body = canonical({"id": request_id, "number": number, "status": "draft"})
     return fact, body

@@ -1,8 +1,8 @@
-"""The vocabulary of cases: its event types, what their data holds, and the guard keys they touch.
+"""The catalogue of what happens in cases: the event types, and what their data holds.
 
 Everything said about a learner is sealed under keys of that learner: who they are under the
 ``student`` compartment, casework under ``record``, and what carries a sensitive label (SE) under
-``sensitive``. A :class:`Box` is such a sealed text together with where it was sealed.
+``sensitive``. What the facts speak of is :mod:`services.cases.terms`.
 """
 
 from datetime import datetime
@@ -11,80 +11,8 @@ from uuid import UUID
 
 import msgspec
 
-from services.kernel.codes import Code
+from services.cases.terms import Box, ItemKind, Label, PlanStatus, Staff
 from services.kernel.events import EventType, Kind, Service
-from services.kernel.sealing import Compartment
-
-
-class RecordKind(Code):
-    """The two kinds of record."""
-
-    REQUEST = "request"
-    CASE = "case"
-
-
-class ItemKind(Code):
-    """What an item of a case is."""
-
-    NOTE = "note"
-    COMMENT = "comment"
-    DOCUMENT = "document"
-    CORRESPONDENCE = "correspondence"
-    ACTIVITY = "activity"
-
-
-class Label(Code):
-    """Sensitive categories (SE): a label shuts a thing to all but those who are cleared."""
-
-    SAFEGUARDING = "safeguarding"
-    HEALTH = "health"
-    LEARNING_SUPPORT = "learning_support"
-    ALLEGATION = "allegation"
-    FINANCE = "finance"
-    ETHNICITY = "ethnicity"
-    POLITICAL = "political"
-    RELIGION = "religion"
-    UNION = "union"
-    GENETIC = "genetic"
-    SEXUALITY = "sexuality"
-    CRIMINAL = "criminal"
-    BIOMETRIC = "biometric"
-    COURT_ORDER = "court_order"
-
-
-class PlanStatus(Code):
-    """Whether a version of the support plan has been agreed with the family and the school."""
-
-    DRAFT = "draft"
-    AGREED = "agreed"
-
-
-def record_key(record_id: UUID) -> str:
-    """Guard key of one request or case and everything in it."""
-    return f"record:{record_id}"
-
-
-def student_key(student_id: UUID) -> str:
-    """Guard key of where a student is enrolled and which records they have."""
-    return f"student:{student_id}"
-
-
-class Box(msgspec.Struct, frozen=True, gc=False):
-    """A sealed text, and where it was sealed; opens nowhere else."""
-
-    event: UUID
-    field: str
-    text: str
-    compartment: Compartment = Compartment.RECORD
-
-
-class Staff(msgspec.Struct, frozen=True, gc=False):
-    """A person in one assignment: who moves elsewhere takes nothing along."""
-
-    assignment_id: UUID
-    person_id: UUID
-    organisation_id: UUID
-    role: str
 
 
 class StudentRegistered(msgspec.Struct, frozen=True, kw_only=True):

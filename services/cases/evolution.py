@@ -12,9 +12,9 @@ import msgspec
 
 from services.cases import events as e
 from services.cases.contents import evolve_content, labelled
-from services.cases.events import RecordKind
 from services.cases.kept import Particulars, kept, kept_if
 from services.cases.record import Record, Status, Student
+from services.cases.terms import RecordKind
 from services.kernel.events import Event
 
 _replace = msgspec.structs.replace

@@ -5,12 +5,12 @@ from uuid import UUID
 from services.cases import events as e
 from services.cases.basis import Basis
 from services.cases.desk import Asked, Desk
-from services.cases.events import RecordKind
 from services.cases.loaded import Loaded
 from services.cases.outline import apart, outline
 from services.cases.rendering import canonical
 from services.cases.sight import Sight
 from services.cases.telling import Telling
+from services.cases.terms import RecordKind
 from services.kernel.errors import NotFound
 from services.kernel.events import ObjectRef
 from services.kernel.handling import Draft

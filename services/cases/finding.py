@@ -18,6 +18,7 @@ from services.cases.record import Student
 from services.cases.rendering import canonical
 from services.cases.search import matches, names_of
 from services.cases.telling import Telling, Told
+from services.cases.terms import student_key
 from services.kernel.cursors import Cursors
 from services.kernel.errors import NotFound
 from services.kernel.events import Event, ObjectRef
@@ -62,7 +63,7 @@ class Finding:
         told = _told(schools, hits).told()
         looked = next(iter(schools))
         events = [await _event(desk, asked, asking, one, wanted.query, looked) for one in told]
-        guards = [*asking.caller.guards, *(e.student_key(student.id) for student, _ in found)]
+        guards = [*asking.caller.guards, *(student_key(student.id) for student, _ in found)]
         items = [{"student_id": student.id, **basic} for student, basic in hits]
         group = desk.group(asking, events, guards)
         return Draft(group, canonical({"items": items, "next_cursor": more}))

@@ -14,14 +14,14 @@ from starlette.responses import Response
 
 from services.authz.access import AccessTokens
 from services.cases import changing
-from services.cases import desk as desks
 from services.cases.change import Change, Command
 from services.cases.changing import Answer
 from services.cases.desk import Asked, Desk, View
-from services.cases.events import RecordKind
 from services.cases.lists import Lists, Wanted
+from services.cases.reading import disclose
 from services.cases.rendering import canonical
 from services.cases.students import Students
+from services.cases.terms import RecordKind
 from services.kernel.budgets import RefusalBudget
 from services.kernel.errors import (
     Conflict,
@@ -108,7 +108,7 @@ class Front:
         asked = await self.asked(request, "read")
         rendered = await self.run(
             asked,
-            lambda: desks.disclose(
+            lambda: disclose(
                 self.desk, asked, kind, record_id, wanted, lambda view: view.body(wanted)
             ),
         )

@@ -11,10 +11,10 @@ from uuid import UUID
 
 from services.cases import events as e
 from services.cases.change import Change, Command, Pen
-from services.cases.events import Box, ItemKind, Label
 from services.cases.labelling import ordered, permit_labels, resealed
 from services.cases.record import Item, Status
 from services.cases.requests import require_status
+from services.cases.terms import Box, ItemKind, Label
 from services.kernel.errors import Conflict, Forbidden, NotFound
 
 #: so that one event can name every item that a read of the case shows

@@ -12,9 +12,9 @@ from services.authz.engine import Policy
 from services.authz.events import Role
 from services.cases import relations
 from services.cases.basis import Clauses, Standing
-from services.cases.events import RecordKind
 from services.cases.record import Record, Student
 from services.cases.sight import Sight
+from services.cases.terms import RecordKind
 
 #: facts of things that a part may have; ``authored`` is left out, since it brings no part by itself
 _POSSIBLE: Final = ("shared", "cleared", "agreed", "seen_itself", "elsewhere")

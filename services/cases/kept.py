@@ -7,7 +7,7 @@ from uuid import UUID
 
 import msgspec
 
-from services.cases.events import Box
+from services.cases.terms import Box
 from services.kernel.sealing import Compartment, packed, unpacked
 
 

@@ -10,10 +10,10 @@ from uuid import UUID
 
 from services.cases import events as e
 from services.cases.change import Change, Command, Pen
-from services.cases.events import Box, Label
 from services.cases.kept import Kept
 from services.cases.record import Status
 from services.cases.requests import require_status
+from services.cases.terms import Box, Label
 from services.kernel.errors import Conflict, NotFound
 
 

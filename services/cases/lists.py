@@ -18,7 +18,6 @@ from services.authz.directory import decode_organisation
 from services.authz.engine import Policy
 from services.cases import events as e
 from services.cases.desk import Asked, Desk
-from services.cases.events import RecordKind
 from services.cases.loaded import Asking, Loaded
 from services.cases.outline import apart
 from services.cases.record import Status
@@ -26,6 +25,7 @@ from services.cases.relations import EXISTS, conditions
 from services.cases.rendering import canonical
 from services.cases.sight import Sight
 from services.cases.telling import Telling
+from services.cases.terms import RecordKind
 from services.cases.views import decode_head, decode_student
 from services.kernel.cursors import LONGEST, Cursors
 from services.kernel.events import ObjectRef

@@ -11,8 +11,8 @@ from uuid import UUID
 import msgspec
 
 from services.authz.directory import Caller, Organisation
-from services.cases.events import record_key, student_key
 from services.cases.record import Record, Student
+from services.cases.terms import record_key, student_key
 from services.kernel.keystore import KeyStore
 from services.kernel.sealing import Compartment, KeyRef
 

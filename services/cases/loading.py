@@ -24,11 +24,11 @@ from services.authz.directory import (
     decode_person,
 )
 from services.authz.engine import Policy
-from services.cases.events import RecordKind
 from services.cases.gathering import Gathering
 from services.cases.loaded import Asking, Involved, Loaded
 from services.cases.record import UNDER_WAY, Record, Student
 from services.cases.relations import EXISTS, seen_by
+from services.cases.terms import RecordKind
 from services.cases.views import decode_head, decode_record, decode_student
 from services.kernel import states
 from services.kernel.errors import Unauthenticated, Unavailable

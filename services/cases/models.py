@@ -5,7 +5,7 @@ from uuid import UUID
 
 from pydantic import Field
 
-from services.cases.events import ItemKind, Label, PlanStatus
+from services.cases.terms import ItemKind, Label, PlanStatus
 from services.kernel.cursors import LONGEST
 from services.kernel.texts import Body, Line, Prose
 

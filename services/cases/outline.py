@@ -11,12 +11,12 @@ from uuid import UUID
 
 from services.authz.directory import Caller
 from services.cases.basis import Basis
-from services.cases.events import Staff
 from services.cases.judge import Judge
 from services.cases.loaded import Loaded
 from services.cases.parts import PARTS
 from services.cases.record import Record
 from services.cases.sight import Sight
+from services.cases.terms import Staff
 from services.cases.views import decode_head
 
 _SEVERAL: Final = 2

@@ -1,18 +1,50 @@
-"""Reading one item of a case, or the content of a document."""
+"""Reading: a record, one item of a case, or the content of a document."""
 
+import asyncio
+from collections.abc import Callable
 from uuid import UUID
 
 from services.cases import events as e
 from services.cases.basis import grounds_of
-from services.cases.desk import Asked, Desk
-from services.cases.events import ItemKind, RecordKind
+from services.cases.desk import Asked, Desk, View
+from services.cases.meanwhile import meanwhile
 from services.cases.outline import sights_apart
 from services.cases.rendering import canonical
+from services.cases.terms import ItemKind, RecordKind
 from services.kernel.errors import NotFound
 from services.kernel.events import ObjectRef
 from services.kernel.handling import Draft
 
 Reply = tuple[bytes, str]
+
+
+async def disclose(
+    desk: Desk,
+    asked: Asked,
+    kind: RecordKind,
+    record_id: UUID,
+    wanted: frozenset[str] | None,
+    answer: Callable[[View], bytes],
+) -> Draft[asyncio.Future[tuple[bytes, str]]]:
+    """Draft the disclosure of a record, or its refusal.
+
+    What is shown is opened and rendered while the event of it is on its way to the log; nobody
+    gets it before that is durable, and nobody gets it when the log refuses.
+    """
+    loaded = await desk.load(asked, kind, record_id)
+    object_ = ObjectRef(kind, str(record_id))
+    sight = desk.see(loaded)
+    if sight is None:
+        refused = await desk.refuse(asked, loaded, object_, NotFound())
+        return Draft(refused.group, NotFound())
+    seen = await desk.outline(loaded, sight)
+    group = await desk.told(asked, seen, object_, lambda one: one.only(wanted))
+
+    def reply() -> tuple[bytes, str]:
+        view = desk.opened(seen)
+        return answer(view), view.version
+
+    return Draft(group, meanwhile(reply))
 
 
 async def read_item(desk: Desk, asked: Asked, case_id: UUID, item_id: UUID) -> Draft[Reply]:

@@ -10,8 +10,8 @@ from uuid import UUID
 
 import msgspec
 
-from services.cases.events import ItemKind, Label, PlanStatus, RecordKind, Staff
 from services.cases.kept import Kept, Particulars
+from services.cases.terms import ItemKind, Label, PlanStatus, RecordKind, Staff
 from services.kernel.codes import Code
 
 

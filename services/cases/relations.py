@@ -15,8 +15,8 @@ import msgspec
 from services.authz.directory import Assignment
 from services.authz.engine import ANY_ROLE, Policy
 from services.authz.events import Role
-from services.cases.events import RecordKind
 from services.cases.record import Record, Status, Student
+from services.cases.terms import RecordKind
 
 #: facts of one thing inside a record, not of the record; decided thing by thing
 THING_FACTS: Final = frozenset(

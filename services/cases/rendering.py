@@ -14,10 +14,10 @@ from services.authz.directory import Organisation
 from services.authz.events import Profile
 from services.cases.basis import Entry
 from services.cases.boxes import Boxes
-from services.cases.events import Staff
 from services.cases.kept import Particulars
 from services.cases.outline import Outline
 from services.cases.record import PlanVersion, Record, Student
+from services.cases.terms import Staff
 from services.kernel.keystore import KeyStore
 from services.kernel.sealing import Compartment, KeyRef, SealBroken
 

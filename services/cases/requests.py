@@ -14,9 +14,9 @@ from services.authz import events as authz
 from services.authz.events import OrganisationKind, Role
 from services.cases import events as e
 from services.cases.change import Change, Command
-from services.cases.events import Staff
 from services.cases.numbers import case_number
 from services.cases.record import UNDER_WAY, Status
+from services.cases.terms import Staff
 from services.kernel.errors import Conflict, Forbidden, NotFound
 
 _PROVIDERS: Final = (OrganisationKind.ASP, OrganisationKind.ISP)

@@ -14,8 +14,8 @@ import msgspec
 from services.authz.directory import Assignment
 from services.authz.engine import Policy
 from services.cases.basis import Basis, Clauses, Entry, Standing
-from services.cases.events import Label, RecordKind, Staff
 from services.cases.record import Item, PlanVersion, Record, Status
+from services.cases.terms import Label, RecordKind, Staff
 
 
 class Sight(msgspec.Struct, eq=False, gc=False):

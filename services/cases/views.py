@@ -13,10 +13,11 @@ from uuid import UUID
 import asyncpg
 import msgspec
 
-from services.cases.events import CASE_OPENED, REQUEST_DRAFTED, REQUEST_EDITED, RecordKind
+from services.cases.events import CASE_OPENED, REQUEST_DRAFTED, REQUEST_EDITED
 from services.cases.evolution import ENDINGS, evolve, evolve_student, follow, rewritten
 from services.cases.record import Item, PlanVersion, Record, Student
 from services.cases.relations import view_of
+from services.cases.terms import RecordKind
 from services.kernel import states
 from services.kernel.events import Event, Recorded
 from services.kernel.projection import Connection

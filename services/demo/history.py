@@ -10,7 +10,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from services.cases import events as e
-from services.cases.events import ItemKind, Label, PlanStatus, RecordKind, Staff
+from services.cases.terms import ItemKind, Label, PlanStatus, RecordKind, Staff
 from services.demo.steps import Step, Teller, Text, json_of, number
 from services.kernel.sealing import Compartment
 

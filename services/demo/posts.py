@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from services.cases.events import Staff
+from services.cases.terms import Staff
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from services.cases.events import TYPE_OF, Box
+from services.cases.events import TYPE_OF
+from services.cases.terms import Box
 from services.kernel.events import Actor, Event, ObjectRef
 from services.kernel.sealing import KeyRef
 

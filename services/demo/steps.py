@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from services.cases import events as e
+from services.cases.terms import record_key, student_key
 from services.kernel.sealing import Compartment
 
 if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
 
-    from services.cases.events import RecordKind, Staff
+    from services.cases.terms import RecordKind, Staff
     from services.demo.chance import Chance
     from services.demo.records import Student
 
@@ -102,7 +103,7 @@ def student_step(
                 Compartment.STUDENT,
             ),
         },
-        touches=(e.student_key(student.student_id),),
+        touches=(student_key(student.student_id),),
     )
 
 
@@ -152,5 +153,5 @@ class Teller:
             organisation_id=actor.organisation_id,
             fields=fields or {},
             texts=texts or {},
-            touches=(e.record_key(self.record_id), e.student_key(self.student_id)),
+            touches=(record_key(self.record_id), student_key(self.student_id)),
         )

@@ -13,9 +13,9 @@ import pytest
 
 from services.authz.events import Role
 from services.cases import events as e
-from services.cases.events import Box, RecordKind, Staff
 from services.cases.kept import Particulars, kept
 from services.cases.record import stream_of
+from services.cases.terms import Box, RecordKind, Staff
 from services.cases.views import Records, decode_head
 from services.kernel.events import Event, Recorded
 from services.kernel.runtime import Installation

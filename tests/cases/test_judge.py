@@ -9,11 +9,11 @@ import msgspec
 from services.authz import engine
 from services.authz.directory import Assignment, Caller
 from services.cases.basis import Basis
-from services.cases.events import Label
 from services.cases.judge import Judge
 from services.cases.parts import PARTS
 from services.cases.record import Record, Student
 from services.cases.relations import compile_facts, view_of
+from services.cases.terms import Label
 from tests.cases.test_relations import Chance
 
 POLICY: Final = engine.load()

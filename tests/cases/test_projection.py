@@ -8,7 +8,7 @@ import pytest
 
 from services.authz.access import Claims
 from services.cases.desk import Asked
-from services.cases.events import RecordKind
+from services.cases.terms import RecordKind
 from services.kernel.background import ended
 from services.kernel.events import guard_key
 from services.kernel.http import Call

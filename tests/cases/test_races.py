@@ -20,7 +20,9 @@ import pytest
 
 from services.authz.events import Role
 from services.cases import events as cases
+from services.cases import terms
 from services.cases.app import build
+from services.cases.terms import Label, record_key
 from services.kernel.boundary import Boundary
 from services.kernel.events import Event, Recorded, Service
 from services.kernel.groups import Group
@@ -120,9 +122,9 @@ def broken(log: list[Recorded], case: UUID, organisations: dict[str, str]) -> li
     return found
 
 
-def staff_fact(who: Staff) -> cases.Staff:
+def staff_fact(who: Staff) -> terms.Staff:
     """Return somebody as facts name them."""
-    return cases.Staff(who.assignment_id, who.id, who.organisation_id, who.role)
+    return terms.Staff(who.assignment_id, who.id, who.organisation_id, who.role)
 
 
 @dataclass
@@ -189,7 +191,7 @@ class Race:
         cycle: tuple[msgspec.Struct, ...] = (
             cases.ItemEdited(item_id=item, shared_with_school=False),
             cases.ItemEdited(item_id=item, shared_with_school=True),
-            cases.ItemEdited(item_id=item, labels=(cases.Label.HEALTH,)),
+            cases.ItemEdited(item_id=item, labels=(Label.HEALTH,)),
             cases.ItemEdited(item_id=item, labels=()),
             cases.CaseAssigned(case_manager=colleague),
             cases.CaseAssigned(case_manager=manager),
@@ -204,7 +206,7 @@ class Race:
             stream=f"case:{self.case}",
             version=version,
             recorded_at=region.world.now(),
-            touches=(cases.record_key(self.case),),
+            touches=(record_key(self.case),),
             data=msgspec.to_builtins(payload),
         )
 

@@ -16,12 +16,12 @@ from hypothesis import strategies as st
 from services.authz.directory import Assignment, Caller, Person
 from services.authz.events import Role
 from services.cases import events as e
-from services.cases.events import Box, RecordKind, Staff
 from services.cases.evolution import evolve
 from services.cases.kept import kept
 from services.cases.lists import Place, Wanted
 from services.cases.loaded import Asking
 from services.cases.record import Record, Status, Student
+from services.cases.terms import Box, Label, RecordKind, Staff
 from services.cases.views import _UPSERT, _row, decode_head, decode_record, encode_record
 from services.kernel import states
 from services.kernel.events import Event, Kind
@@ -157,7 +157,7 @@ staff = st.builds(Staff, uuids, uuids, uuids, st.sampled_from([str(r) for r in R
 boxes = st.sampled_from(["A256GCM.1.AAAA", "A256GCM.1.A", "never sealed"]).map(
     lambda text: Box(UUID(int=1), "x", text)
 )
-labels = st.lists(st.sampled_from(list(e.Label)), max_size=3, unique=True).map(tuple)
+labels = st.lists(st.sampled_from(list(Label)), max_size=3, unique=True).map(tuple)
 text = st.sampled_from(["N1", "N2"])
 #: by the type of a payload's field; all others hypothesis knows
 FIELDS: Final[dict[Any, st.SearchStrategy[Any]]] = {
@@ -167,8 +167,8 @@ FIELDS: Final[dict[Any, st.SearchStrategy[Any]]] = {
     Box: boxes,
     Box | None: st.none() | boxes,
     Staff: staff,
-    tuple[e.Label, ...]: labels,
-    tuple[e.Label, ...] | None: st.none() | labels,
+    tuple[Label, ...]: labels,
+    tuple[Label, ...] | None: st.none() | labels,
 }
 OF_REQUESTS: Final = [p for n, p in e.PAYLOADS.items() if n.startswith("cases.request_")]
 OF_CASES: Final = [p for p in e.PAYLOADS.values() if p not in (*OF_REQUESTS, e.StudentRegistered)]

@@ -33,6 +33,7 @@ from services.authz.session_events import (
 )
 from services.cases import events as cases
 from services.cases.app import Cases, build
+from services.cases.terms import Box, student_key
 from services.cases.views import decode_student
 from services.kernel.boundary import Boundary
 from services.kernel.budgets import RefusalBudget
@@ -277,7 +278,7 @@ class World:
             version=student.version + 1,
             recorded_at=self.now(),
             student_id=student_id,
-            touches=(cases.student_key(student_id),),
+            touches=(student_key(student_id),),
             data=msgspec.to_builtins(payload),
         )
         position = await self.cases.runtime.log.append(Group([event]))
@@ -346,10 +347,10 @@ class World:
             "date_of_birth": "2012-05-04",
         }
 
-        def box(name: str, value: object) -> cases.Box:
+        def box(name: str, value: object) -> Box:
             text = msgspec.json.encode(value).decode()
             sealed = keys.seal(ref, event_id, name, text)
-            return cases.Box(event_id, name, sealed, Compartment.STUDENT)
+            return Box(event_id, name, sealed, Compartment.STUDENT)
 
         payload = cases.StudentRegistered(
             student_id=student_id,
@@ -368,7 +369,7 @@ class World:
                         version=version,
                         recorded_at=self.now(),
                         student_id=student_id,
-                        touches=(cases.student_key(student_id),),
+                        touches=(student_key(student_id),),
                         data=msgspec.to_builtins(payload),
                     )
                 ]

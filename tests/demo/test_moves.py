@@ -8,9 +8,9 @@ from functools import cache
 from typing import Any, cast
 from uuid import UUID
 
-from services.cases.events import RecordKind
 from services.cases.evolution import evolve, evolve_student, follow
 from services.cases.record import Record, Status, Student
+from services.cases.terms import RecordKind
 from services.demo.region import Region, build_region
 from services.demo.sealed import Sealer
 from services.demo.seed import _steps

@@ -9,7 +9,7 @@ import pytest
 import structlog
 
 from services.authz.events import OrganisationKind
-from services.cases import casework, drafting
+from services.cases import casework, drafting, items
 from services.cases.record import Status
 from services.kernel.http import PURPOSES
 from tests.cases.world import REASON, Region
@@ -420,3 +420,15 @@ async def test_a_plan_has_only_so_many_versions(
     assert [answer.status_code for answer in answers] == [200, 200, 409]
     seen = await place.world.get(place.manager, path)
     assert len(seen.json()["parts"]["plan"]) == 2
+
+
+async def test_one_author_adds_only_so_many_items_to_a_case_and_stops_nobody_else(
+    place: Region, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SG-9, AC-SEE-2: the conflict counts what its author wrote and nothing hidden from them."""
+    monkeypatch.setattr(items, "MOST_ITEMS", 2)
+    path = f"/v1/cases/{await place.case()}/items"
+    comment = {"kind": "comment", "text": "Rang at nine."}
+    for who in (place.manager, place.leader):
+        answers = [await place.world.send(who, "POST", path, comment) for _ in range(3)]
+        assert [answer.status_code for answer in answers] == [201, 201, 409]

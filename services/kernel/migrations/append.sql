@@ -39,8 +39,9 @@ revoke execute on function log.line, log.is_event from public;
 --
 -- A group that refuses never touches its neighbours. What raises is a malformed call: a body that is
 -- not a header line and a JSON object with the time it was recorded at, an event type that is not
--- registered to the calling role, a stream that is not of its type, or a touch of a group without a
--- fact (whoever reads facts would wait for it for ever). Whether a fold understands what is in the
+-- registered to the calling role, a stream that is not of its type, a group without an event or an event
+-- without a group, or a touch of a group without a fact (whoever reads facts would wait for it for
+-- ever). Whether a fold understands what is in the
 -- JSON is not known here: see docs/decisions/0013.
 create or replace function log.append(
     bodies bytea[], grps int[], g_at bigint[], g_until timestamptz[],
@@ -136,6 +137,17 @@ begin
             using errcode = 'insufficient_privilege';
     end if;
     single := grps is null;
+    if cardinality(bodies) <> coalesce(cardinality(grps), n) or not single and (
+        grps[1] is distinct from 1 or grps[cardinality(grps)] is distinct from n or exists (
+            select from (
+                select g.grp - lag(g.grp) over (order by g.ord) as step, g.ord
+                from unnest(grps) with ordinality g(grp, ord)
+            ) g
+            where g.ord > 1 and (g.step in (0, 1)) is not true
+        )
+    ) then
+        raise exception 'groups are not numbered from 1, in order' using errcode = 'invalid_parameter_value';
+    end if;
     if single and (facts or t_grp is not null or o_key is not null) then
         grps := array(select generate_series(1, n));
     end if;
@@ -155,33 +167,26 @@ begin
     moment := clock_timestamp();
 
     -- The common case, observations none of which is refused, without deciding group by group.
-    if not facts and o_key is null and cardinality(bodies) = coalesce(cardinality(grps), n) then
+    if not facts and o_key is null then
         oldest := g_at[1];
         ending := g_until[1];
         if n > 1 then
             select min(g.at), min(g.until) into oldest, ending from unnest(g_at, g_until) g(at, until);
         end if;
         if newest <= oldest and coalesce(ending > moment, true) then
-            if single and n = 1 then
-                at := array[head];
-            elsif single then
+            if single then
                 at := array(select generate_series(head, head + n - 1));
             else
                 at := array(select head + min(e.ord) - 1 from unnest(grps) with ordinality e(grp, ord)
-                            where e.grp between 1 and n group by e.grp order by e.grp);
+                            group by e.grp order by e.grp);
             end if;
-            -- A group without an event, or an event without a group, is answered below.
-            if cardinality(at) = n and (single or not exists (
-                select from unnest(grps) e(grp) where (e.grp between 1 and n) is not true
-            )) then
-                insert into log.event (position, id, type, body)
-                select head + e.ord - 1, e.id, e.type, e.body
-                from unnest(ids, types, bodies) with ordinality e(id, type, body, ord);
-                insert into log.event_id (id, position)
-                select e.id, head + e.ord - 1 from unnest(ids) with ordinality e(id, ord);
-                status := array_fill(0, array[n]);
-                return;
-            end if;
+            insert into log.event (position, id, type, body)
+            select head + e.ord - 1, e.id, e.type, e.body
+            from unnest(ids, types, bodies) with ordinality e(id, type, body, ord);
+            insert into log.event_id (id, position)
+            select e.id, head + e.ord - 1 from unnest(ids) with ordinality e(id, ord);
+            status := array_fill(0, array[n]);
+            return;
         end if;
     end if;
 

@@ -133,7 +133,8 @@ class Caller(msgspec.Struct, frozen=True):
 
         So that no organisation's own audit meets what somebody was shown in a post elsewhere.
         """
-        return [self._at(place) for place in organisations_of(self.assignments)]
+        places = organisations_of(self.assignments)
+        return [self._at(place) for place in places] if places[1:] else [self for _ in places]
 
     def _at(self, organisation_id: UUID) -> "Caller":
         own = tuple(a for a in self.assignments if a.organisation_id == organisation_id)

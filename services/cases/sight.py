@@ -133,8 +133,15 @@ class Sight(msgspec.Struct, eq=False, gc=False):
     def versions(self) -> list[tuple[PlanVersion, Basis]]:
         """The versions of the plan the caller sees, in order, each with by what; decided once."""
         if self._versions is None:
-            decided = ((version, self.plan(version)) for version in self.record.plan)
-            self._versions = [(version, basis) for version, basis in decided if basis is not None]
+            alike: dict[tuple[bool, bool], Basis | None] = {}
+            self._versions = found = []
+            for version in self.record.plan:
+                key = (version.status == "agreed", not version.labels)
+                if key not in alike:
+                    alike[key] = self.plan(version)
+                basis = alike[key]
+                if basis is not None:
+                    found.append((version, basis))
         return self._versions
 
     def find(self, item_id: UUID) -> Entry | None:

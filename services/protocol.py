@@ -53,12 +53,15 @@ class BoundedProtocol(HttpToolsProtocol):
     Guarantees: of requests sent at once, every one up to the bound is answered in turn; the next is
     answered 429, the connection is closed behind it, and what follows is never looked at. So it is
     with what is not HTTP, or over a bound, behind requests that were: each of them has its own
-    answer first. No request is answered twice.
+    answer first. So have all that came whole from who half-closes the connection (RFC 9112, 9.6).
+    No request is answered twice.
     """
 
     _times: ConnectionTimes
     _head: HeadBytes
     _told = False
+    #: whether the other side sends nothing more
+    _ended = False
     #: what is wrong with the request being parsed, when it is HTTP
     _wrong: Problem | None = None
     #: told once what was asked before it is answered
@@ -129,6 +132,21 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._head.over and not self._told:
             self._refuse(HeadTooLarge())
 
+    def eof_received(self) -> bool:  # type: ignore[override] # uvicorn closes, whatever is asked
+        """Answer what came whole, each in its turn, and close; say whether there is any such.
+
+        Of a request that did not, half a head is nothing, and half a body is answered 400.
+        """
+        if not (self._told or self._head.in_head):
+            self._refuse(BadRequest())
+        if not self._answers or self.transport.is_closing():
+            return False
+        self._ended = True
+        if self._owed is None:
+            self.cycle.keep_alive = False
+        self._times.await_answer()
+        return True
+
     def on_body(self, body: bytes) -> None:
         """Take a piece of a body."""
         self._head.body_came()
@@ -137,6 +155,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_url(self, url: bytes) -> None:
         """Take a piece of the path and the query, unless they have grown past their bound."""
         super().on_url(url)
+        self._head.took(url)
         if len(self.url) > MAX_TARGET_BYTES:
             self._take_no_more(HeadTooLarge())
 
@@ -149,7 +168,8 @@ class BoundedProtocol(HttpToolsProtocol):
         if not self._head.in_head:
             self._take_no_more(BadRequest())
         super().on_header(name, value)
-        if len(self.headers) > MAX_HEADERS:
+        self._head.took(name, value, b": \r\n")
+        if len(self.headers) > MAX_HEADERS or self._head.over:
             self._take_no_more(HeadTooLarge())
 
     def on_headers_complete(self) -> None:
@@ -189,6 +209,8 @@ class BoundedProtocol(HttpToolsProtocol):
         self, cycle: RequestResponseCycle, app: Callable[..., Awaitable[None]]
     ) -> None:
         self._answering = cycle
+        if self._ended:
+            self._times.await_answer()
         super()._start_asgi_task(cycle, app)
 
     def _take_no_more(self, problem: Problem) -> NoReturn:
@@ -222,10 +244,14 @@ class BoundedProtocol(HttpToolsProtocol):
             cycle.message_event.set()
         return True
 
-    def _tell_owed(self) -> None:
+    @property
+    def _answers(self) -> bool:
+        """Whether an answer is being made; behind it others may wait."""
         answering = self._answering
-        waits = answering and not (answering.response_complete or answering.disconnected)
-        if self._owed is None or waits or self.transport.is_closing():
+        return answering is not None and not (answering.response_complete or answering.disconnected)
+
+    def _tell_owed(self) -> None:
+        if self._owed is None or self._answers or self.transport.is_closing():
             return
         self._write(self._owed)
         self._owed = None

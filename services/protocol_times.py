@@ -9,7 +9,8 @@ from typing import Final
 #: A body that an application reads is given up sooner, with an answer.
 MESSAGE_S: Final = 15.0
 #: within which an answer that waits to be read must have been: from when more waits than the kernel
-#: and the transport's buffer hold, or from when the connection is closed
+#: and the transport's buffer hold, or from when the connection is closed; and each answer to who
+#: sends nothing more must have been made
 ANSWER_S: Final = 30.0
 #: how long one that is told why still sends into nothing: closed at once, with bytes unread, its
 #: answer would be lost on the way (RFC 9112, 9.6)
@@ -41,6 +42,14 @@ class ConnectionTimes:
         if self._too_late is not None:
             self._too_late.cancel()
             self._too_late = None
+
+    def await_answer(self) -> None:
+        """Wait for no request any more, but :data:`ANSWER_S` from now for an answer.
+
+        Who sends nothing more may be gone, and whoever answers would not learn it.
+        """
+        self.message_came()
+        self._too_late = self._loop.call_later(ANSWER_S, self.close)
 
     def await_reader(self) -> None:
         """Wait for the other side to read, :data:`ANSWER_S` from when this was first said."""

@@ -5,7 +5,9 @@ import contextlib
 import json
 import logging
 import socket
-from collections.abc import AsyncIterator
+import struct
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import TypeAlias
 
 import pytest
 import uvicorn
@@ -14,12 +16,21 @@ from starlette.types import Receive, Scope, Send
 
 from services import protocol, protocol_times
 from services.protocol import MAX_WAITING, BoundedProtocol
-from services.protocol_heads import MAX_HEAD_BYTES, MAX_HEADERS, MAX_TARGET_BYTES
+from services.protocol_heads import MAX_HEAD_BYTES, MAX_HEADERS, MAX_TARGET_BYTES, is_clear
 
 #: more than the kernel takes for somebody who reads nothing
 LARGE = b"x" * 8_388_608
+Run: TypeAlias = Callable[[Coroutine[None, None, None]], None]
+#: the loop that serves, and asyncio's own
+LOOPS = pytest.mark.parametrize("run", [asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
 #: the paths that were asked of the application, in the order of their answers
 ASKED: list[str] = []
+
+
+async def _is_whole(receive: Receive) -> bool:
+    while (message := await receive()).get("more_body"):
+        pass
+    return bool(message["type"] == "http.request")
 
 
 async def _hello(scope: Scope, receive: Receive, send: Send) -> None:
@@ -29,8 +40,8 @@ async def _hello(scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": LARGE})
         return
-    while scope["path"] not in ("/deaf", "/half") and (await receive()).get("more_body"):
-        pass
+    if scope["path"] not in ("/deaf", "/half") and not await _is_whole(receive):
+        return
     if scope["path"] == "/slow":
         await asyncio.sleep(0.1)
     ASKED.append(scope["path"])
@@ -73,9 +84,11 @@ async def _serving(keep_alive: int) -> AsyncIterator[uvicorn.Server]:
     serving = asyncio.create_task(server.serve())
     while not server.started:
         await asyncio.sleep(0.01)
-    yield server
-    server.should_exit = True
-    await serving
+    try:
+        yield server
+    finally:
+        server.should_exit = True
+        await serving
 
 
 def _port(server: uvicorn.Server) -> int:
@@ -234,6 +247,71 @@ async def test_where_a_body_ends_is_said_in_one_way(port: int, head: str) -> Non
     await _is_refused(port, f"POST /no {head}\r\nhost: x\r\n\r\n0\r\n\r\n")
 
 
+@pytest.mark.parametrize(
+    "lines",
+    [
+        pytest.param(["gzip, chunked"], id="a second coding"),
+        pytest.param(["xx,chunked"], id="an unknown one"),
+        pytest.param([",chunked"], id="an empty one"),
+        pytest.param(["identity, chunked"], id="one that is none"),
+        pytest.param(["chunked, chunked"], id="the same twice"),
+        pytest.param(["identity", "chunked"], id="two lines"),
+        pytest.param(["chunked", "chunked"], id="two equal lines"),
+        pytest.param(["identity"], id="one that does not say where it ends"),
+        pytest.param(["chunked;q=1"], id="a parameter"),
+        pytest.param(["\x0bchunked"], id="what only looks like a space"),
+    ],
+)
+async def test_a_body_has_no_coding_but_chunked(port: int, lines: list[str]) -> None:
+    """RFC 9112, 6.1 and 6.3: one who knows less of codings could end the body elsewhere."""
+    codings = "".join(f"transfer-encoding: {line}\r\n" for line in lines)
+    await _is_refused(port, f"POST /no HTTP/1.1\r\nhost: x\r\n{codings}\r\n0\r\n\r\n")
+
+
+async def test_chunked_may_be_spelt_in_capitals(port: int) -> None:
+    """RFC 9112, 7: names of codings are the same in either case."""
+    sent = CHUNKED.replace(b" chunked", b" \t Chunked") + b"2\r\nab\r\n0\r\n\r\n"
+    assert await _statuses(port, sent + _CLOSE) == [200, 200]
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        *((host, 400) for host in ("a, b", "a,b", "a b", "http://x/", "x/", "x@y", "x?y", "x#y")),
+        *((host, 400) for host in ("x:99999", "x:65536", "x:000080", "x:a", "x:1:2", "x: 1")),
+        *((host, 400) for host in ("\xff", "x\ty", "x%zz", "x\\y", "::1", "[::1", "[::1]x")),
+        *((host, 400) for host in ("[x]", "[]", "[1.2.3.4]", "[::1%25a]", "[v1.x]", "[::1]:a")),
+        *((host, 200) for host in ("x", "X.example.", "case_service", "x:", "x:65535", "%C3%A4")),
+        *((host, 200) for host in ("127.0.0.1:8000", "[::1]", "[::FFFF:1.2.3.4]:8000", " x\t")),
+    ],
+)
+def test_a_host_is_a_name_or_an_address_and_a_port(host: str, status: int) -> None:
+    """RFC 9112, 3.2, and RFC 3986, 3.2: else each who reads it finds another host in it.
+
+    A comma could be a name's, but would be taken for that of two hosts.
+    """
+    headers = [(b"host", host.encode("latin-1"))]
+    assert is_clear(headers, "1.1", upgrade=False) is (status == 200)
+
+
+@pytest.mark.parametrize(
+    "name", ["Authorization", "Content-Type", "Content-Length", "Transfer-Encoding", "Host"]
+)
+def test_a_header_that_has_one_value_comes_once(name: str) -> None:
+    """RFC 9110, 5.3: of two, one who stands in front may take the other, though they be equal."""
+    value = {"Transfer-Encoding": b"chunked"}.get(name, b"2")
+    once = {b"host": b"x", name.lower().encode(): value}
+    assert is_clear([*once.items()], "1.1", upgrade=False)
+    twice = [*once.items(), (b"accept", b"*/*"), (name.lower().encode(), value)]
+    assert not is_clear(twice, "1.1", upgrade=False)
+
+
+async def test_what_leaves_a_doubt_is_refused_before_it_is_asked(port: int) -> None:
+    """As one of each that is told from the other headers by its value, or by coming twice."""
+    for wrong in ("host: a b", "host: x\r\nAuthorization: Bearer a\r\nauthorization: Bearer b"):
+        await _is_refused(port, f"GET /no HTTP/1.1\r\n{wrong}\r\n\r\n")
+
+
 async def _is_refused(port: int, sent: str) -> None:
     """Prove ``sent`` a problem with which the connection ends, and which waits for its turn."""
     assert await _statuses(port, _get("/slow") + sent.encode() + _get("/no")) == [200, 400]
@@ -281,12 +359,17 @@ _BROKEN = b"transfer-encoding: chunked\r\n\r\n2\r\nab\r\nzz\r\n"
 _CLOSE = b"GET /last HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
 
 
-async def _statuses(port: int, *pieces: bytes) -> list[int]:
-    """Return the statuses of all that is answered until the connection is closed."""
+async def _statuses(port: int, *pieces: bytes, ends: bool = False) -> list[int]:
+    """Return the statuses of all that is answered until the connection is closed.
+
+    ``ends`` half-closes it at once behind the last piece.
+    """
     ASKED.clear()
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     for piece in pieces:
         writer.write(piece)
+        if ends and piece is pieces[-1]:
+            writer.write_eof()
         await asyncio.sleep(0.02)
     async with asyncio.timeout(10):
         answered = await reader.read()
@@ -362,6 +445,91 @@ async def test_who_leaves_once_told_is_no_error_of_ours(
     monkeypatch.setattr(protocol_times, "ANSWER_S", 0.05)
     assert await _statuses(port, b"zz\r\n") == [400]
     await asyncio.sleep(0.2)
+    assert _errors(caplog) == []
+
+
+@LOOPS
+@pytest.mark.parametrize(
+    ("pieces", "asked", "last"),
+    [
+        pytest.param([_get("/a")], ["/a"], [], id="one"),
+        pytest.param([_post("/slow", b"ab")], ["/slow"], [], id="a body"),
+        pytest.param([3 * _get("/slow")], 3 * ["/slow"], [], id="several"),
+        pytest.param(
+            [_get("/slow"), _get("/a"), _get("/b")], ["/slow", "/a", "/b"], [], id="reads"
+        ),
+        pytest.param(
+            [(1 + MAX_WAITING) * _get("/slow")], 9 * ["/slow"], [], id="all that may wait"
+        ),
+        pytest.param([(2 + MAX_WAITING) * _get("/a")], 9 * ["/a"], [429], id="too many"),
+        pytest.param([_get("/slow") + _get("/no")[:-1]], ["/slow"], [], id="half a head"),
+        pytest.param(
+            [_get("/slow"), _get("/no")[:-1]], ["/slow"], [], id="half a head, read alone"
+        ),
+        pytest.param(
+            [_get("/slow") + _post("/no", b"ab")[:-1]], ["/slow"], [400], id="half a body"
+        ),
+        pytest.param([_post("/no", b"ab")[:-1]], [], [400], id="nothing but half a body"),
+        pytest.param([_get("/slow") + b"zz\r\n"], ["/slow"], [400], id="what is not HTTP"),
+        pytest.param([_get("/no")[:-1]], [], [], id="nothing but half a head"),
+        pytest.param([b""], [], [], id="nothing"),
+    ],
+)
+def test_who_sends_nothing_more_is_answered_all_that_came_whole(
+    run: Run,
+    pieces: list[bytes],
+    asked: list[str],
+    last: list[int],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """In turn, once, and with nothing to wait for behind it; what was not whole is not asked.
+
+    RFC 9112, 9.6: who has half-closed a connection may still read from it.
+    """
+    monkeypatch.setattr(protocol_times, "_LINGER_S", 0.1)
+
+    async def ask() -> None:
+        async with _serving(20) as server:
+            statuses = await _statuses(_port(server), *pieces, ends=True)
+            assert statuses == [*[200] * len(asked), *last]
+            assert asked == ASKED
+
+    run(ask())
+    assert _errors(caplog) == []
+
+
+async def test_each_answer_to_who_sends_nothing_more_has_a_time_of_its_own(
+    port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their requests were taken: that several are slow loses none of them."""
+    monkeypatch.setattr(protocol_times, "ANSWER_S", 0.6)
+    asked = 1 + MAX_WAITING
+    assert await _statuses(port, asked * _get("/slow"), ends=True) == asked * [200]
+
+
+@LOOPS
+@pytest.mark.parametrize("wholly", ["closes", "resets"])
+def test_who_goes_before_the_answers_is_no_error_of_ours(
+    run: Run, wholly: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A close looks like a half-close until something is written: it is answered into nothing."""
+
+    async def go() -> None:
+        async with _serving(5) as server, asyncio.timeout(10):
+            for behind in (b"", _post("/no", b"ab")[:-1], b"zz\r\n"):
+                _, writer = await asyncio.open_connection("127.0.0.1", _port(server))
+                writer.write(3 * _get("/slow") + behind)
+                await asyncio.sleep(0.02)
+                if wholly == "resets":
+                    linger = struct.pack("ii", 1, 0)
+                    connected = writer.get_extra_info("socket")
+                    connected.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+                writer.close()
+                while server.server_state.connections or server.server_state.tasks:
+                    await asyncio.sleep(0.01)
+
+    run(go())
     assert _errors(caplog) == []
 
 
@@ -571,8 +739,11 @@ def test_who_pipelines_and_never_reads_is_no_error_of_ours(
     assert _errors(caplog) == []
 
 
-async def test_what_is_asked_at_once_learns_that_nobody_waits(port: int) -> None:
-    """Else what an answer holds is held for who has gone."""
+async def test_what_is_asked_at_once_learns_that_nobody_waits(
+    port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else what an answer holds is held for who has gone, or could be for all that they send."""
+    monkeypatch.setattr(protocol_times, "ANSWER_S", 0.3)
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     left = asyncio.all_tasks()
     writer.write(2 * b"GET /half HTTP/1.1\r\nhost: x\r\n\r\n")
@@ -638,8 +809,9 @@ async def _connected(server: uvicorn.Server) -> list[BoundedProtocol]:
         (b"GET /?" + MAX_TARGET_BYTES // 3 * b"a=&" + b" HTTP/1.1\r\n", 431),
         (b"GET / HTTP/1.1\r\n" + MAX_HEADERS * b"a: b\r\n", 431),
         (b"GET / HTTP/1.1\r\n" + (MAX_HEADERS - 2) * b"a: b\r\n", 200),
+        (b"GET / HTTP/1.1\r\na: " + (MAX_HEAD_BYTES - 99) * b"a" + b"\r\n", 200),
     ],
-    ids=["target", "longer target", "many parameters", "many headers", "headers"],
+    ids=["target", "longer target", "many parameters", "many headers", "headers", "long header"],
 )
 async def test_targets_and_headers_are_bounded(port: int, head: bytes, status: int) -> None:
     """Every parameter of a query and every header costs work of its own."""
@@ -649,6 +821,16 @@ async def test_targets_and_headers_are_bounded(port: int, head: bytes, status: i
     assert answered == status
     assert body == b"ok" or json.loads(body)["code"] == "head_too_large"
     writer.close()
+
+
+async def test_a_head_is_bounded_in_whatever_reads_it_comes(port: int) -> None:
+    """One that begins in the read of the request before it is as long as any other."""
+    large = b"GET /no HTTP/1.1\r\nhost: x\r\n" + b"".join(
+        b"a: " + 65_536 * b"a" + b"\r\n" for _ in range(4)
+    )
+    for before in (_get("/a"), _post("/a", b"b" * 200_000)):
+        assert await _statuses(port, before + large + b"\r\n") == [200, 431]
+        assert ASKED == ["/a"]
 
 
 async def test_who_reads_slowly_gets_all_of_it_and_may_ask_again(

@@ -30,10 +30,13 @@ class Called(NamedTuple):
 
 
 async def called(runtime: Runtime, visit: Visit) -> Called:
-    """Return who is calling; raise :class:`Unauthenticated` without a live session."""
+    """Return who is calling; raise :class:`Unauthenticated` without a live session.
+
+    Also where one projection has the session and another, which is folded anew, has not.
+    """
     now = runtime.effects.now()
     row = await runtime.pool.fetchrow(_CALLER, visit.person_id, visit.session_id)
     caller = caller_of(row, visit.session_id, visit.expires_at, now) if row else None
-    if row is None or caller is None:
+    if row is None or caller is None or row["id"] is None:
         raise Unauthenticated
     return Called(caller, session_of(row), row["at"])

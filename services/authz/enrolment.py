@@ -136,7 +136,7 @@ class Enrolment:
         ended = endings(
             self._effects,
             person,
-            await live_sessions(self._runtime.pool, person.id),
+            await live_sessions(self._runtime.pool, person.id, known=account.at),
             "reset",
             self._door.limits,
             Actor(person_id=person.id),

@@ -17,7 +17,7 @@ from services.authz.client_events import client_subject
 from services.authz.directory import Person, decode_person
 from services.kernel.projection import Connection
 from services.kernel.sealing import Compartment, KeyRef, Sealed
-from services.kernel.wholeness import NEWEST, Look
+from services.kernel.wholeness import NEWEST, Look, not_behind
 
 #: the position that facts of authz's own tables are read at; ``authz.activity`` holds no facts
 AT: Final = "(select min(position) from authz.projection where name <> 'authz.activity') as at"
@@ -127,14 +127,20 @@ def session_of(row: asyncpg.Record) -> Session:
     return Session(*(row[name] for name in Session.__struct_fields__))
 
 
-async def live_sessions(pool: asyncpg.Pool | Connection, *person_ids: UUID) -> list[Session]:
-    """Return the sessions of a person, or of several, that have not ended."""
+async def live_sessions(
+    pool: asyncpg.Pool | Connection, *person_ids: UUID, known: int
+) -> list[Session]:
+    """Return the sessions of a person, or of several, that have not ended.
+
+    Raises :class:`Unavailable` for rows behind ``known``, the position of an earlier look.
+    """
     rows = await pool.fetch(
-        f"select {session_columns('s')} from authz.login_session s"
-        " where person_id = any($1) and ended_at is null",
+        f"select {AT}, {session_columns('s')} from (values (1)) one left join authz.login_session s"
+        " on s.person_id = any($1) and s.ended_at is null",
         person_ids,
     )
-    return [session_of(row) for row in rows]
+    not_behind(rows[0]["at"], known)
+    return [session_of(row) for row in rows if row["id"] is not None]
 
 
 async def client_by(pool: asyncpg.Pool, client_id: str) -> Look[Client | None]:

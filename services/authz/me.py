@@ -1,6 +1,6 @@
 """Oneself: one's profile, and correcting it (AC-SEE-22, AC-DO-13)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -11,12 +11,14 @@ from starlette.requests import Request
 from services.authz import events as e
 from services.authz.callers import Called
 from services.authz.directory import Organisation, decode_organisation
+from services.authz.login_views import AT
 from services.authz.recording import data_of, person_object, person_stream
 from services.authz.self_desk import SelfDesk
 from services.authz.visits import Visit
 from services.kernel.errors import Forbidden, PreconditionFailed, PreconditionRequired
 from services.kernel.etags import etag, require_match
 from services.kernel.handling import Draft
+from services.kernel.wholeness import not_behind
 
 
 class Self(NamedTuple):
@@ -113,7 +115,7 @@ class Me:
     async def _seen(self, caller: Called, profile: e.Profile | None = None) -> Self:
         profile = profile or await self._profile(caller)
         person = caller.caller.person
-        names = await self._organisations([a.organisation_id for a in caller.caller.assignments])
+        names = await self._organisations(caller)
         shown: dict[str, Any] = {
             "person_id": person.id,
             **msgspec.structs.asdict(profile),
@@ -134,8 +136,12 @@ class Me:
         tag = etag(self._secret, person.id, msgspec.json.encode(shown, order="deterministic"))
         return Self({**shown, "version": tag.strip('"')}, tag)
 
-    async def _organisations(self, ids: Sequence[UUID]) -> Mapping[UUID, Organisation]:
-        rows = await self._runtime.pool.fetch(
-            "select id, state from authz.organisation where id = any($1)", ids
+    async def _organisations(self, caller: Called) -> Mapping[UUID, Organisation]:
+        row = await self._runtime.pool.fetchrow(
+            f"select {AT}, array_agg(state) as states from authz.organisation where id = any($1)",
+            [a.organisation_id for a in caller.caller.assignments],
         )
-        return {row["id"]: decode_organisation(row["state"]) for row in rows}
+        assert row is not None  # noqa: S101 - an aggregate has one row
+        not_behind(row["at"], caller.at)
+        organisations = (decode_organisation(state) for state in row["states"] or ())
+        return {organisation.id: organisation for organisation in organisations}

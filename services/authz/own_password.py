@@ -67,11 +67,8 @@ class PasswordChanges:
             touches=(e.person_key(person.id), login_key(person.id)),
             data=data_of(carried.payload),
         )
-        others = [
-            s
-            for s in await live_sessions(self._runtime.pool, person.id)
-            if s.id != visit.session_id
-        ]
+        live = await live_sessions(self._runtime.pool, person.id, known=caller.at)
+        others = [s for s in live if s.id != visit.session_id]
         ended = endings(self._effects, person, others, "reset", self._door.limits, caller.actor)
         group = self._desk.group(caller, [event, *ended], login_key(person.id))
         return Draft(group, None)

@@ -79,7 +79,7 @@ class Snapshot:
         self._people = {row["id"]: decode_person(row["state"]) for row in rows}
         self._homes |= {row["id"]: row["home"] for row in rows}
         self._sessions = {person_id: [] for person_id in people}
-        for session in await live_sessions(self._connection, *people):
+        for session in await live_sessions(self._connection, *people, known=self.at):
             self._sessions[session.person_id].append(session)
         homes = {home for home in self._homes.values() if home}
         places = {a.organisation_id for p in self._people.values() for a in p.assignments}
@@ -178,8 +178,10 @@ class Snapshot:
 
     async def sessions(self, person_id: UUID) -> list[Session]:
         """Return a person's sessions that have not ended."""
-        known = self._sessions.get(person_id)
-        return await live_sessions(self._connection, person_id) if known is None else known
+        brought = self._sessions.get(person_id)
+        if brought is not None:
+            return brought
+        return await live_sessions(self._connection, person_id, known=self.at)
 
     async def username_taken(self, digest: str) -> bool:
         """Say whether an account has the user name of ``digest``."""

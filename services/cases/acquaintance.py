@@ -18,8 +18,10 @@ from services.authz.directory import Assignment
 from services.cases.basis import Basis
 from services.cases.desk import Desk
 from services.cases.loaded import Asking
+from services.cases.loading import AT
 from services.cases.relations import View, compile_facts
 from services.cases.terms import record_key, student_key
+from services.kernel.wholeness import not_behind
 
 #: what may be known of a learner
 PARTS: Final = ("student_basic", "demographics", "family")
@@ -39,7 +41,7 @@ with student as (
         (select id, school_id, 2 from cases.student order by uuid_hash_extended(id, 0) limit 1)
     ) known order by rank limit 1
 )
-select s.id as student_id, s.school_id as now_at, r.*
+select {AT}, s.id as student_id, s.school_id as now_at, r.*
 from (select 1) as one left join student s on true left join lateral (
     (select true as own, {_COLUMNS} from cases.record
         where student_id = s.id and status <> 'deleted')
@@ -100,6 +102,7 @@ class Acquaintances:
         drawn = hmac.digest(self._secret, student_id.bytes, "sha256")[:8]
         place = int.from_bytes(drawn, "big", signed=True)
         rows = await self._pool.fetch(_AROUND, student_id, place)
+        not_behind(rows[0]["at"], asking.at)
         school_id = rows[0]["now_at"]
         parts: Ways = {}
         for assignment in asking.caller.assignments:

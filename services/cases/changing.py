@@ -19,7 +19,7 @@ from services.cases.loaded import Loaded
 from services.cases.outline import Outline
 from services.cases.rendering import canonical
 from services.cases.terms import RecordKind
-from services.kernel.errors import Conflict, NotFound, Problem
+from services.kernel.errors import Conflict, NotFound, Problem, Unavailable
 from services.kernel.events import Event, Ground, ObjectRef
 from services.kernel.handling import Draft
 from services.kernel.idempotency import Made
@@ -42,6 +42,8 @@ async def change_record(
         return change
     try:
         await command(change)
+    except Unavailable:
+        raise
     except Problem as problem:
         return await _refused(change, problem)
     events = [await _appended(desk, change, fact) for fact in change.facts]
@@ -76,6 +78,8 @@ async def change_again(
         if item_id is not None and change.sight.find(item_id) is None:
             change.about("item", item_id)
             raise NotFound
+    except Unavailable:
+        raise
     except Problem as problem:
         return await _refused(change, problem)
 

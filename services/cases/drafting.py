@@ -90,7 +90,7 @@ async def _permitted_or_refused(
         tried = makers[0].assignment.organisation_id if makers and not found.known else None
         return await students.refuse(asked, asking, new.student_id, found, problem, tried)
     if not again:
-        begun = await desk.loader.begun(new.student_id, basis.assignment.id)
+        begun = await desk.loader.begun(asking, new.student_id, basis.assignment.id)
         if begun >= MOST_UNDER_WAY:
             crowded = Conflict(f"at most {MOST_UNDER_WAY} requests about a learner at a time")
             own = basis.assignment.organisation_id

@@ -57,7 +57,7 @@ class Finding:
         schools = _schools(desk, asking)
         if not schools:
             return await desk.refuse_plain(asked, asking, _SEARCH, NotFound())
-        found = await self._hits(list(schools), wanted.query, after, wanted.limit + 1)
+        found = await self._hits(asking, list(schools), wanted.query, after, wanted.limit + 1)
         hits = found[: wanted.limit]
         more = self._cursors.seal(*bound, hits[-1][0].id) if len(found) > len(hits) else None
         told = _told(schools, hits).told()
@@ -68,11 +68,13 @@ class Finding:
         group = desk.group(asking, events, guards)
         return Draft(group, canonical({"items": items, "next_cursor": more}))
 
-    async def _hits(self, schools: list[UUID], query: str, after: UUID, most: int) -> list[Hit]:
+    async def _hits(
+        self, asking: Asking, schools: list[UUID], query: str, after: UUID, most: int
+    ) -> list[Hit]:
         """Return the first ``most`` learners behind ``after`` who are called so."""
         hits: list[Hit] = []
         while len(hits) < most:
-            candidates = await self._names.candidates(schools, query, after, _AT_ONCE)
+            candidates = await self._names.candidates(asking, schools, query, after, _AT_ONCE)
             opened = ((s, self._desk.renderer.boxes(s.id).json(s.basic)) for s in candidates)
             hits += [(s, b) for s, b in opened if b and matches(query, names_of(b))]
             if len(candidates) < _AT_ONCE:

@@ -19,6 +19,7 @@ from services.authz.engine import Policy
 from services.cases import events as e
 from services.cases.desk import Asked, Desk
 from services.cases.loaded import Asking, Loaded
+from services.cases.loading import AT
 from services.cases.outline import apart
 from services.cases.record import Status
 from services.cases.relations import EXISTS, conditions
@@ -31,6 +32,7 @@ from services.kernel.cursors import LONGEST, Cursors
 from services.kernel.events import ObjectRef
 from services.kernel.handling import Draft
 from services.kernel.sealing import Compartment, KeyRef
+from services.kernel.wholeness import not_behind
 
 MAX_LIMIT: Final = 100
 #: the parts of a record that a list shows, where the caller sees them
@@ -73,17 +75,17 @@ def _query(policy: Policy, kind: str) -> str:
     }
     unique = " union all ".join(sorted(branches))
     return f"""
-        select r.id, r.state, st.state as student_state,
+        select {AT}, r.id, r.state, st.state as student_state,
             (select array_agg(o.state) from cases.organisation o
                 where o.id = any(r.organisations)) as organisations
-        from (
+        from (select 1) one left join ((
             select distinct c.id, c.created_at
             from unnest($1::uuid[], $2::text[], $3::uuid[]) a(id, role, organisation_id)
             cross join lateral ({unique}) c
             order by c.created_at desc, c.id desc limit $6
         ) page
         join cases.record r on r.id = page.id
-        join cases.student st on st.id = r.student_id
+        join cases.student st on st.id = r.student_id) on true
         order by r.created_at desc, r.id desc
     """
 
@@ -154,7 +156,8 @@ class Lists:
             wanted.status,
             wanted.student_id,
         )
-        return rows
+        not_behind(rows[0]["at"], asking.at)
+        return [row for row in rows if row["id"] is not None]
 
     async def _render(
         self, seen: Sequence[tuple[Loaded, Sight]]

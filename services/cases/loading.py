@@ -32,8 +32,10 @@ from services.cases.terms import RecordKind
 from services.cases.views import decode_head, decode_record, decode_student
 from services.kernel import states
 from services.kernel.errors import Unauthenticated, Unavailable
+from services.kernel.wholeness import not_behind
 
-_POSITION: Final = "(select min(position) from cases.projection) as at"
+#: the position that rows of the cases service stand at
+AT: Final = "(select min(position) from cases.projection) as at"
 
 
 def _in_force(moment: str) -> str:
@@ -52,7 +54,7 @@ def _record(policy: Policy) -> str:
     """
     seen = seen_by(policy)
     return f"""
-select {_POSITION}, {CALLER_COLUMNS}, r.id as record_id, r.kind, r.student_id, content.*
+select {AT}, {CALLER_COLUMNS}, r.id as record_id, r.kind, r.student_id, content.*
 from unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::timestamptz[])
     with ordinality as one(person_id, session_id, record_id, moment, place)
     {caller_joins("cases", "one.person_id", "one.session_id")}
@@ -100,7 +102,7 @@ order by one.place
 
 
 _CALLER: Final = f"""
-select {_POSITION}, {CALLER_COLUMNS} from (select 1) as one {caller_joins("cases", "$1", "$2")}
+select {AT}, {CALLER_COLUMNS} from (select 1) as one {caller_joins("cases", "$1", "$2")}
 """
 
 
@@ -135,7 +137,11 @@ def _organisations(states: Sequence[bytes] | None) -> dict[UUID, Organisation]:
 
 
 class Loader:
-    """Loads from the cases service's own read models."""
+    """Loads from the cases service's own read models.
+
+    What is loaded for an ``asking`` stands where the caller was found, or further: rows that were
+    emptied since raise :class:`Unavailable`.
+    """
 
     def __init__(self, pool: asyncpg.Pool, policy: Policy) -> None:
         self._pool = pool
@@ -177,9 +183,10 @@ class Loader:
         organisations = {o for o in named if o is not None} - loaded.organisations.keys()
         if not people and not organisations:
             return loaded
-        row = await _one(
-            self._pool,
-            "select (select array_agg(state) from cases.person where id = any($1)) as people,"
+        row = await self._later(
+            loaded.asking,
+            f"select {AT},"
+            " (select array_agg(state) from cases.person where id = any($1)) as people,"
             " (select array_agg(state) from cases.organisation where id = any($2))"
             " as organisations",
             list(people),
@@ -192,61 +199,83 @@ class Loader:
         )
 
     async def people_at(
-        self, organisation_id: UUID, person_id: UUID, now: datetime
-    ) -> list[asyncpg.Record]:
-        """Return the assignments in force of a person at an organisation (id, role)."""
-        rows: list[asyncpg.Record] = await self._pool.fetch(
-            "select a.id, a.role, p.state from cases.assignment a"
-            " join cases.person p on p.id = a.person_id"
-            f" where a.person_id = $1 and a.organisation_id = $2 and {_in_force('$3')}"
-            " order by a.starts_at, a.id",
+        self, asking: Asking, organisation_id: UUID, person_id: UUID, now: datetime
+    ) -> list[tuple[UUID, str]]:
+        """Return id and role of the assignments in force of a person at an organisation.
+
+        The longest-standing first; none of somebody who is suspended.
+        """
+        row = await self._later(
+            asking,
+            f"select {AT}, (select state from cases.person where id = $1) as state,"
+            " array_agg(a.id order by a.starts_at, a.id) as ids,"
+            " array_agg(a.role order by a.starts_at, a.id) as roles from cases.assignment a"
+            f" where a.person_id = $1 and a.organisation_id = $2 and {_in_force('$3')}",
             person_id,
             organisation_id,
             now,
         )
-        return [row for row in rows if not decode_person(row["state"]).suspended]
+        if row["ids"] is None or row["state"] is None or decode_person(row["state"]).suspended:
+            return []
+        return list(zip(row["ids"], row["roles"], strict=True))
 
-    async def organisation(self, organisation_id: UUID) -> Organisation | None:
+    async def organisation(self, asking: Asking, organisation_id: UUID) -> Organisation | None:
         """Return an organisation."""
-        state = await self._pool.fetchval(
-            "select state from cases.organisation where id = $1", organisation_id
+        row = await self._later(
+            asking,
+            f"select {AT}, (select state from cases.organisation where id = $1) as state",
+            organisation_id,
         )
-        return None if state is None else decode_organisation(state)
+        return None if row["state"] is None else decode_organisation(row["state"])
 
-    async def begun(self, student_id: UUID, assignment_id: UUID) -> int:
+    async def begun(self, asking: Asking, student_id: UUID, assignment_id: UUID) -> int:
         """Return how many requests about a learner were made in an assignment and go on."""
-        found: int = await self._pool.fetchval(
-            "select count(*) from cases.record where student_id = $1 and made_by = $2"
-            " and kind = 'request' and status = any($3)",
+        row = await self._later(
+            asking,
+            f"select {AT}, count(*) as found from cases.record where student_id = $1"
+            " and made_by = $2 and kind = 'request' and status = any($3)",
             student_id,
             assignment_id,
             [status.value for status in UNDER_WAY],
         )
+        found: int = row["found"]
         return found
 
-    async def serves(self, provider_id: UUID, school_id: UUID, now: datetime) -> bool:
+    async def serves(
+        self, asking: Asking, provider_id: UUID, school_id: UUID, now: datetime
+    ) -> bool:
         """Say whether a school lies in a provider's catchment at ``now``."""
-        found: bool = await self._pool.fetchval(
-            "select exists (select from cases.catchment where provider_id = $1 and school_id = $2"
-            " and starts_at <= $3 and (ends_at is null or ends_at > $3))",
+        row = await self._later(
+            asking,
+            f"select {AT}, exists (select from cases.catchment where provider_id = $1"
+            " and school_id = $2 and starts_at <= $3 and (ends_at is null or ends_at > $3))"
+            " as found",
             provider_id,
             school_id,
             now,
         )
+        found: bool = row["found"]
         return found
 
     async def student(
-        self, student_id: UUID, record_ids: Iterable[UUID]
+        self, asking: Asking, student_id: UUID, record_ids: Iterable[UUID]
     ) -> tuple[Student | None, Mapping[UUID, Record]]:
         """Return a learner, and those of ``record_ids`` that are records of theirs, by id."""
-        row = await self._pool.fetchrow(
-            "select st.state, (select array_agg(r.state) from cases.record r"
-            " where r.id = any($2) and r.student_id = st.id) as records"
-            " from cases.student st where st.id = $1",
+        row = await self._later(
+            asking,
+            f"select {AT}, (select state from cases.student where id = $1) as state,"
+            " (select array_agg(state) from cases.record where id = any($2) and student_id = $1)"
+            " as records",
             student_id,
             list(record_ids),
         )
-        if row is None:
+        if row["state"] is None:
             return None, {}
         records = (decode_head(state) for state in row["records"] or ())
         return decode_student(row["state"]), {record.id: record for record in records}
+
+    async def _later(self, asking: Asking, statement: str, *arguments: object) -> asyncpg.Record:
+        """Return the one row, with ``at``, of a look that is taken after the one at the caller."""
+        row = await _one(self._pool, statement, *arguments)
+        not_behind(row["at"], asking.at)
+        return row

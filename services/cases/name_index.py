@@ -15,11 +15,14 @@ from uuid import UUID
 import asyncpg
 
 from services.cases.boxes import Boxes
+from services.cases.loaded import Asking
+from services.cases.loading import AT
 from services.cases.record import Student
 from services.cases.search import name_tokens, names_of, query_tokens
 from services.cases.views import decode_student
 from services.kernel.keystore import KeyStore
 from services.kernel.sealing import Compartment, KeyRef
+from services.kernel.wholeness import not_behind
 
 #: learners opened between two turns of the event loop: some ten milliseconds of work
 _PAGE: Final = 100
@@ -37,11 +40,13 @@ _FOUND_BY_NAME: Final = """
 select id from cases.student where id > $1 and name_tokens <> '{}' order by id limit $2
 """
 #: in the order of ids, which it asks no index of: that one holds learners elsewhere too
-_CANDIDATES: Final = """
-select state from cases.student
-where school_id = any($1) and (name_epoch <> $2 or name_tokens @> $3::int[])
-    and uuid_send(id) > uuid_send($4)
-order by uuid_send(id) limit $5
+_CANDIDATES: Final = f"""
+select {AT}, found.state from (select 1) one left join (
+    select id, state from cases.student
+    where school_id = any($1) and (name_epoch <> $2 or name_tokens @> $3::int[])
+        and uuid_send(id) > uuid_send($4)
+    order by uuid_send(id) limit $5
+) found on true order by uuid_send(found.id)
 """
 
 
@@ -72,7 +77,7 @@ class NameIndex:
         return self._known
 
     async def candidates(
-        self, schools: list[UUID], query: str, after: UUID, limit: int
+        self, asking: Asking, schools: list[UUID], query: str, after: UUID, limit: int
     ) -> list[Student]:
         """Return learners of ``schools`` who may be called what ``query`` says, keys in reach.
 
@@ -80,14 +85,16 @@ class NameIndex:
 
         Among them everybody whose tokens are not of this epoch (yet, or already: another process's
         clock may be ahead), so that nobody is missed. Looks at learners of ``schools`` only: how
-        long it takes says nothing about others.
+        long it takes says nothing about others. Raises :class:`Unavailable` for rows that were
+        emptied since ``asking`` was found.
         """
         secret = self._secret()
         tokens = query_tokens(secret.key, query)
         if not tokens:
             return []
         rows = await self._pool.fetch(_CANDIDATES, schools, secret.epoch, tokens, after, limit)
-        students = [decode_student(row["state"]) for row in rows]
+        not_behind(rows[0]["at"], asking.at)
+        students = [decode_student(row["state"]) for row in rows if row["state"] is not None]
         await self._keys.load(KeyRef(s.id, Compartment.STUDENT) for s in students)
         return students
 

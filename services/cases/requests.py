@@ -121,16 +121,17 @@ async def require_provider(
     Unknown organisations and those that are no providers are 404; outside the catchment is 409 to
     Central Investigation, who see all providers, and 404 to everybody else.
     """
-    loader, school_id = change.desk.loader, change.record.school_id
+    loader, asking = change.desk.loader, change.loaded.asking
+    school_id = change.record.school_id
     change.guards += [
         authz.organisation_key(organisation_id),
         authz.catchment_key(school_id),
     ]
-    organisation = await loader.organisation(organisation_id)
+    organisation = await loader.organisation(asking, organisation_id)
     kinds = _PROVIDERS[:1] if asp_only else _PROVIDERS
     if organisation is None or organisation.kind not in kinds:
         raise NotFound
-    if not await loader.serves(organisation_id, school_id, change.now):
+    if not await loader.serves(asking, organisation_id, school_id, change.now):
         raise Conflict if sees_all else NotFound
 
 
@@ -151,11 +152,12 @@ class Holder(NamedTuple):
 async def require_holder(change: Change, organisation_id: UUID, person_id: UUID) -> Holder:
     """Return somebody of ``organisation_id``; whoever is not of it is unknown (404)."""
     change.guards.append(authz.person_key(person_id))
-    rows = await change.desk.loader.people_at(organisation_id, person_id, change.now)
-    if not rows:
+    loader, asking = change.desk.loader, change.loaded.asking
+    posts = await loader.people_at(asking, organisation_id, person_id, change.now)
+    if not posts:
         raise NotFound
     # Of several assignments to one role, the longest-standing.
-    held = {row["role"]: row["id"] for row in reversed(rows)}
+    held = {role: assignment_id for assignment_id, role in reversed(posts)}
     return Holder(person_id, organisation_id, held)
 
 

@@ -122,7 +122,7 @@ class Students:
         # those of their records.
         ways = [way for ways in found.parts.values() for way in ways]
         told_by = {way.record_id for way in ways if way.record_id is not None}
-        student, records = await desk.loader.student(student_id, told_by)
+        student, records = await desk.loader.student(asking, student_id, told_by)
         if student is None or records.keys() != told_by:
             raise Unavailable
         await desk.runtime.keys.load([KeyRef(student_id, Compartment.STUDENT)])

@@ -5,6 +5,9 @@ there is not, or show it as it once was. Place in the flow: before anybody is to
 brought is wrong, or that something is not there, and nothing is appended that would rest on it. A
 look reads the rows, the position they stand at and the newest fact of the log at one moment. It
 folds when it must, through the projector, and decides nothing.
+
+A decision that looks again rests on where the rows stood when it looked first: its later looks
+find them there or further (:func:`not_behind`).
 """
 
 from collections.abc import Awaitable, Callable
@@ -25,6 +28,15 @@ class Look(NamedTuple, Generic[T]):
     found: T
     at: int
     newest: int
+
+
+def not_behind(at: int, known: int) -> None:
+    """Raise :class:`Unavailable` where rows stand at ``at``, behind ``known`` of an earlier look.
+
+    They were emptied between the two. ``at`` is read in the statement that reads the rows.
+    """
+    if at < known:
+        raise Unavailable
 
 
 async def whole(projector: Projector, look: Callable[[], Awaitable[Look[T]]]) -> T:

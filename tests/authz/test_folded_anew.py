@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 import httpx
@@ -11,13 +11,14 @@ import msgspec
 import pyotp
 import pytest
 
+from services.authz import enrolment, own_password, seeding
 from services.authz import events as e
-from services.authz import seeding
 from services.authz.credential_events import CREDENTIAL_SET, INVITATION_ISSUED
 from services.authz.credentials import CredentialSealer
 from services.authz.invitations import Invitations
+from services.authz.me import Me
 from services.authz.recording import data_of
-from services.authz.session_events import LOGIN_FAILED, login_key
+from services.authz.session_events import LOGIN_FAILED, SESSION_ENDED, login_key
 from services.kernel import batches, boundary
 from services.kernel.batches import Folded
 from services.kernel.events import Event, Outcome
@@ -111,6 +112,17 @@ async def _refreshed(door: Door, leader: Somebody) -> Attempt:
     return lambda: door.post("/v1/token/refresh", body)
 
 
+async def _logout(door: Door, leader: Somebody) -> Attempt:
+    token = (await door.log_in(leader))["access_token"]
+    assert (await door.get("/v1/me", token)).is_success
+    return lambda: door.post("/v1/logout", {}, token=token)
+
+
+async def _own_profile(door: Door, leader: Somebody) -> Attempt:
+    token = (await door.log_in(leader))["access_token"]
+    return lambda: door.get("/v1/me", token)
+
+
 async def _client(door: Door, _: Somebody) -> Attempt:
     runtime = door.authz.runtime
     await runtime.keys.load(seeding.client_keys("feeds-1"), create=True)
@@ -131,6 +143,7 @@ async def _client(door: Door, _: Somebody) -> Attempt:
 WAYS: Final = (
     _confirmation,
     _own_password,
+    _logout,
     _refreshed,
     _client,
     _enrolment,
@@ -186,6 +199,48 @@ async def test_who_is_right_is_503_and_neither_counted_nor_recorded_while_it_is_
     assert counted_then == counted
     assert [r.event for r in await door.log() if r.event.outcome is not Outcome.ALLOWED] == []
     assert [answer.text for answer in folded if not answer.is_success] == []
+
+
+#: what a later look is called, who takes it, the rows it reads, and how many sessions end by it
+LATER: Final = (
+    (own_password, "live_sessions", _own_password, "authz.login", 1),
+    (enrolment, "live_sessions", _confirmation, "authz.login", 1),
+    (Me, "_organisations", _own_profile, "authz.directory", 0),
+)
+
+
+@pytest.mark.parametrize(("place", "name", "way", "rows", "ends"), LATER)
+async def test_nothing_rests_on_rows_that_were_emptied_since_an_earlier_look(
+    door: Door,
+    monkeypatch: pytest.MonkeyPatch,
+    place: object,
+    name: str,
+    way: Callable[[Door, Somebody], Awaitable[Attempt]],
+    rows: str,
+    ends: int,
+) -> None:
+    """SG-4, SG-9: no session outlives a password because a rebuild elsewhere hid it."""
+    leader = await door.somebody()
+    await door.log_in(leader)
+    attempt = await way(door, leader)
+    projector = door.authz.runtime.projector
+    await projector.stop()
+    look = getattr(place, name)
+
+    async def later(*arguments: Any, **named: Any) -> Any:  # noqa: ANN401 - as it is
+        monkeypatch.undo()
+        await projector._batches.empty([rows])
+        return await look(*arguments, **named)
+
+    monkeypatch.setattr(place, name, later)
+    before = len(await door.log())
+    emptied = await attempt()
+    landed = (await door.log())[before:]
+    folded = await attempt()
+
+    assert (emptied.status_code, landed) == (503, [])
+    assert folded.is_success, folded.text
+    assert len(await door.of_type(SESSION_ENDED)) == ends
 
 
 async def test_an_unknown_name_is_503_like_a_known_one(

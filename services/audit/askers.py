@@ -17,6 +17,7 @@ from services.authz.directory import CALLER_COLUMNS, Caller, caller_joins, calle
 from services.authz.events import organisation_key
 from services.kernel.errors import Unauthenticated
 from services.kernel.http import Call
+from services.kernel.wholeness import not_behind
 
 _LOAD: Final = (
     f"select {CALLER_COLUMNS}, array(select o.id from audit.organisation o"
@@ -112,26 +113,31 @@ class Standing:
 
 
 async def standing_of(
-    pool: asyncpg.Pool, claims: Claims, now: datetime
+    pool: asyncpg.Pool, claims: Claims, now: datetime, head: int
 ) -> Standing | ClientStanding:
-    """Load who asks, with the position that is true at.
+    """Load who asks, with the position that is true at: ``head``, which was folded, or further.
 
-    Raises :class:`Unauthenticated` when the session is over, or the client is not registered.
+    Raises :class:`Unauthenticated` when the session is over, or the client is not registered, and
+    :class:`Unavailable` where the rows were emptied since.
     """
     if claims.client_id is not None:
-        return await _client(pool, claims, claims.client_id)
+        return await _client(pool, claims, claims.client_id, head)
     if claims.person_id is None or claims.session_id is None:
         raise Unauthenticated
     row = await pool.fetchrow(_LOAD, claims.person_id, claims.session_id)
-    caller = caller_of(row, claims.session_id, claims.expires_at, now) if row else None
-    if row is None or caller is None:
+    assert row is not None  # noqa: S101 - everything is joined to one row
+    not_behind(row["at"], head)
+    caller = caller_of(row, claims.session_id, claims.expires_at, now)
+    if caller is None:
         raise Unauthenticated
     return Standing(caller, frozenset(row["ministries"]), row["at"])
 
 
-async def _client(pool: asyncpg.Pool, claims: Claims, client_id: str) -> ClientStanding:
+async def _client(pool: asyncpg.Pool, claims: Claims, client_id: str, head: int) -> ClientStanding:
     row = await pool.fetchrow(_LOAD_CLIENT, client_id)
-    if row is None or row["scopes"] is None:
+    assert row is not None  # noqa: S101 - everything is joined to the projection's row
+    not_behind(row["at"], head)
+    if row["scopes"] is None:
         raise Unauthenticated
     scopes = frozenset(claims.scopes) & frozenset(row["scopes"])
     place, ministry = row["organisation_id"], bool(row["ministry"])

@@ -9,6 +9,7 @@ question is in the answer.
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, Generic, NamedTuple, TypeVar
 from uuid import UUID
 
@@ -89,8 +90,8 @@ class Asking:
         late, :class:`Unavailable` when it cannot be recorded or the log cannot be followed.
         """
 
-        async def decide() -> Draft[T]:
-            standing = await self.standing(asker)
+        async def decide(head: int) -> Draft[T]:
+            standing = await self.standing(asker, head)
             scope = self.scope(standing, "read", subject.kind)
             answer = await find(scope) if scope else None
             if answer is None:
@@ -99,34 +100,39 @@ class Asking:
 
         return await self.run(asker, decide)
 
-    async def run(self, asker: Asker, decide: Callable[[], Awaitable[Draft[T]]]) -> T:
-        """Catch up with the log as it is now, then decide, record and answer.
+    async def run(self, asker: Asker, decide: Callable[[int], Awaitable[Draft[T]]]) -> T:
+        """Catch up with the log as it is now, then decide from its head on, record and answer.
 
         A refusal is counted against the asker's budget; when that is spent nothing is appended.
         """
-        return await self._counted(asker, lambda: self._runtime.handling.run(decide))
+        return await self._counted(
+            asker, lambda head: self._runtime.handling.run(partial(decide, head))
+        )
 
     async def once(
         self,
         asker: Asker,
         attempt: Attempt | None,
-        first: Callable[[], Awaitable[Draft[T]]],
-        repeat: Callable[[], Awaitable[Draft[T]]],
+        first: Callable[[int], Awaitable[Draft[T]]],
+        repeat: Callable[[int], Awaitable[Draft[T]]],
     ) -> T:
         """Run ``first`` as :meth:`run` does, or ``repeat`` where ``attempt`` was done before."""
 
-        async def again(_: Made) -> Draft[T]:
-            return await repeat()
+        async def answer(head: int) -> T:
+            async def again(_: Made) -> Draft[T]:
+                return await repeat(head)
 
-        return await self._counted(asker, lambda: self._idempotency.run(attempt, first, again))
+            return await self._idempotency.run(attempt, partial(first, head), again)
 
-    async def _counted(self, asker: Asker, answer: Callable[[], Awaitable[T]]) -> T:
-        """Catch up, then answer; every refusal that was recorded is counted."""
+        return await self._counted(asker, answer)
+
+    async def _counted(self, asker: Asker, answer: Callable[[int], Awaitable[T]]) -> T:
+        """Catch up, then answer from that head on; every refusal that was recorded is counted."""
         now = self._runtime.effects.now()
         self._budget.check(asker.who, now)
-        await self._runtime.projector.caught_up()
+        head = await self._runtime.projector.caught_up()
         try:
-            return await answer()
+            return await answer(head)
         except (NotFound, Forbidden, Conflict):
             self._budget.spend(asker.who, now)
             raise
@@ -137,12 +143,13 @@ class Asking:
 
     async def signed_in(self, claims: Claims) -> None:
         """Raise :class:`Unauthenticated` when whoever the token names is not let in any more."""
-        await self._runtime.projector.caught_up()
-        await standing_of(self._runtime.pool, claims, self._runtime.effects.now())
+        head = await self._runtime.projector.caught_up()
+        await standing_of(self._runtime.pool, claims, self._runtime.effects.now(), head)
 
-    async def standing(self, asker: Asker) -> Standing | ClientStanding:
-        """Load who asks; raise :class:`Unauthenticated` when their session is over."""
-        return await standing_of(self._runtime.pool, asker.claims, self._runtime.effects.now())
+    async def standing(self, asker: Asker, head: int) -> Standing | ClientStanding:
+        """Load who asks, as :func:`standing_of` does."""
+        now = self._runtime.effects.now()
+        return await standing_of(self._runtime.pool, asker.claims, now, head)
 
     def scope(self, standing: Standing | ClientStanding, action: str, kind: str) -> Scope | None:
         """Return how far an action on a kind of object reaches for them."""

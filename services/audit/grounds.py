@@ -38,6 +38,8 @@ class Scope:
     grounds: tuple[Ground, ...]
     organisation_id: UUID | None
     organisations: frozenset[UUID] | None
+    #: the position its facts were read at: what is found within it stands there or further
+    as_of: int
     clause: str | None = None
     #: of somebody with posts at several organisations: the scope at each, the Ministry's first
     posts: tuple["Scope", ...] = ()
@@ -111,7 +113,8 @@ def scope_for(
         clause = policy.clause(SERVICE_CLIENT, action, object_, facts)
         if clause is None:
             return None
-        return Scope((), standing.organisation_id, standing.organisations, clause)
+        reach = standing.organisations
+        return Scope((), standing.organisation_id, reach, standing.at, clause)
     posts = (_post(policy, standing, caller, action, object_) for caller in standing.caller.apart())
     return _together(sorted((p for p in posts if p), key=lambda post: not post.everywhere))
 
@@ -132,7 +135,7 @@ def _post(
             if (clause := policy.clause(each.role, action, object_, bits)) is not None
         )
         if grounds:
-            return Scope(grounds, place, organisations)
+            return Scope(grounds, place, organisations, standing.at)
     return None
 
 
@@ -147,5 +150,6 @@ def _together(apart: Iterable[Scope]) -> Scope | None:
         tuple(ground for post in posts for ground in post.grounds),
         posts[0].organisation_id,
         None if None in reaches else own,
+        posts[0].as_of,
         posts=posts,
     )

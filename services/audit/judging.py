@@ -4,6 +4,7 @@ A second judgement is a conflict until detection adds something to the alert. No
 about themselves. The note is sealed under ``review`` of the alert.
 """
 
+from functools import partial
 from uuid import UUID
 
 import msgspec
@@ -42,9 +43,10 @@ class Judging:
         Whoever repeats an ``attempt`` that did it reads the alert as it is by then.
         """
 
-        async def decide() -> Draft[models.Alert]:
+        async def decide(head: int) -> Draft[models.Alert]:
             asking = self._asking
-            standing, subject = await asking.standing(asker), one_alert(alert_id, "resolve")
+            standing = await asking.standing(asker, head)
+            subject = one_alert(alert_id, "resolve")
             seen, may = (asking.scope(standing, does, "alert") for does in ("read", "resolve"))
             alert = await self._reviews.load(alert_id, seen) if seen else None
             if seen is None or alert is None:
@@ -57,11 +59,12 @@ class Judging:
                 return await asking.refusal(asker, standing, shows, subject, problem or Forbidden())
             return await self._judge(asker, standing, by, seen, alert, resolution)
 
-        return await self._asking.once(asker, attempt, decide, lambda: self._again(asker, alert_id))
+        again = partial(self._again, asker, alert_id)
+        return await self._asking.once(asker, attempt, decide, again)
 
-    async def _again(self, asker: Asker, alert_id: UUID) -> Draft[models.Alert]:
+    async def _again(self, asker: Asker, alert_id: UUID, head: int) -> Draft[models.Alert]:
         asking, subject = self._asking, one_alert(alert_id, "read")
-        standing = await asking.standing(asker)
+        standing = await asking.standing(asker, head)
         scope = asking.scope(standing, "read", "alert")
         alert = await self._reviews.load(alert_id, scope) if scope else None
         seen = scope.over(alert.raised.organisation_id) if scope and alert else None

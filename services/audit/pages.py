@@ -12,6 +12,8 @@ import asyncpg
 import msgspec
 
 from services.audit.askers import Asker
+from services.audit.grounds import Scope
+from services.audit.looks import newest_first
 from services.audit.models import Paging
 from services.audit.selection import Selection
 from services.kernel.cursors import Cursors
@@ -31,15 +33,22 @@ class Walk:
     before: int | None
 
     async def page(
-        self, pool: asyncpg.Pool, rows_of: str, position: str, selection: Selection
+        self,
+        pool: asyncpg.Pool,
+        scope: Scope,
+        projections: tuple[str, ...],
+        rows_of: str,
+        position: str,
+        selection: Selection,
     ) -> tuple[list[asyncpg.Record], str | None]:
         """Return the page's rows and, where there are more, the cursor of the next page.
 
-        ``rows_of`` and ``position`` are as :meth:`Selection.newest` takes them.
+        ``rows_of`` and ``position`` are as :meth:`Selection.newest` takes them, ``scope`` and
+        ``projections`` as :func:`services.audit.looks.newest_first` does.
         """
         selection.given(f"{position} < {{0}}", self.before)
         statement = selection.newest(rows_of, position, self.limit + 1)
-        rows: list[asyncpg.Record] = await pool.fetch(statement, *selection.parameters)
+        rows = await newest_first(pool, scope, projections, statement, *selection.parameters)
         if len(rows) <= self.limit:
             return rows, None
         page = rows[: self.limit]

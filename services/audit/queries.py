@@ -8,7 +8,7 @@ are appended meanwhile.
 
 import re
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 import asyncpg
@@ -17,20 +17,23 @@ from services.audit import models
 from services.audit.askers import Asker
 from services.audit.asking import Asking, Found, Subject, found
 from services.audit.grounds import Scope
+from services.audit.looks import DIRECTORY, EVENTS, at, newest_first
 from services.audit.pages import walk
 from services.audit.selection import events_of, of_events, shows
 from services.kernel.cursors import Cursors
 from services.kernel.events import Event, ObjectRef, Recorded, decode
 from services.kernel.origins import Places
+from services.kernel.wholeness import not_behind
 
 _ROWS: Final = (
     "select e.position, (select l.body from log.event l where l.position = e.position) as body"
 )
 _KIND: Final = re.compile(r"[a-z]+(_[a-z]+)?")
-_KNOWN: Final = "select exists (select from audit.person where id = $1)"
+_KNOWN: Final = f"select {at(DIRECTORY)}, exists (select from audit.person where id = $1) as known"
 _KNOWN_OWN: Final = (
-    "select array(select own.id from unnest($2::uuid[]) own(id) join audit.assignment a"
-    " on a.organisation_id::text || a.person_id::text = own.id::text || $1::uuid::text)"
+    f"select {at(DIRECTORY)}, array("
+    "select own.id from unnest($2::uuid[]) own(id) join audit.assignment a"
+    " on a.organisation_id::text || a.person_id::text = own.id::text || $1::uuid::text) as known"
 )
 _ONE: Final = (
     "select l.position, l.body from log.event_id i join log.event l using (position)"
@@ -44,7 +47,6 @@ _MANY_OWN: Final = (
     f"{_ROWS} from (select distinct o.position from audit.organisation_event o"
     " where o.organisation_id = any($2) and o.position"
     " = any(array(select i.position from log.event_id i where i.id = any($1)))) e"
-    " order by e.position"
 )
 #: what is not there is looked for among the own as well, and no body but an own one is read
 _ONE_OWN: Final = (
@@ -126,17 +128,23 @@ class EventQueries:
 
     async def _known(self, person: UUID, scope: Scope) -> Scope | None:
         """Return the scope at those organisations alone that know a person."""
-        anywhere = scope.everywhere and bool(await self._pool.fetchval(_KNOWN, person))
+        anywhere = scope.everywhere and await self._directory(scope, _KNOWN, person)
         own = [place for post in scope.apart() for place in post.own or ()]
-        known = frozenset(await self._pool.fetchval(_KNOWN_OWN, person, own)) if own else ()
+        known = frozenset(await self._directory(scope, _KNOWN_OWN, person, own)) if own else ()
         return scope.only(lambda p: anywhere if p.everywhere else any(map(p.holds, known)))
+
+    async def _directory(self, scope: Scope, statement: str, *parameters: object) -> Any:  # noqa: ANN401 - as asked
+        row = await self._pool.fetchrow(statement, *parameters)
+        assert row is not None  # noqa: S101 - it selects from nothing
+        not_behind(row["at"], scope.as_of)
+        return row["known"]
 
     async def _one(self, event_id: UUID, scope: Scope) -> Recorded | None:
         if scope.everywhere:
-            row = await self._pool.fetchrow(_ONE, event_id)
+            rows = await self._pool.fetch(_ONE, event_id)
         else:
-            row = await self._pool.fetchrow(_ONE_OWN, event_id, scope.own)
-        return decode(row["position"], row["body"]) if row else None
+            rows = await newest_first(self._pool, scope, (EVENTS,), _ONE_OWN, event_id, scope.own)
+        return next((decode(row["position"], row["body"]) for row in rows), None)
 
     def _page(
         self, asker: Asker, query: models.EventQuery, route: str
@@ -146,7 +154,9 @@ class EventQueries:
         async def find(scope: Scope) -> Found[models.EventPage]:
             selection = of_events(query, scope)
             rows_of = f"{_ROWS} from {events_of(selection)} e"
-            rows, cursor = await steps.page(self._pool, rows_of, "e.position", selection)
+            rows, cursor = await steps.page(
+                self._pool, scope, (EVENTS,), rows_of, "e.position", selection
+            )
             recorded = [decode(row["position"], row["body"]) for row in rows]
             reply = models.EventPage(items=await self.render(recorded, scope), next_cursor=cursor)
             events = [r.event for r in recorded]
@@ -163,7 +173,8 @@ class EventQueries:
         if scope.everywhere:
             rows = await self._pool.fetch(_MANY, list(ids))
         else:
-            rows = await self._pool.fetch(_MANY_OWN, list(ids), scope.own)
+            rows = await newest_first(self._pool, scope, (EVENTS,), _MANY_OWN, list(ids), scope.own)
+            rows.reverse()
         return [decode(row["position"], row["body"]) for row in rows]
 
     async def render(self, recorded: Sequence[Recorded], scope: Scope) -> list[models.Event]:

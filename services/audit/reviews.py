@@ -14,6 +14,7 @@ from services.audit.alerts import Alert, Judged, decode_alert
 from services.audit.askers import Asker
 from services.audit.asking import Asking, Found, Subject, found
 from services.audit.grounds import Scope
+from services.audit.looks import ALERTS, newest_first
 from services.audit.pages import walk
 from services.audit.queries import EventQueries
 from services.audit.selection import of_alerts
@@ -24,9 +25,9 @@ from services.kernel.keystore import KeyStore
 from services.kernel.sealing import SealBroken
 
 _ROWS: Final = "select a.position, a.state from audit.alert a"
-_ONE: Final = "select state from audit.alert where id = $1"
+_ONE: Final = f"{_ROWS} where a.id = $1"
 _ONE_OWN: Final = (
-    "select a.state from unnest($2::uuid[]) own(id) join audit.alert a"
+    "select a.position, a.state from unnest($2::uuid[]) own(id) join audit.alert a"
     " on a.organisation_id::text || a.id::text = own.id::text || $1::uuid::text"
 )
 
@@ -54,7 +55,7 @@ class Reviews:
 
         async def find(scope: Scope) -> Found[models.AlertPage]:
             rows, cursor = await steps.page(
-                self._pool, _ROWS, "a.position", of_alerts(query, scope)
+                self._pool, scope, (ALERTS,), _ROWS, "a.position", of_alerts(query, scope)
             )
             alerts = [decode_alert(row["state"]) for row in rows]
             items = [await self.shown(alert, scope) for alert in alerts]
@@ -101,11 +102,9 @@ class Reviews:
 
     async def load(self, alert_id: UUID, scope: Scope) -> Alert | None:
         """Return an alert of the scope's organisations; ``None`` for any other, or none."""
-        if scope.everywhere:
-            state = await self._pool.fetchval(_ONE, alert_id)
-        else:
-            state = await self._pool.fetchval(_ONE_OWN, alert_id, scope.own)
-        return decode_alert(state) if state else None
+        one = (_ONE, alert_id) if scope.everywhere else (_ONE_OWN, alert_id, scope.own)
+        rows = await newest_first(self._pool, scope, (ALERTS,), *one)
+        return next((decode_alert(row["state"]) for row in rows), None)
 
     async def shown(self, alert: Alert, scope: Scope) -> models.Alert:
         """Return an alert as its reader sees it, the note of its judgement opened.

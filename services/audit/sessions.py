@@ -17,6 +17,7 @@ from services.audit import models
 from services.audit.askers import Asker
 from services.audit.asking import Asking, Found, Subject, found
 from services.audit.grounds import Scope
+from services.audit.looks import EVENTS, SESSIONS
 from services.audit.pages import walk
 from services.audit.selection import of_sessions
 from services.authz.session_events import SESSION_ENDED
@@ -66,7 +67,9 @@ class SessionQueries:
         async def find(scope: Scope) -> Found[models.SessionPage]:
             selection = of_sessions(query, scope)
             rows_of = _EVERYWHERE if scope.everywhere else _OWN
-            rows, cursor = await steps.page(self._pool, rows_of, "s.position", selection)
+            rows, cursor = await steps.page(
+                self._pool, scope, (SESSIONS, EVENTS), rows_of, "s.position", selection
+            )
             reply = models.SessionPage(items=await self._render(rows), next_cursor=cursor)
             of = [(row["organisation_id"], str(row["id"])) for row in rows]
             return found(

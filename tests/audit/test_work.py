@@ -14,7 +14,7 @@ from uuid import UUID, uuid4
 import asyncpg
 import pytest
 
-from services.audit import queries, reviews, sessions
+from services.audit import looks, queries, reviews, sessions
 from services.audit.grounds import Scope
 from services.audit.models import AlertQuery, EventQuery, SessionQuery
 from services.audit.selection import Selection, events_of, of_alerts, of_events, of_sessions
@@ -90,7 +90,7 @@ class Elsewhere:
 
     async def listed(self, selection: Selection, rows_of: str, position: str) -> Work:
         """Return the work of a list."""
-        statement = selection.newest(rows_of, position, 51)
+        statement = looks.with_at(selection.newest(rows_of, position, 51), looks.EVENTS)
         return await self.work(statement, *selection.parameters)
 
 
@@ -140,8 +140,8 @@ LISTS: Final[Mapping[str, Callable[[str, Scope], tuple[Selection, str, str]]]] =
     "alerts by person": _alerts(),
     "alerts by person, rule and status": _alerts(rule="many_resets", status="open"),
 }
-OWN_ONLY: Final = Scope((), OURS, frozenset({OURS}))
-EVERYWHERE: Final = Scope((), OURS, None)
+OWN_ONLY: Final = Scope((), OURS, frozenset({OURS}), as_of=-1)
+EVERYWHERE: Final = Scope((), OURS, None, as_of=-1)
 
 
 async def test_lists_by_an_id_that_is_hidden_do_the_work_of_one_that_is_missing(
@@ -176,9 +176,9 @@ async def test_one_thing_that_is_hidden_costs_what_one_costs_that_is_missing(
     """An event, an alert, a person whose activity is asked for, an alert's evidence."""
     for statement, one in (
         (queries._KNOWN_OWN, HIDDEN),
-        (queries._ONE_OWN, HIDDEN),
-        (queries._MANY_OWN, [HIDDEN]),
-        (reviews._ONE_OWN, HIDDEN),
+        (looks.with_at(queries._ONE_OWN, looks.EVENTS), HIDDEN),
+        (looks.with_at(queries._MANY_OWN, looks.EVENTS), [HIDDEN]),
+        (looks.with_at(reviews._ONE_OWN, looks.ALERTS), HIDDEN),
     ):
         other: object = [uuid4()] if isinstance(one, list) else uuid4()
         hidden = await elsewhere.work(statement, one, [OURS])

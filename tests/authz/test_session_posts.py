@@ -108,7 +108,7 @@ async def test_where_no_post_is_left_a_session_is_told_to_nobody(door: Door) -> 
     """SG-14: relief that ended by itself leaves the session, and nobody it is of."""
     leader = await door.somebody()
     await door.log_in(leader)
-    (session,) = await live_sessions(door.authz.runtime.pool, leader.id)
+    (session,) = await live_sessions(door.authz.runtime.pool, leader.id, known=-1)
     state = await door.authz.runtime.pool.fetchval(
         "select state from authz.person where id = $1", leader.id
     )

@@ -18,8 +18,8 @@ from services.authz.directory import Assignment
 from services.cases.basis import Basis
 from services.cases.desk import Desk
 from services.cases.loaded import Asking
-from services.cases.loading import AT
 from services.cases.relations import View, compile_facts
+from services.cases.statements import AT
 from services.cases.terms import record_key, student_key
 from services.kernel.wholeness import not_behind
 

@@ -19,12 +19,12 @@ from services.authz.engine import Policy
 from services.cases import events as e
 from services.cases.desk import Asked, Desk
 from services.cases.loaded import Asking, Loaded
-from services.cases.loading import AT
 from services.cases.outline import apart
 from services.cases.record import Status
 from services.cases.relations import EXISTS, conditions
 from services.cases.rendering import canonical
 from services.cases.sight import Sight
+from services.cases.statements import AT
 from services.cases.telling import Telling
 from services.cases.terms import RecordKind
 from services.cases.views import decode_head, decode_student

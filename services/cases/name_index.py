@@ -16,9 +16,9 @@ import asyncpg
 
 from services.cases.boxes import Boxes
 from services.cases.loaded import Asking
-from services.cases.loading import AT
 from services.cases.record import Student
 from services.cases.search import name_tokens, names_of, query_tokens
+from services.cases.statements import AT
 from services.cases.views import decode_student
 from services.kernel.keystore import KeyStore
 from services.kernel.sealing import Compartment, KeyRef

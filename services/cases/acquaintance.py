@@ -14,7 +14,6 @@ from uuid import UUID
 
 import asyncpg
 
-from services.authz.directory import Assignment
 from services.cases.basis import Basis
 from services.cases.desk import Desk
 from services.cases.loaded import Asking
@@ -92,9 +91,9 @@ class Acquaintances:
 
     def __init__(self, desk: Desk) -> None:
         self._pool = desk.runtime.pool
+        self._judge = desk.judge
         self._policy = desk.judge.policy
         self._facts = compile_facts(self._policy)
-        self._at_my_school = self._policy.facts["now_at_my_school"]
         self._secret = desk.runtime.installation.secret("stand-in")
 
     async def of(self, asking: Asking, student_id: UUID) -> Acquaintance:
@@ -105,8 +104,9 @@ class Acquaintances:
         not_behind(rows[0]["at"], asking.at)
         school_id = rows[0]["now_at"]
         parts: Ways = {}
-        for assignment in asking.caller.assignments:
-            self._at_school(assignment, school_id, parts)
+        for basis in self._judge.at_own_schools(asking.caller, "search", "student"):
+            if basis.assignment.organisation_id == school_id:
+                parts.setdefault("student_basic", []).append(Way(basis))
         for row in rows:
             # judged in any case, to take the same time; only the learner's own counts
             self._by_record(asking, row, parts if row["own"] else {})
@@ -115,11 +115,6 @@ class Acquaintances:
         guards = [student_key(student_id)]
         guards += [record_key(row["id"]) for row in counted if row["id"] is not None]
         return Acquaintance(exists, school_id, parts, (*asking.caller.guards, *guards))
-
-    def _at_school(self, assignment: Assignment, school_id: UUID | None, parts: Ways) -> None:
-        clause = self._policy.clause(assignment.role, "search", "student", self._at_my_school)
-        if clause and assignment.organisation_id == school_id:
-            parts.setdefault("student_basic", []).append(Way(Basis(assignment, clause)))
 
     def _by_record(self, asking: Asking, row: asyncpg.Record, parts: Ways) -> None:
         if row["id"] is None:

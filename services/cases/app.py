@@ -7,7 +7,7 @@ calls :meth:`Cases.start` and :meth:`Cases.stop`.
 import asyncio
 from typing import Final
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI
 
 from services.authz import engine
 from services.authz import events as authz
@@ -70,12 +70,11 @@ class Cases:
         students = Students(desk, cursors)
         self.names = students.names
         self._tasks: list[asyncio.Task[None]] = []
-        self._tokens = AccessTokens(runtime.pool, "cases", runtime.projector)
         self.front = Front(
             desk,
             Lists(desk, cursors),
             students,
-            self._tokens,
+            AccessTokens(runtime.pool, "cases", runtime.projector),
             Idempotency(runtime),
         )
         self.app = self._application()
@@ -87,15 +86,12 @@ class Cases:
 
     def _application(self) -> FastAPI:
         app = application(Service.CASES, _WAYS)
-        authenticate_first(app, self._admit, self.front.signed_in)
+        authenticate_first(app, self.front.admit, self.front.signed_in)
         self.windows.count_unauthenticated(app, e.UNAUTHENTICATED)
         app.add_middleware(WholeCase, front=self.front, handlers=app.exception_handlers)
         for module in (api_requests, api_cases, api_students):
             app.include_router(module.router(self.front))
         return app
-
-    async def _admit(self, request: Request) -> None:
-        await self._tokens.claims(request, self.runtime.effects.now())
 
     async def start(self) -> None:
         """Begin to follow the log, to count what is refused, and to make learners findable."""

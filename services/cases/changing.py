@@ -42,8 +42,6 @@ async def change_record(
         return change
     try:
         await command(change)
-    except Unavailable:
-        raise
     except Problem as problem:
         return await _refused(change, problem)
     events = [await _appended(desk, change, fact) for fact in change.facts]
@@ -78,8 +76,6 @@ async def change_again(
         if item_id is not None and change.sight.find(item_id) is None:
             change.about("item", item_id)
             raise NotFound
-    except Unavailable:
-        raise
     except Problem as problem:
         return await _refused(change, problem)
 
@@ -111,7 +107,12 @@ async def _begun(
 
 
 async def _refused(change: Change, problem: Problem) -> Draft[Reply]:
-    """Draft the refusal of a change: for whom the caller may do it, else for who shows it."""
+    """Draft the refusal of a change: for whom the caller may do it, else for who shows it.
+
+    What could not be looked at (:class:`Unavailable`) is no refusal, and raised.
+    """
+    if isinstance(problem, Unavailable):
+        raise problem
     basis = next(iter(change.bases), change.shows)
     refused = await change.desk.refuse(
         change.asked, change.loaded, change.object_, problem, change.guards, basis

@@ -1,13 +1,11 @@
 """Beginning a request for support about a learner."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 from uuid import UUID
 
 import msgspec
 
-from services.authz.directory import Assignment
 from services.cases import events as e
 from services.cases.basis import Basis
 from services.cases.change import Pen
@@ -83,7 +81,7 @@ async def _permitted_or_refused(
     How many they have made already is no reason to refuse a repeat.
     """
     found = await students.acquaintance(asking, new.student_id)
-    makers = _makers(desk, asking.caller.assignments)
+    makers = desk.judge.at_own_schools(asking.caller, "create", "request")
     basis = next((m for m in makers if m.assignment.organisation_id == found.school_id), None)
     if basis is None or not found.exists:
         problem: Problem = Forbidden() if found.known else NotFound()
@@ -96,14 +94,6 @@ async def _permitted_or_refused(
             own = basis.assignment.organisation_id
             return await students.refuse(asked, asking, new.student_id, found, crowded, own)
     return basis
-
-
-def _makers(desk: Desk, held: Sequence[Assignment]) -> list[Basis]:
-    """Return the assignments that may make requests about learners of their school."""
-    policy = desk.judge.policy
-    bit = policy.facts["now_at_my_school"]
-    clauses = ((a, policy.clause(a.role, "create", "request", bit)) for a in held)
-    return [Basis(a, clause) for a, clause in clauses if clause is not None]
 
 
 async def _drafted(

@@ -54,7 +54,8 @@ class Finding:
         after = _BEFORE_ALL
         if wanted.cursor is not None:
             after = self._cursors.open(*bound, wanted.cursor, UUID)
-        schools = _schools(desk, asking)
+        own = desk.judge.at_own_schools(asking.caller, "search", "student")
+        schools = {basis.assignment.organisation_id: basis for basis in own}
         if not schools:
             return await desk.refuse_plain(asked, asking, _SEARCH, NotFound())
         found = await self._hits(asking, list(schools), wanted.query, after, wanted.limit + 1)
@@ -81,16 +82,6 @@ class Finding:
                 break
             after = candidates[-1].id
         return hits[:most]
-
-
-def _schools(desk: Desk, asking: Asking) -> dict[UUID, Basis]:
-    """Return the schools whose learners the caller may look up, and by what."""
-    policy, bit = desk.judge.policy, desk.judge.policy.facts["now_at_my_school"]
-    return {
-        a.organisation_id: Basis(a, clause)
-        for a in asking.caller.assignments
-        if (clause := policy.clause(a.role, "search", "student", bit))
-    }
 
 
 def _told(schools: dict[UUID, Basis], hits: list[Hit]) -> Telling:

@@ -12,7 +12,7 @@ from uuid import UUID
 from starlette.requests import Request
 from starlette.responses import Response
 
-from services.authz.access import AccessTokens
+from services.authz.access import AccessTokens, Claims
 from services.cases import changing
 from services.cases.change import Change, Command
 from services.cases.changing import Answer
@@ -69,21 +69,23 @@ class Front:
 
     async def asked(self, request: Request, action: str) -> Asked:
         """Return the request as the desk takes it; raise when nobody is signed in (401)."""
-        now = self.desk.now()
-        claims = await self._tokens.claims(request, now)
+        claims = await self.admit(request)
         if claims.person_id is None or claims.session_id is None:
             raise Unauthenticated
-        self._budget.check(claims.person_id, now)
+        self._budget.check(claims.person_id, self.desk.now())
         if_match = tuple(request.headers.getlist("if-match"))
         return Asked(call_of(request), claims, action, if_match)
 
+    async def admit(self, request: Request) -> Claims:
+        """Return what the token of ``request`` says; raise :class:`Unauthenticated` for none."""
+        return await self._tokens.claims(request, self.desk.now())
+
     async def signed_in(self, request: Request) -> None:
         """Raise :class:`Unauthenticated` unless a live session stands behind the request."""
-        now = self.desk.now()
-        claims = await self._tokens.claims(request, now)
+        claims = await self.admit(request)
         # their session may not be folded yet, or not again
         await self.desk.runtime.projector.caught_up()
-        await self.desk.loader.asking(claims, now)
+        await self.desk.loader.asking(claims, self.desk.now())
 
     async def run(self, asked: Asked, decide: Callable[[], Awaitable[Draft[T]]]) -> T:
         """Run a decision; a refusal is counted against the caller's budget."""

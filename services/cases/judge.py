@@ -11,7 +11,7 @@ from services.authz.directory import Assignment, Caller
 from services.authz.engine import Policy
 from services.authz.events import Role
 from services.cases import relations
-from services.cases.basis import Clauses, Standing
+from services.cases.basis import Basis, Clauses, Standing
 from services.cases.record import Record, Student
 from services.cases.sight import Sight
 from services.cases.terms import RecordKind
@@ -91,3 +91,11 @@ class Judge:
                 parts = {**clauses, **parts} if parts else clauses
             standings.append(Standing(assignment, facts, clauses))
         return Sight(self.policy, record, standings, parts)
+
+    def at_own_schools(self, caller: Caller, action: str, object_: str) -> list[Basis]:
+        """Return by what the caller may do ``action`` for learners who are at their school now."""
+        bit = self.policy.facts["now_at_my_school"]
+        clauses = (
+            (a, self.policy.clause(a.role, action, object_, bit)) for a in caller.assignments
+        )
+        return [Basis(a, clause) for a, clause in clauses if clause is not None]

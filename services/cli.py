@@ -1,8 +1,9 @@
 """The ``casewarden`` command: which commands there are, and how their failures are told.
 
 Each command is one module of :mod:`services.commands`, imported when it runs, so that ``--help``
-and warm starts stay quick. What the user can put right is one plain line on standard error and
-exit status 1 (2 for a command typed wrong); nobody is shown a traceback for it.
+and warm starts stay quick; :mod:`services.cli_demo` declares those of the demonstration. What the
+user can put right is one plain line on standard error and exit status 1 (2 for a command typed
+wrong); nobody is shown a traceback for it.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from uuid import UUID
 
 import click
 
+from services.cli_demo import demo
 from services.installation import UserError
 from services.kernel.settings import BadSetting, Settings
 
@@ -73,54 +75,7 @@ def bootstrap(settings: Settings, /, **given: str) -> None:
     command.run(settings, given)
 
 
-@casewarden.group(invoke_without_command=True)
-@click.option("--json", "as_json", is_flag=True, help="Print the accounts as JSON.")
-@click.pass_context
-def demo(context: click.Context, *, as_json: bool) -> None:
-    """Show the demonstration's accounts and service clients."""
-    if context.invoked_subcommand is None:
-        from services.commands import demo as command
-
-        command.run(context.obj, as_json=as_json)
-
-
-@demo.command(hidden=True)
-@click.pass_obj
-def load(settings: Settings) -> None:
-    """Load the demonstration into an empty log, or finish loading it."""
-    from services.commands import demo_load as command
-
-    command.run(settings)
-
-
-@demo.command()
-@click.option("--role", default="asp_case_manager", show_default=True, help="a role's name")
-@click.option("--number", default=1, show_default=True, help="which of its accounts, from 1")
-@click.option("--username", help="instead of a role: this account")
-@click.pass_obj
-def login(settings: Settings, role: str, number: int, username: str | None) -> None:
-    """Log in to the demonstration that is running, with both factors; print an access token."""
-    from services.commands import demo_login as command
-
-    click.echo(command.run(settings, role, number, username))
-
-
-@demo.command()
-@click.option("--seed", default=1, show_default=True, help="Another seed is another day.")
-@click.option(
-    "--scale",
-    default=1.0,
-    show_default=True,
-    type=click.FloatRange(0.02, 10),
-    help="How much is done, 1 being a few thousand requests.",
-)
-@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
-@click.pass_obj
-def day(settings: Settings, seed: int, scale: float, *, as_json: bool) -> None:
-    """Drive a school day through the HTTP API of the demonstration that is running."""
-    from services.commands import demo_day as command
-
-    command.run(settings, seed=seed, scale=scale, as_json=as_json)
+casewarden.add_command(demo)
 
 
 @casewarden.command()

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     import asyncpg
 
-    from services.kernel.events import EventType
+    from services.kernel.event_types import EventType
     from services.kernel.postgres import EmbeddedPostgres
     from services.kernel.settings import Settings
 

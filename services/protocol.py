@@ -28,7 +28,13 @@ from services.kernel.errors import (
     TooManyRequests,
     Unavailable,
 )
-from services.protocol_heads import MAX_HEADERS, MAX_TARGET_BYTES, HeadBytes, is_clear
+from services.protocol_heads import (
+    MAX_HEADERS,
+    MAX_TARGET_BYTES,
+    HeadBytes,
+    doubt_in,
+    origin_form,
+)
 from services.protocol_times import ConnectionTimes
 
 #: requests that wait on one connection behind the one being answered (RFC 9112, 9.3.2)
@@ -128,7 +134,6 @@ class BoundedProtocol(HttpToolsProtocol):
                 self._refuse(HeadTooLarge())
                 return
         super().data_received(data)
-        self._head.parsed()
         if self._head.over and not self._told:
             self._refuse(HeadTooLarge())
 
@@ -149,7 +154,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         """Take a piece of a body."""
-        self._head.body_came()
+        self._head.body_came(len(body))
         super().on_body(body)
 
     def on_url(self, url: bytes) -> None:
@@ -178,9 +183,10 @@ class BoundedProtocol(HttpToolsProtocol):
         Of too many that wait the newest waits on to be refused, and is the last one read. So is
         one that would rather speak another protocol: what follows could be of that.
         """
-        upgrade = self.parser.should_upgrade()
-        if not is_clear(self.headers, self.parser.get_http_version(), upgrade=upgrade):
-            self._take_no_more(BadRequest())
+        upgrade, version = self.parser.should_upgrade(), self.parser.get_http_version()
+        if doubt := doubt_in(self.url, self.headers, version, upgrade=upgrade):
+            self._take_no_more(BadRequest(doubt))
+        self.url = origin_form(self.url)
         super().on_headers_complete()
         self._head.end()
         if upgrade:

@@ -15,10 +15,23 @@ MAX_HEAD_BYTES: Final = 262_144
 MAX_TARGET_BYTES: Final = 16_384
 MAX_HEADERS: Final = 100
 
-#: headers of one value that decide for whom a request is, who asks, and what its body is
+#: headers of one value that decide for whom a request is, who asks, what its body is, what is done
+#: once, and what is recorded
 _SINGLE: Final = frozenset(
-    {b"authorization", b"content-length", b"content-type", b"host", b"transfer-encoding"}
+    {
+        b"authorization",
+        b"content-length",
+        b"content-type",
+        b"host",
+        b"idempotency-key",
+        b"purpose",
+        b"transfer-encoding",
+        b"user-agent",
+        b"x-request-id",
+    }
 )
+#: a target that names its host (RFC 9112, 3.2.2): the authority, and what follows it
+_ABSOLUTE: Final = re.compile(rb"https?://([^/?#:][^/?#]*)(.*)", re.IGNORECASE | re.DOTALL)
 #: a name, an IPv4 address or a bracketed IPv6 address, and a port; a name has no comma here, which
 #: is what two hosts would be joined with
 _HOST: Final = re.compile(
@@ -30,14 +43,16 @@ class HeadBytes:
     """Counts what one connection brings that is no body.
 
     That is a head; or what came since without bringing any of the body: sizes of chunks, their
-    extensions, trailers.
+    extensions, trailers. Of a read that brought a head's end or a piece of a body too, all that is
+    no body counts: how much of it came behind, the parser does not say.
     """
 
     def __init__(self) -> None:
         self.in_head = True
         self._bytes = 0
         self._taken = 0
-        self._brought = False
+        #: of the latest read, without the body it brought
+        self._read = 0
 
     @property
     def over(self) -> bool:
@@ -46,17 +61,13 @@ class HeadBytes:
 
     def arrived(self, size: int) -> None:
         """Count ``size`` bytes that one read brought and that are parsed next."""
+        self._read = size
         self._bytes += size
-        self._brought = False
 
-    def body_came(self) -> None:
-        """Know that this read brings a piece of a body: the next may bring as much beside it."""
-        self._brought = True
-
-    def parsed(self) -> None:
-        """End a read: one that brought a piece of a body counts for nothing."""
-        if self._brought:
-            self._bytes = 0
+    def body_came(self, size: int) -> None:
+        """Count anew, without ``size`` bytes that the read brought of a body."""
+        self._read -= size
+        self._bytes = self._read
 
     def took(self, *pieces: bytes) -> None:
         """Count what the parser made of a head, whatever else the reads brought it came in."""
@@ -68,34 +79,68 @@ class HeadBytes:
         self._bytes = self._taken = 0
 
     def end(self) -> None:
-        """Count anew: what follows is a body, which has a bound of its own."""
+        """Count anew: what follows, in this read already, is a body, which has its own bound."""
         self.in_head = False
-        self._bytes = 0
+        self._bytes = self._read
 
 
-def is_clear(headers: Sequence[tuple[bytes, bytes]], version: str, *, upgrade: bool) -> bool:
-    """Say whether a head that came whole leaves no doubt for whom its request is and where it ends.
+def origin_form(target: bytes) -> bytes:
+    """Return path and query of a target that names its host too; every other one as it is.
 
-    What has one value comes once (RFC 9110, 5.3). It names one host, which may be empty; before
-    HTTP/1.1 it need not (RFC 9112, 3.2), and knows no Transfer-Encoding (6.1). That is chunked and
-    nothing else; beside a Content-Length it is refused by the parser already. With a body it asks
-    for no other protocol (RFC 9110, 7.8): the parser takes nothing behind such a head for a body,
-    and would take for a request what one in front takes for one. ``headers`` have names in lower
-    case.
+    The parser takes a query without a path for a path (RFC 9112, 3.2.1 and 3.2.2).
+    """
+    absolute = _ABSOLUTE.fullmatch(target)
+    if absolute is None:
+        return target
+    return absolute[2] if absolute[2].startswith(b"/") else b"/" + absolute[2]
+
+
+def doubt_in(
+    target: bytes, headers: Sequence[tuple[bytes, bytes]], version: str, *, upgrade: bool
+) -> str | None:
+    """Say what of a head that came whole leaves a doubt; ``None`` when it is clear.
+
+    That is for whom its request is, where it ends, or what it says. What has one value comes once
+    (RFC 9110, 5.3). It names one host, which may be empty; before HTTP/1.1 it need not (RFC 9112,
+    3.2); a host in the target is the same, letter case apart (3.2.2). Transfer-Encoding is unknown
+    before HTTP/1.1 (6.1), and is chunked and nothing else; beside a Content-Length it is refused by
+    the parser already. With a body it asks for no other protocol (RFC 9110, 7.8): the parser takes
+    nothing behind such a head for a body, and would take for a request what one in front takes for
+    one. ``headers`` have names in lower case.
     """
     modern = version >= "1.1"
     single: dict[bytes, bytes] = {}
     for name, value in headers:
         if name in single:
-            return False
+            return f"{name.decode()} comes twice"
         if name in _SINGLE:
             single[name] = value.strip(b" \t")
     host, coding = single.get(b"host"), single.get(b"transfer-encoding")
-    return (
-        (not modern if host is None else _is_host(host))
-        and (coding is None or (modern and coding.lower() == b"chunked"))
-        and not (upgrade and (coding or single.get(b"content-length", b"").strip(b"0")))
-    )
+    if modern if host is None else not _is_host(host):
+        return "host is not one name or address, with or without a port"
+    if not _is_target(target, host):
+        return "the target is no path of the host"
+    if coding is not None and not (modern and coding.lower() == b"chunked"):
+        return "transfer-encoding is not chunked alone"
+    if upgrade and (coding or single.get(b"content-length", b"").strip(b"0")):
+        return "a request to upgrade has a body"
+    return None
+
+
+def _is_target(target: bytes, host: bytes | None) -> bool:
+    """Say whether ``target`` is a path and a query, or names ``host`` before them where that is.
+
+    A fragment is none of it (RFC 9112, 3.2).
+    """
+    if b"#" in target:
+        return False
+    if target.startswith(b"/") or target == b"*":
+        return True
+    absolute = _ABSOLUTE.fullmatch(target)
+    if absolute is None:
+        return False
+    named: bytes = absolute[1]
+    return _is_host(named) and named.lower() == (named if host is None else host).lower()
 
 
 def _is_host(value: bytes) -> bool:

@@ -35,7 +35,8 @@ from services.cases import events as cases
 from services.kernel import postgres
 from services.kernel.database import Server, open_pool, role_name
 from services.kernel.effects import Effects, MonotonicUuid7
-from services.kernel.events import Registry, Service
+from services.kernel.event_types import Registry
+from services.kernel.events import Service
 from services.kernel.migrate import migrate, role_password
 from services.kernel.postgres import EmbeddedPostgres
 from services.kernel.runtime import Installation

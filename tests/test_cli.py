@@ -504,6 +504,16 @@ async def test_a_database_that_is_not_migrated_or_behind_is_one_line(
         await owner.execute(f'drop database "{empty}" with (force)')
 
 
+async def test_a_database_of_a_newer_version_is_one_line(
+    installation: Installation, connect: Connect
+) -> None:
+    owner = await connect(None)
+    await owner.execute("update alembic_version set version_num = '9999'")
+    line = refused(run(environment(installation), "migrate"))
+    assert "this version cannot migrate the database" in line
+    assert "9999" in line
+
+
 def test_a_directory_of_another_installation_is_refused_and_nothing_made_there(
     installation: Installation, tmp_path: Path
 ) -> None:

@@ -24,7 +24,9 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
     PublicFormat,
 )
+from prometheus_client import REGISTRY
 
+from services.authz import app
 from services.authz import client_events as c
 from services.authz.client_public_keys import UnfitKey, registrable
 from services.authz.client_register import NotDone, Wanted, end, id_of, register, registered
@@ -294,6 +296,26 @@ async def test_of_two_who_take_one_name_at_once_one_has_it(door: Door) -> None:
         "/v1/token", data=GRANT, auth=(made.client_id, made.secret or "")
     )
     assert answer.status_code == 200
+
+
+async def test_one_more_client_is_counted_and_an_ended_one_still(
+    installation: Installation, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SG-10: what an alert is raised by; to add one and end it at once goes not unnoticed."""
+
+    async def counted(clients: int) -> None:
+        async with asyncio.timeout(10):
+            while REGISTRY.get_sample_value("casewarden_service_clients") != clients:
+                await asyncio.sleep(0.01)
+
+    monkeypatch.setattr(app, "_COUNT_S", 0.02)
+    async with opened(installation, clock) as door:
+        await counted(0)
+        await register(door.authz.runtime, Wanted("Watch", ("audit.read",)))
+        await counted(1)
+        await end(door.authz.runtime, "watch", "lost")
+        await register(door.authz.runtime, Wanted("Watch 2", ("audit.read",)))
+        await counted(2)
 
 
 async def test_an_end_that_comes_first_lets_no_token_out(

@@ -140,6 +140,16 @@ def test_who_may_ask_is_said_of_every_operation() -> None:
     assert events["security"] == [{"bearer": []}, {"service_client": ["audit.read"]}]
 
 
+@pytest.mark.parametrize("service", _SERVICES)
+def test_what_may_be_asked_again_says_when(service: str) -> None:
+    """RFC 9110, 10.2.3: seconds, of each 429 and each 503."""
+    for method, path, operation in operations(service):
+        for status, answer in answers(service, operation).items():
+            told = answer["headers"].get("Retry-After", {}).get("schema")
+            expected = {"type": "integer"} if status in ("429", "503") else None
+            assert told == expected, (method, path, status)
+
+
 def test_an_answer_that_has_a_version_has_its_tag_and_a_condition_has_its_304() -> None:
     """RFC 9110, 8.8.3 and 13.1.2."""
     case = document("cases")["paths"]["/v1/cases/{case_id}"]["get"]

@@ -16,7 +16,7 @@ from starlette.types import Receive, Scope, Send
 
 from services import protocol, protocol_times
 from services.protocol import MAX_WAITING, BoundedProtocol
-from services.protocol_heads import MAX_HEAD_BYTES, MAX_HEADERS, MAX_TARGET_BYTES, is_clear
+from services.protocol_heads import MAX_HEAD_BYTES, MAX_HEADERS, MAX_TARGET_BYTES, doubt_in
 
 #: more than the kernel takes for somebody who reads nothing
 LARGE = b"x" * 8_388_608
@@ -291,19 +291,80 @@ def test_a_host_is_a_name_or_an_address_and_a_port(host: str, status: int) -> No
     A comma could be a name's, but would be taken for that of two hosts.
     """
     headers = [(b"host", host.encode("latin-1"))]
-    assert is_clear(headers, "1.1", upgrade=False) is (status == 200)
+    assert (doubt_in(b"/", headers, "1.1", upgrade=False) is None) is (status == 200)
 
 
 @pytest.mark.parametrize(
-    "name", ["Authorization", "Content-Type", "Content-Length", "Transfer-Encoding", "Host"]
+    "name",
+    [
+        *("Authorization", "Content-Type", "Content-Length", "Transfer-Encoding", "Host"),
+        *("Idempotency-Key", "Purpose", "User-Agent", "X-Request-ID"),
+    ],
 )
 def test_a_header_that_has_one_value_comes_once(name: str) -> None:
     """RFC 9110, 5.3: of two, one who stands in front may take the other, though they be equal."""
     value = {"Transfer-Encoding": b"chunked"}.get(name, b"2")
     once = {b"host": b"x", name.lower().encode(): value}
-    assert is_clear([*once.items()], "1.1", upgrade=False)
+    assert doubt_in(b"/", [*once.items()], "1.1", upgrade=False) is None
     twice = [*once.items(), (b"accept", b"*/*"), (name.lower().encode(), value)]
-    assert not is_clear(twice, "1.1", upgrade=False)
+    assert doubt_in(b"/", twice, "1.1", upgrade=False) == f"{name.lower()} comes twice"
+
+
+@pytest.mark.parametrize("name", ["If-Match", "If-None-Match", "Accept", "X-Forwarded-For"])
+def test_a_header_that_is_a_list_may_come_in_lines(name: str) -> None:
+    """RFC 9110, 5.2."""
+    line = (name.lower().encode(), b'"2"')
+    assert doubt_in(b"/", [(b"host", b"x"), line, line], "1.1", upgrade=False) is None
+
+
+async def test_who_sends_a_header_twice_is_told_which(port: int) -> None:
+    """Else they learn only that something is wrong with a request that is HTTP."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    keys = b"Idempotency-Key: one\r\nidempotency-key: two\r\n"
+    writer.write(_post("/no", b"ab").replace(b"content-length", keys + b"content-length"))
+    status, _, body = await _whole(reader)
+    assert (status, json.loads(body)["code"]) == (400, "bad_request")
+    assert json.loads(body)["detail"] == "idempotency-key comes twice"
+    writer.close()
+
+
+@pytest.mark.parametrize(
+    ("target", "host", "path"),
+    [
+        ("http://x/a", "x", "/a"),
+        ("HTTP://X:80/a", "x:80", "/a"),
+        ("https://[::1]:8000/a", "[::1]:8000", "/a"),
+        ("http://x", "x", "/"),
+        ("http://x?a=http://y/", "x", "/"),
+    ],
+)
+async def test_a_target_may_name_the_host_that_is_asked(
+    port: int, target: str, host: str, path: str
+) -> None:
+    """RFC 9112, 3.2.2: a server takes it, though only a proxy is sent it."""
+    head = f"GET {target} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n"
+    assert await _statuses(port, head.encode()) == [200]
+    assert [path] == ASKED
+
+
+@pytest.mark.parametrize(
+    ("target", "host"),
+    [
+        *(("http://y/no", "x"), ("http://x:80/no", "x"), ("http://x/no", ""), ("http://y", "x")),
+        *(("http://u@x/no", "x"), ("http://x@y/no", "y"), ("http:///no", ""), ("ftp://x/no", "x")),
+        *(("http://x,y/no", "x"), ("http://:80/no", ":80"), ("/no#a", "x"), ("http://x#/no", "x")),
+    ],
+)
+async def test_a_target_names_no_host_but_the_one_that_is_asked(
+    port: int, target: str, host: str
+) -> None:
+    """RFC 9112, 3.2.2: one reader goes by the target, another by Host."""
+    await _is_refused(port, f"GET {target} HTTP/1.1\r\nhost: {host}\r\n\r\n")
+
+
+def test_before_http_1_1_the_target_alone_may_name_the_host() -> None:
+    """RFC 9112, 3.2."""
+    assert doubt_in(b"http://x/a", [], "1.0", upgrade=False) is None
 
 
 async def test_what_leaves_a_doubt_is_refused_before_it_is_asked(port: int) -> None:
@@ -608,8 +669,9 @@ async def test_no_more_connections_are_let_in_than_there_is_room_for(
         async with asyncio.timeout(10):
             await reader.readuntil(b"\r\n\r\nok")
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    status, _, body = await _whole(reader)
+    status, headers, body = await _whole(reader)
     assert (status, json.loads(body)["code"]) == (503, "unavailable")
+    assert headers["retry-after"] == "1"
     writer.close()
     held[0][1].close()
     async with asyncio.timeout(10):
@@ -873,6 +935,23 @@ async def test_what_is_no_body_is_bounded_behind_a_head_too(port: int, without_e
     assert (status, headers["connection"]) == (431, "close")
     assert json.loads(body)["code"] == "head_too_large"
     writer.close()
+
+
+@pytest.mark.parametrize("before", [b"", b"2\r\nab\r\n"], ids=["a head", "a piece of a body"])
+@pytest.mark.parametrize(("more", "status"), [(60_000, 200), (70_000, 431)])
+async def test_an_extension_is_bounded_that_begins_in_the_read_of(
+    before: bytes, more: int, status: int
+) -> None:
+    """One bound for all that is no body, whichever read it began in."""
+    async with _serving(5) as server:
+        reader, writer = await asyncio.open_connection("127.0.0.1", _port(server))
+        (protocol_,) = await _connected(server)
+        began = CHUNKED.replace(b"host", b"connection: close\r\nhost") + before + b"2;x="
+        for read in (began + 200_000 * b"a", more * b"a", b"\r\nab\r\n0\r\n\r\n"):
+            protocol_.data_received(read)
+        answered, _, _ = await _whole(reader)
+        writer.close()
+    assert answered == status
 
 
 async def test_a_body_in_many_chunks_passes_whatever_they_are(port: int) -> None:

@@ -23,6 +23,7 @@ from services.kernel.runtime import Installation
 from services.kernel.settings import Settings
 from services.kernel.telemetry import METRIC_NAMES
 from tests.conftest import Connect
+from tests.emptied import empty
 from tests.test_order import ANONYMOUS
 
 #: counts from the first alert on; alerts come of what detection finds, not of traffic
@@ -208,7 +209,7 @@ async def test_while_a_start_folds_anew_what_an_upgrade_emptied_who_asks_is_told
     house = await House.build(installation, settings, services)
     projector, gate = house._services[Service.AUTHZ].runtime.projector, asyncio.Semaphore(0)
     folds = projector._batches
-    await folds.empty(projector.names)
+    await empty(projector)
     folding = folds.fold
 
     async def one() -> batches.Folded:

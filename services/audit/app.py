@@ -26,7 +26,8 @@ from services.kernel.application import application
 from services.kernel.budgets import RefusalBudget
 from services.kernel.cursors import Cursors
 from services.kernel.documents import Ways
-from services.kernel.events import EventType, Service
+from services.kernel.event_types import EventType
+from services.kernel.events import Service
 from services.kernel.origins import Places
 from services.kernel.problems import authenticate_first
 from services.kernel.projector import Projector

@@ -17,7 +17,7 @@ from services.authz.directory import CALLER_COLUMNS, Caller, caller_joins, calle
 from services.authz.events import organisation_key
 from services.kernel.errors import Unauthenticated
 from services.kernel.http import Call
-from services.kernel.wholeness import not_behind
+from services.kernel.wholeness import NotSignedIn, not_behind
 
 _LOAD: Final = (
     f"select {CALLER_COLUMNS}, array(select o.id from audit.organisation o"
@@ -129,7 +129,7 @@ async def standing_of(
     not_behind(row["at"], head)
     caller = caller_of(row, claims.session_id, claims.expires_at, now)
     if caller is None:
-        raise Unauthenticated
+        raise NotSignedIn(row["at"])
     return Standing(caller, frozenset(row["ministries"]), row["at"])
 
 
@@ -138,7 +138,7 @@ async def _client(pool: asyncpg.Pool, claims: Claims, client_id: str, head: int)
     assert row is not None  # noqa: S101 - everything is joined to the projection's row
     not_behind(row["at"], head)
     if row["scopes"] is None:
-        raise Unauthenticated
+        raise NotSignedIn(row["at"])
     scopes = frozenset(claims.scopes) & frozenset(row["scopes"])
     place, ministry = row["organisation_id"], bool(row["ministry"])
     return ClientStanding(client_id, scopes, row["at"], claims.expires_at, place, ministry)

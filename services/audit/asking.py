@@ -37,7 +37,7 @@ MOST_SHOWN: Final = 200
 Shown = Mapping[str, Sequence[str]]
 
 
-class Look(NamedTuple):
+class Disclosure(NamedTuple):
     """What the posts at one organisation show of an answer: ids by kind, and how far they reach."""
 
     scope: Scope
@@ -46,10 +46,10 @@ class Look(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Found(Generic[T]):
-    """An answer, and the looks it is: one for each organisation whose posts show of it."""
+    """An answer, and what it discloses: apart for each organisation whose posts show of it."""
 
     reply: T
-    looks: Sequence[Look]
+    disclosures: Sequence[Disclosure]
 
 
 def found(reply: T, scope: Scope, shown: Callable[[Scope], Shown]) -> Found[T]:
@@ -57,7 +57,7 @@ def found(reply: T, scope: Scope, shown: Callable[[Scope], Shown]) -> Found[T]:
 
     ``shown`` says which ids a post of it discloses, by kind, at most :data:`MOST_SHOWN` each.
     """
-    return Found(reply, told([Look(post, shown(post)) for post in scope.apart()]))
+    return Found(reply, told([Disclosure(post, shown(post)) for post in scope.apart()]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,10 +158,10 @@ class Asking:
     async def answer(
         self, asker: Asker, standing: Standing | ClientStanding, subject: Subject, found: Found[T]
     ) -> Draft[T]:
-        """Return an answer, given once each look that it is has been recorded."""
+        """Return an answer, given once each of its disclosures has been recorded."""
         events = [
             await self.event(asker, standing, scope, subject, shown=shown)
-            for scope, shown in found.looks
+            for scope, shown in found.disclosures
         ]
         return self.draft(standing, events, found.reply)
 

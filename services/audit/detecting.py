@@ -23,7 +23,8 @@ from services.audit.events import WholeLog
 from services.audit.memory import TABLE, Memory, is_of_other_rules, recall
 from services.audit.signals import Signals, hours_of, organisation_of
 from services.authz import events as authz
-from services.kernel.events import EventType, Recorded
+from services.kernel.event_types import EventType
+from services.kernel.events import Recorded
 from services.kernel.keystore import KeyStore
 from services.kernel.origins import Places
 from services.kernel.projection import Connection

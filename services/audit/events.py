@@ -13,15 +13,8 @@ from uuid import NAMESPACE_URL, UUID, uuid5
 import msgspec
 
 from services.kernel.codes import Code
-from services.kernel.events import (
-    SET_ASIDE,
-    Event,
-    EventType,
-    Kind,
-    Outcome,
-    Registry,
-    Service,
-)
+from services.kernel.event_types import SET_ASIDE, EventType, Kind, Registry
+from services.kernel.events import Event, Outcome, Service
 
 
 class Verdict(Code):

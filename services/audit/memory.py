@@ -14,7 +14,7 @@ import asyncpg
 
 from services.audit.detection import rules, states
 from services.audit.detection.signals import Finding, Signal
-from services.kernel.events import UnknownEvent
+from services.kernel.event_types import UnknownEvent
 from services.kernel.projection import Connection
 
 TABLE: Final = "audit.detection_state"

@@ -13,8 +13,8 @@ import msgspec
 
 from services.audit.askers import Asker
 from services.audit.grounds import Scope
-from services.audit.looks import newest_first
 from services.audit.models import Paging
+from services.audit.read_models import newest_first
 from services.audit.selection import Selection
 from services.kernel.cursors import Cursors
 
@@ -44,7 +44,7 @@ class Walk:
         """Return the page's rows and, where there are more, the cursor of the next page.
 
         ``rows_of`` and ``position`` are as :meth:`Selection.newest` takes them, ``scope`` and
-        ``projections`` as :func:`services.audit.looks.newest_first` does.
+        ``projections`` as :func:`services.audit.read_models.newest_first` does.
         """
         selection.given(f"{position} < {{0}}", self.before)
         statement = selection.newest(rows_of, position, self.limit + 1)

@@ -17,8 +17,8 @@ from services.audit import models
 from services.audit.askers import Asker
 from services.audit.asking import Asking, Found, Subject, found
 from services.audit.grounds import Scope
-from services.audit.looks import DIRECTORY, EVENTS, at, newest_first
 from services.audit.pages import walk
+from services.audit.read_models import DIRECTORY, EVENTS, at, newest_first
 from services.audit.selection import events_of, of_events, shows
 from services.kernel.cursors import Cursors
 from services.kernel.events import Event, ObjectRef, Recorded, decode

@@ -14,9 +14,9 @@ from services.audit.alerts import Alert, Judged, decode_alert
 from services.audit.askers import Asker
 from services.audit.asking import Asking, Found, Subject, found
 from services.audit.grounds import Scope
-from services.audit.looks import ALERTS, newest_first
 from services.audit.pages import walk
 from services.audit.queries import EventQueries
+from services.audit.read_models import ALERTS, newest_first
 from services.audit.selection import of_alerts
 from services.audit.signals import organisation_of
 from services.kernel.cursors import Cursors

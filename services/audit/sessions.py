@@ -17,8 +17,8 @@ from services.audit import models
 from services.audit.askers import Asker
 from services.audit.asking import Asking, Found, Subject, found
 from services.audit.grounds import Scope
-from services.audit.looks import EVENTS, SESSIONS
 from services.audit.pages import walk
+from services.audit.read_models import EVENTS, SESSIONS
 from services.audit.selection import of_sessions
 from services.authz.session_events import SESSION_ENDED
 from services.kernel.cursors import Cursors

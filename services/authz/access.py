@@ -21,6 +21,7 @@ from starlette.requests import Request
 
 from services.kernel.errors import Unauthenticated, Unavailable
 from services.kernel.projector import Projector
+from services.kernel.wholeness import not_behind
 
 ISSUER: Final = "casewarden"
 AUDIENCE: Final = "casewarden"
@@ -54,7 +55,11 @@ class AccessTokens:
 
     def __init__(self, pool: asyncpg.Pool, schema: str, projector: Projector) -> None:
         self._pool = pool
-        self._select = f"select kid, public_key from {schema}.signing_key where retired_at is null"
+        self._select = (
+            f"select (select min(position) from {schema}.projection where name = any($1)) as at,"
+            f" k.kid, k.public_key from (values (1)) one left join {schema}.signing_key k"
+            " on k.retired_at is null"
+        )
         self._projector = projector
         self._keys: dict[str, Ed25519PublicKey] = {}
         self._known: OrderedDict[str, Claims] = OrderedDict()
@@ -133,7 +138,7 @@ class AccessTokens:
         if kid not in self._keys and self._due(now):
             self._sought_at, self._whole = now, False
             await self._projector.caught_up()
-            await self._load(now)
+            await self._load(now, known=self._projector.folded)
             self._whole = True
 
     def _due(self, now: datetime) -> bool:
@@ -141,9 +146,15 @@ class AccessTokens:
         first = self._whole and not self._keys
         return first or self._sought_at is None or now - self._sought_at >= _LOOK_AGAIN
 
-    async def _load(self, now: datetime) -> None:
-        rows = await self._pool.fetch(self._select)
-        keys = {r["kid"]: Ed25519PublicKey.from_public_bytes(r["public_key"]) for r in rows}
+    async def _load(self, now: datetime, known: int = -1) -> None:
+        """Load the keys; raise :class:`Unavailable` from rows behind the position ``known``."""
+        rows = await self._pool.fetch(self._select, self._projector.names)
+        not_behind(rows[0]["at"], known)
+        keys = {
+            r["kid"]: Ed25519PublicKey.from_public_bytes(r["public_key"])
+            for r in rows
+            if r["kid"] is not None
+        }
         if self._keys.keys() - keys.keys():
             # else whoever keeps asking for unknown names keeps what a retired key signed
             self._known.clear()

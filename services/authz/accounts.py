@@ -17,7 +17,7 @@ from services.authz.login_views import Account, account_by
 from services.authz.passwords import Passwords, own_details
 from services.kernel.runtime import Runtime
 from services.kernel.sealing import Sealed
-from services.kernel.wholeness import Look, whole
+from services.kernel.wholeness import AsOf, whole
 
 
 class Accounts:
@@ -41,11 +41,11 @@ class Accounts:
         return await self._by("a.invitation_digest", invitation_digest)
 
     async def _by(self, column: str, value: object) -> Account | None:
-        async def look() -> Look[Account | None]:
+        async def read() -> AsOf[Account | None]:
             now = self._runtime.effects.now()
             return await account_by(self._runtime.pool, column, value, now, now - self._idle)
 
-        account = await whole(self._runtime.projector, look)
+        account = await whole(self._runtime.projector, read)
         if account is not None:
             await self._runtime.keys.load([account.username.ref])
         return account

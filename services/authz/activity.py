@@ -13,7 +13,8 @@ from uuid import UUID
 import asyncpg
 
 from services.kernel.errors import Unavailable
-from services.kernel.events import Event, Recorded, Registry, decode
+from services.kernel.event_types import Registry
+from services.kernel.events import Event, Recorded, decode
 from services.kernel.intake import decode_envelope
 from services.kernel.projection import Connection
 from services.kernel.projector import Projector

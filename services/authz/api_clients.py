@@ -5,18 +5,24 @@ errors are RFC 6749's and problem+json at once.
 """
 
 import base64
+from collections.abc import Callable, Coroutine, Mapping
 from http import HTTPStatus
 from typing import Annotated, Any, Final, Literal
 from urllib.parse import unquote_plus
 
 from fastapi import APIRouter, Form, Request, Response
-from fastapi.responses import JSONResponse
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from starlette.exceptions import HTTPException
 
 from services.authz.client_assertions import LONGEST, client_of
 from services.authz.clients import Clients, InvalidClient, OAuthProblem, Proof, UnsupportedGrant
 from services.authz.signing_keys import SigningKeys
+from services.kernel.errors import Malformed, Problem, TooManyRequests
 from services.kernel.http import call_of
+from services.kernel.problem_answers import RETRY_AFTER
+from services.kernel.problems import as_problem, problem_response
 
 _ASSERTION: Final = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 
@@ -69,12 +75,19 @@ class KeySet(BaseModel):
 
 
 class TokenProblem(BaseModel):
-    """A problem of the token endpoint: RFC 6749's `error`, which is the `code` too, and RFC 9457's.
+    """A problem of the token endpoint: RFC 9457's, with RFC 6749's `error`.
 
-    One that is not about the grant or the client (422, 429, 503) is a plain `Problem`.
+    `error` is the `code` too, but for what every endpoint answers alike: `malformed` is
+    `invalid_request`, and `too_many_requests` is `slow_down` (RFC 8628, 3.5).
     """
 
-    error: Literal["invalid_request", "invalid_client", "invalid_scope", "unsupported_grant_type"]
+    error: Literal[
+        "invalid_request",
+        "invalid_client",
+        "invalid_scope",
+        "unsupported_grant_type",
+        "slow_down",
+    ]
     type: str
     title: str
     status: int
@@ -83,6 +96,11 @@ class TokenProblem(BaseModel):
     request_id: str
 
 
+#: what clients take for a token unless it has an ``error``; 503 is none to them by its status
+_ERRORS: Final[Mapping[type[Problem], str]] = {
+    Malformed: "invalid_request",
+    TooManyRequests: "slow_down",
+}
 _REFUSALS: Final[dict[int | str, dict[str, Any]]] = {
     400: {
         "description": "`unsupported_grant_type`; `invalid_scope`: not one the client has",
@@ -92,14 +110,51 @@ _REFUSALS: Final[dict[int | str, dict[str, Any]]] = {
         "description": "`invalid_client`: unknown, revoked, or not proved; which is not said",
         "model": TokenProblem,
     },
+    422: {
+        "description": "`malformed`: a parameter is missing, comes twice or cannot be one; the "
+        "`error` is `invalid_request`, and the status that of every endpoint here, not RFC 6749's",
+        "model": TokenProblem,
+    },
+    429: {
+        "description": "`too_many_requests`: ask again after `Retry-After` seconds; the `error` is "
+        "`slow_down`",
+        "headers": RETRY_AFTER,
+        "model": TokenProblem,
+    },
 }
+
+
+class _TokenRoute(APIRoute):
+    """Answers every refusal of the token endpoint as RFC 6749, 5.2, wants it, but for one status.
+
+    What is malformed is 422, as at every other endpoint, where RFC 6749 has 400: clients go by
+    ``error``, and what they are told by the status is that repeating it changes nothing.
+    """
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Return what answers a request."""
+        answer = super().get_route_handler()
+
+        async def answered(request: Request) -> Response:
+            try:
+                return await answer(request)
+            except (Problem, RequestValidationError, HTTPException) as error:
+                problem = as_problem(error)
+                known = isinstance(problem, OAuthProblem)
+                code = problem.code if known else _ERRORS.get(type(problem))
+                if code is None:
+                    raise
+                return _refusal(problem, code, request)
+
+        return answered
 
 
 def client_router(clients: Clients, keys: SigningKeys) -> APIRouter:
     """Return the routes of service clients and relying systems."""
     router = APIRouter(tags=["clients"])
+    tokens = APIRouter(route_class=_TokenRoute)
 
-    @router.post("/v1/token", responses=_REFUSALS)
+    @tokens.post("/v1/token", responses=_REFUSALS)
     async def issue_client_token(
         request: Request, body: Annotated[TokenRequest, Form()]
     ) -> ClientToken:
@@ -114,6 +169,7 @@ def client_router(clients: Clients, keys: SigningKeys) -> APIRouter:
 
         There is no refresh token: ask again. Failed attempts are throttled like logins (SG-9).
         """
+        await _check_once(request)
         proof = _proof(request, body)
         if body.grant_type != "client_credentials":
             raise UnsupportedGrant
@@ -121,6 +177,8 @@ def client_router(clients: Clients, keys: SigningKeys) -> APIRouter:
         return ClientToken(
             access_token=issued.access_token, expires_in=issued.expires_in, scope=issued.scope
         )
+
+    router.include_router(tokens)
 
     @router.get("/.well-known/jwks.json", response_model=KeySet)
     async def list_signing_keys() -> dict[str, list[dict[str, str]]]:
@@ -147,18 +205,15 @@ def _proof(request: Request, body: TokenRequest) -> Proof:
     return Proof(unquote_plus(client_id), secret=unquote_plus(secret))
 
 
-async def render_oauth(request: Request, error: Exception) -> Response:
-    """Answer an error of the token endpoint as RFC 6749 wants it, and as problem+json too."""
-    problem = error if isinstance(error, OAuthProblem) else OAuthProblem()
-    body = {
-        "error": problem.code,
-        "type": f"urn:casewarden:problem:{problem.code}",
-        "title": problem.title,
-        "status": int(problem.status),
-        "detail": problem.detail,
-        "code": problem.code,
-        "request_id": request.scope["casewarden.request_id"],
-    }
-    refused = problem.status is HTTPStatus.UNAUTHORIZED
-    headers = {"www-authenticate": 'Basic realm="casewarden"'} if refused else None
-    return JSONResponse(body, int(problem.status), headers, "application/problem+json")
+async def _check_once(request: Request) -> None:
+    """Raise :class:`Malformed` for a parameter that comes twice (RFC 6749, 3.2)."""
+    form = await request.form()
+    if len(form.multi_items()) != len(form):
+        raise Malformed("a parameter comes twice")
+
+
+def _refusal(problem: Problem, code: str, request: Request) -> Response:
+    response = problem_response(problem, request.scope["casewarden.request_id"], error=code)
+    if problem.status is HTTPStatus.UNAUTHORIZED:
+        response.headers["www-authenticate"] = 'Basic realm="casewarden"'
+    return response

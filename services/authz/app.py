@@ -6,6 +6,7 @@ it calls :meth:`Authz.start` and :meth:`Authz.stop`.
 
 import asyncio
 from datetime import timedelta
+from functools import partial
 from typing import Final
 
 from fastapi import FastAPI
@@ -18,7 +19,7 @@ from services.authz.activity import follower
 from services.authz.administration import Administration
 from services.authz.api_access import access_router
 from services.authz.api_catchments import catchment_router
-from services.authz.api_clients import client_router, render_oauth
+from services.authz.api_clients import client_router
 from services.authz.api_containment import containment_router
 from services.authz.api_login import login_router
 from services.authz.api_me import me_router
@@ -26,7 +27,8 @@ from services.authz.api_organisations import organisation_router
 from services.authz.api_people import people_router
 from services.authz.attempts import Attempts, Failures
 from services.authz.channels import Channel, channel_of
-from services.authz.clients import Clients, OAuthProblem
+from services.authz.client_register import count
+from services.authz.clients import Clients
 from services.authz.courier import Courier
 from services.authz.delivery_fold import Deliveries
 from services.authz.desk import Desk
@@ -53,7 +55,8 @@ from services.authz.visits import Gate
 from services.kernel.application import application
 from services.kernel.background import ended, every, patiently
 from services.kernel.documents import Ways
-from services.kernel.events import Registry, Service
+from services.kernel.event_types import Registry
+from services.kernel.events import Service
 from services.kernel.projector import Projector
 from services.kernel.refusals import RefusalWindows
 from services.kernel.runtime import Installation, Runtime, open_runtime
@@ -86,6 +89,7 @@ _WAYS: Final = Ways(
     conditional=("/v1/me", "/v1/people/{person_id}", "/v1/organisations/{organisation_id}"),
 )
 _SWEEP_S: Final = 15.0
+_COUNT_S: Final = 15.0
 _HOUSEKEEPING_S: Final = 600.0
 _DELIVERY_S: Final = 1.0
 
@@ -133,7 +137,6 @@ class Authz:
     def _application(self, floor_s: float) -> FastAPI:
         app = application(Service.AUTHZ, _WAYS)
         self.windows.count_unauthenticated(app, e.UNAUTHENTICATED)
-        app.add_exception_handler(OAuthProblem, render_oauth)
         door = self._front_door(floor_s)
         login, verification, enrolment = Login(door), Verification(door), Enrolment(door)
         app.include_router(login_router(login, verification, self.sessions, self.tokens, enrolment))
@@ -173,6 +176,9 @@ class Authz:
         self._tasks = [
             asyncio.create_task(every(_SWEEP_S, self.sessions.sweep, "authz sessions")),
             asyncio.create_task(every(_DELIVERY_S, self.courier.sweep, "authz deliveries")),
+            asyncio.create_task(
+                every(_COUNT_S, partial(count, self.runtime), "authz clients", at_once=True)
+            ),
             asyncio.create_task(every(_HOUSEKEEPING_S, self._housekeeping, "authz housekeeping")),
         ]
 

@@ -14,8 +14,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final
-from uuid import UUID
 
+from services.authz.directory import Person
 from services.authz.recording import Recorder
 from services.authz.session_events import LOGIN_FAILED, LOGIN_THROTTLED
 from services.authz.throttle import Admission, Throttle
@@ -50,9 +50,12 @@ class Failures:
         self._spent = 0
 
     async def failed(
-        self, call: Call, account: str, stage: str, reason: str, person_id: UUID | None = None
+        self, call: Call, account: str, stage: str, reason: str, person: Person | None = None
     ) -> None:
-        """Append one failed attempt on ``account`` (a digest), or count it when there are many."""
+        """Append one failed attempt on ``account`` (a digest), or count it when there are many.
+
+        The organisation that ``person`` works at just then is told of it, if they are anywhere.
+        """
         telemetry.LOGIN_ATTEMPTS.labels("failed").inc()
         if not self._affordable():
             self._windows.count(LOGIN_THROTTLED, call.ip, call)
@@ -61,22 +64,22 @@ class Failures:
             LOGIN_FAILED,
             call,
             action="login",
-            actor=Actor(person_id=person_id, organisation_id=await self._home(person_id)),
+            actor=self._actor(person),
             outcome=Outcome.FAILED,
             data={"account": account, "stage": stage, "reason": reason},
         )
         await self._runtime.log.append(Group([event]))
 
-    async def _home(self, person_id: UUID | None) -> UUID | None:
-        """Return where a person works, so that their organisation sees it; asked of nobody too."""
-        organisation_id: UUID | None = await self._runtime.pool.fetchval(
-            "select organisation_id from authz.assignment where person_id = $1"
-            " and starts_at <= $2 and (ends_at is null or ends_at > $2) and not revoked"
-            " order by starts_at, id",
-            person_id,
-            self._runtime.effects.now(),
-        )
-        return organisation_id
+    def _actor(self, person: Person | None) -> Actor:
+        """Return whom it was tried as, for the organisation of their first post in force.
+
+        Of what was loaded to try it: rows that are emptied since hide it from no organisation.
+        """
+        if person is None:
+            return Actor()
+        now = self._runtime.effects.now()
+        posts = (a.organisation_id for a in person.assignments if a.in_force(now))
+        return Actor(person_id=person.id, organisation_id=next(posts, None))
 
     def throttled(self, call: Call) -> None:
         """Count an attempt that was not tried."""
@@ -104,7 +107,7 @@ class Attempt:
     not_before: float
 
     async def wrong(
-        self, stage: str, reason: str, person_id: UUID | None = None, *, account: str | None = None
+        self, stage: str, reason: str, person: Person | None = None, *, account: str | None = None
     ) -> None:
         """Say that the credential is wrong; return when that may be told.
 
@@ -113,7 +116,7 @@ class Attempt:
         """
         self.stays_counted()
         name = self.account if account is None else account
-        await self.failures.failed(self.call, name, stage, reason, person_id)
+        await self.failures.failed(self.call, name, stage, reason, person)
         await asyncio.sleep(max(0.0, self.not_before - asyncio.get_running_loop().time()))
 
     def stays_counted(self) -> None:

@@ -5,9 +5,9 @@ from typing import Final, NamedTuple
 from services.authz.directory import CALLER_COLUMNS, Caller, caller_joins, caller_of
 from services.authz.login_views import AT, Session, session_columns, session_of
 from services.authz.visits import Visit
-from services.kernel.errors import Unauthenticated
 from services.kernel.events import Actor
 from services.kernel.runtime import Runtime
+from services.kernel.wholeness import NotSignedIn
 
 _CALLER: Final = (
     f"select {AT}, {CALLER_COLUMNS}, {session_columns('l')}"
@@ -30,13 +30,14 @@ class Called(NamedTuple):
 
 
 async def called(runtime: Runtime, visit: Visit) -> Called:
-    """Return who is calling; raise :class:`Unauthenticated` without a live session.
+    """Return who is calling; raise :class:`NotSignedIn` without a live session.
 
     Also where one projection has the session and another, which is folded anew, has not.
     """
     now = runtime.effects.now()
     row = await runtime.pool.fetchrow(_CALLER, visit.person_id, visit.session_id)
-    caller = caller_of(row, visit.session_id, visit.expires_at, now) if row else None
-    if row is None or caller is None or row["id"] is None:
-        raise Unauthenticated
+    assert row is not None  # noqa: S101 - everything is joined to one row
+    caller = caller_of(row, visit.session_id, visit.expires_at, now)
+    if caller is None or row["id"] is None:
+        raise NotSignedIn(row["at"])
     return Called(caller, session_of(row), row["at"])

@@ -4,7 +4,8 @@ Run by whoever holds the installation (``casewarden clients``), never by a reque
 checked here, and the events name no actor, like those of founding. It reads the facts of the log
 themselves, so that a client is added or ended whatever the folds are at. A client's id follows from
 its name and serves once: a token of one that has ended would be good again, and the log would tell
-two systems by one name.
+two systems by one name. How many there are or were is a metric of authz, so that somebody else than
+who added one notices.
 """
 
 import base64
@@ -21,6 +22,7 @@ from services.authz.client_entries import Entry, entries_in, reason_key
 from services.authz.events import ORGANISATION_REGISTERED
 from services.authz.recording import data_of, organisation_stream
 from services.authz.seeding import client_events, client_keys
+from services.kernel import telemetry
 from services.kernel.events import Event, ObjectRef, decode
 from services.kernel.groups import Group
 from services.kernel.log import VersionConflict
@@ -132,6 +134,12 @@ async def registered(runtime: "Runtime") -> list[Entry]:
     known = await _entries(runtime, [row["client_id"] for row in rows])
     await runtime.keys.load([e.reason.ref for e in known.values() if e.reason is not None])
     return [known[client_id] for client_id in sorted(known)]
+
+
+async def count(runtime: "Runtime") -> None:
+    """Tell Prometheus how many clients there are or were, as far as is folded."""
+    clients = await runtime.pool.fetchval("select count(*) from authz.client")
+    telemetry.SERVICE_CLIENTS.set(clients)
 
 
 def id_of(name: str) -> str:

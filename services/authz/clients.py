@@ -114,8 +114,8 @@ class Clients:
     async def _issue(
         self, proof: Proof, wanted: list[str], audience: str, call: Call
     ) -> Draft[Issued]:
-        look = partial(login_views.client_by, self._runtime.pool, proof.client_id)
-        client = await whole(self._runtime.projector, look)
+        read = partial(login_views.client_by, self._runtime.pool, proof.client_id)
+        client = await whole(self._runtime.projector, read)
         if client is None:
             raise NoProof
         once = await self._proved(client, proof, audience)

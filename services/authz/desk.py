@@ -9,6 +9,7 @@ or the query's, in its hearing.
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Generic, TypeVar
 from uuid import UUID
 
@@ -20,13 +21,13 @@ from services.authz.relations import Standing
 from services.authz.session_ends import Limits
 from services.authz.snapshot import snapshot
 from services.authz.visits import Visit
-from services.kernel.errors import Conflict, Problem, Unauthenticated
+from services.kernel.errors import Conflict, Problem
 from services.kernel.handling import Draft
 from services.kernel.idempotency import Attempt, Idempotency, Made
 from services.kernel.log import Duplicate
 from services.kernel.runtime import Runtime
 from services.kernel.sealing import Compartment, KeyRef
-from services.kernel.wholeness import Look, whole
+from services.kernel.wholeness import AsOf, signed_in, whole
 
 T = TypeVar("T")
 B = TypeVar("B")
@@ -77,7 +78,7 @@ class Desk:
 
     @asynccontextmanager
     async def hearing(self, visit: Visit, asked: Asked) -> AsyncIterator[Hearing]:
-        """Open a hearing on one snapshot; raise ``Unauthenticated`` without a live session."""
+        """Open a hearing on one snapshot; raise ``NotSignedIn`` without a live session."""
         now = self.runtime.effects.now()
         async with snapshot(self.runtime.pool, visit, now) as facts:
             caller = facts.caller
@@ -98,16 +99,12 @@ class Desk:
         Of facts as the log has them now: raises ``Unavailable`` while those are folded anew.
         """
 
-        async def look() -> Look[T]:
+        async def read() -> AsOf[T]:
             async with self.hearing(visit, asked) as hearing:
-                return Look(await find(hearing), hearing.facts.at, await hearing.facts.newest())
+                return AsOf(await find(hearing), hearing.facts.at, await hearing.facts.newest())
 
         projector = self.runtime.projector
-        try:
-            return await whole(projector, look)
-        except Unauthenticated:
-            await projector.caught_up()
-            return await whole(projector, look)
+        return await signed_in(projector, partial(whole, projector, read))
 
     async def hear(self, visit: Visit, asked: Asked, decide: Decide[T]) -> T:
         """Decide and append, again whenever a fact moved; return the reply or raise it."""

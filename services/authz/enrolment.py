@@ -129,7 +129,7 @@ class Enrolment:
         secret = self._runtime.keys.open(ref, row["id"], "secret", row["secret"])
         step = totp.matching_step(secret, code, self._effects.now(), -1)
         if step is None:
-            await attempt.wrong("enrolment", "mismatch", person.id, account="")
+            await attempt.wrong("enrolment", "mismatch", person, account="")
             raise BadCode
         codes = totp.new_recovery_codes(self._effects.token(totp.recovery_bytes()))
         events = await self._events(person, call, kept=kept, secret=secret, step=step, codes=codes)

@@ -17,7 +17,8 @@ import msgspec
 
 from services.authz import client_events, credential_events, message_events, session_events
 from services.kernel.codes import Code
-from services.kernel.events import EventType, Kind, Service
+from services.kernel.event_types import EventType, Kind
+from services.kernel.events import Service
 
 
 class Role(Code):

@@ -24,8 +24,8 @@ class Login:
             account = await self._door.accounts.named(name)
             fits = await self._door.accounts.fits(account, password)
             if account is None or account.password is None or account.person.suspended or not fits:
-                person_id = account.person.id if account else None
+                person = account.person if account else None
                 reason = "suspended" if fits else "mismatch" if account else "unknown"
-                await attempt.wrong("password", reason, person_id)
+                await attempt.wrong("password", reason, person)
                 raise BadCredentials
         return await self._door.tokens.login(account.person.id, account.password.event_id)

@@ -17,7 +17,7 @@ from services.authz.client_events import client_subject
 from services.authz.directory import Person, decode_person
 from services.kernel.projection import Connection
 from services.kernel.sealing import Compartment, KeyRef, Sealed
-from services.kernel.wholeness import NEWEST, Look, not_behind
+from services.kernel.wholeness import NEWEST, AsOf, not_behind
 
 #: the position that facts of authz's own tables are read at; ``authz.activity`` holds no facts
 AT: Final = "(select min(position) from authz.projection where name <> 'authz.activity') as at"
@@ -78,12 +78,12 @@ _ACCOUNT: Final = (
 
 async def account_by(
     pool: asyncpg.Pool, column: str, value: object, now: datetime, idle_after: datetime
-) -> Look[Account | None]:
+) -> AsOf[Account | None]:
     """Look for the account whose ``column`` (a constant of the caller's code) is ``value``."""
     row = await pool.fetchrow(f"{_ACCOUNT}{column} = $1 limit 1", value, now, idle_after)
     assert row is not None  # noqa: S101 - positions are there, whoever is not
     found = None if row["person_id"] is None else _account(row)
-    return Look(found, row["at"], row["newest"])
+    return AsOf(found, row["at"], row["newest"])
 
 
 def _account(row: asyncpg.Record) -> Account:
@@ -132,7 +132,7 @@ async def live_sessions(
 ) -> list[Session]:
     """Return the sessions of a person, or of several, that have not ended.
 
-    Raises :class:`Unavailable` for rows behind ``known``, the position of an earlier look.
+    Raises :class:`Unavailable` for rows behind ``known``, the position of an earlier read.
     """
     rows = await pool.fetch(
         f"select {AT}, {session_columns('s')} from (values (1)) one left join authz.login_session s"
@@ -143,7 +143,7 @@ async def live_sessions(
     return [session_of(row) for row in rows if row["id"] is not None]
 
 
-async def client_by(pool: asyncpg.Pool, client_id: str) -> Look[Client | None]:
+async def client_by(pool: asyncpg.Pool, client_id: str) -> AsOf[Client | None]:
     """Look for a client that is not revoked."""
     row = await pool.fetchrow(
         f"select {AT}, {NEWEST}, c.* from (values (1)) one left join authz.client c"
@@ -152,7 +152,7 @@ async def client_by(pool: asyncpg.Pool, client_id: str) -> Look[Client | None]:
     )
     assert row is not None  # noqa: S101 - positions are there, whoever is not
     found = None if row["client_id"] is None else _client(row)
-    return Look(found, row["at"], row["newest"])
+    return AsOf(found, row["at"], row["newest"])
 
 
 def _client(row: asyncpg.Record) -> Client:

@@ -39,7 +39,7 @@ class PasswordChanges:
             raise Unauthenticated
         async with self._door.attempts.on(account.username_digest, visit.call) as attempt:
             if not await self._door.accounts.fits(account, current):
-                await attempt.wrong("password_change", "mismatch", visit.person_id)
+                await attempt.wrong("password_change", "mismatch", account.person)
                 raise BadCredentials
             await attempt.throttle.spend(NEW_PASSWORD, "own password", str(visit.person_id))
         if normalise(new) == normalise(current):

@@ -10,6 +10,7 @@ made of is shared with whoever else ends sessions.
 from datetime import datetime
 from typing import Final
 
+import asyncpg
 import msgspec
 import structlog
 
@@ -30,8 +31,15 @@ from services.kernel.handling import Draft
 from services.kernel.http import Call
 from services.kernel.log import Refused
 from services.kernel.runtime import Runtime
+from services.kernel.wholeness import NotSignedIn
 
 _SWEEP: Final = 200
+_OF_TOKEN: Final = (
+    f"select {AT}, {session_columns('s')}, r.version as token_version, p.state"
+    " from (values (1)) one left join (authz.refresh_token r"
+    " join authz.login_session s on s.id = r.session_id and s.ended_at is null"
+    " join authz.person p on p.id = s.person_id) on r.digest = $1"
+)
 _logger = structlog.get_logger(__name__)
 
 
@@ -56,15 +64,7 @@ class Sessions:
         used = digest(token)
 
         async def decide() -> Draft[tuple[Session, str]]:
-            row = await self._runtime.pool.fetchrow(
-                f"select {AT}, {session_columns('s')}, r.version as token_version, p.state"
-                " from authz.refresh_token r join authz.login_session s on s.id = r.session_id"
-                " join authz.person p on p.id = s.person_id"
-                " where r.digest = $1 and s.ended_at is null",
-                used,
-            )
-            if row is None:
-                raise Unauthenticated
+            row = await self._live(used)
             session, now = session_of(row), self._effects.now()
             person, reason = decode_person(row["state"]), self._limits.expired(session, now)
             if row["token_version"] != session.version:
@@ -78,6 +78,14 @@ class Sessions:
             return await self._rotated(session, person, row["at"], call)
 
         return await self._runtime.handling.run(decide)
+
+    async def _live(self, used: str) -> asyncpg.Record:
+        """Return the live session of a token; raise :class:`NotSignedIn` where there is none."""
+        row = await self._runtime.pool.fetchrow(_OF_TOKEN, used)
+        assert row is not None  # noqa: S101 - everything is joined to one row
+        if row["id"] is None:
+            raise NotSignedIn(row["at"])
+        return row
 
     async def _rotated(
         self, session: Session, person: Person, at: int, call: Call

@@ -5,7 +5,8 @@ one process win when two make a key at once. Private keys are kept beside the pr
 under ``credential``, so that a retired one can be deleted, which the log could not.
 
 A new key signs nothing until it is a few seconds old (unless it is the only one), so that every
-service has folded it before it meets a token of it.
+service has folded it before it meets a token of it. Whoever has something to sign and finds none
+that is fit to (the only one was set aside, docs/decisions/0013) makes one, as the first was made.
 """
 
 import asyncio
@@ -33,7 +34,7 @@ from services.kernel.groups import Group
 from services.kernel.log import Stale, VersionConflict
 from services.kernel.runtime import Runtime
 from services.kernel.sealing import Compartment, KeyRef
-from services.kernel.wholeness import NEWEST, Look, whole
+from services.kernel.wholeness import NEWEST, AsOf, whole
 
 STREAM: Final = "signing-keys"
 ROTATE_AFTER: Final = timedelta(days=30)
@@ -43,8 +44,10 @@ _JWKS_FOR: Final = timedelta(seconds=5)
 _STATE: Final = (
     f"select {AT},"
     " (select coalesce(max(version), 0) from log.fact where stream = $1) as version,"
-    " coalesce(array_agg(kid) filter (where retired_at is null), '{}') as live"
-    " from authz.signing_key"
+    " coalesce(array_agg(kid) filter (where retired_at is null), '{}') as live,"
+    " coalesce(array_agg(kid) filter (where retired_at is null and exists"
+    " (select from authz.signing_secret s where s.kid = k.kid)), '{}') as fit"
+    " from authz.signing_key k"
 )
 _PUBLIC: Final = (
     f"select {AT}, {NEWEST}, k.public_key from (values (1)) one"
@@ -54,11 +57,15 @@ _REF: Final = KeyRef(uuid5(NAMESPACE_URL, "casewarden:signing-keys"), Compartmen
 
 
 class _State(NamedTuple):
-    """The keys that are not retired, where they were read, and the version of their stream."""
+    """The keys that are not retired, where they were read, and the version of their stream.
+
+    ``fit`` to sign are those whose private half is kept.
+    """
 
     at: int
     version: int
     live: list[str]
+    fit: list[str]
 
 
 def made_at(kid: str) -> datetime:
@@ -75,6 +82,8 @@ class SigningKeys:
         self._jwks: tuple[datetime, dict[str, list[dict[str, str]]]] | None = None
         #: anybody may ask, and one at a time waits for the log
         self._publishing = asyncio.Lock()
+        #: many may need a key at once, and one at a time makes sure that there is one
+        self._ensuring = asyncio.Lock()
 
     @property
     def _effects(self) -> Effects:
@@ -85,8 +94,9 @@ class SigningKeys:
         return self._runtime.pool
 
     async def ensure(self) -> None:
-        """Make the first key, if no process has: exactly one, however many start at once."""
-        await self._add(only_first=True)
+        """Make a key where none is fit to sign: exactly one, however many see that at once."""
+        async with self._ensuring:
+            await self._add(only_first=True)
 
     async def rotate(self) -> None:
         """Add a key. The former ones go on being accepted until retired."""
@@ -95,7 +105,7 @@ class SigningKeys:
     async def _add(self, *, only_first: bool) -> None:
         while True:
             state = await self._state()
-            if state.live and only_first:
+            if state.fit and only_first:
                 return
             kid, event = await self._make(state.version)
             if await self._append(event, state):
@@ -125,21 +135,26 @@ class SigningKeys:
 
     async def turn(self, token_life: timedelta) -> None:
         """Rotate a key that is old; retire those that nothing valid is signed with any more."""
-        live = (await self._state()).live
-        now = self._effects.now()
-        newest = max(live, default=None)
+        state, now = await self._state(), self._effects.now()
+        newest = max(state.fit, default=None)
         if newest is None or made_at(newest) + ROTATE_AFTER <= now:
             await self.rotate()
         elif made_at(newest) + 2 * (token_life + _SETTLES) <= now:
-            for kid in live:
+            for kid in state.live:
                 if kid != newest:
                     await self.retire(kid)
 
     async def current(self) -> tuple[str, Ed25519PrivateKey]:
-        """Return the key to sign with, and its name; raise :class:`Unavailable` without one."""
-        live = (await self._keys()).live
-        settled = [k for k in live if made_at(k) + _SETTLES <= self._effects.now()]
-        kid = max(settled, default=None) or min(live, default=None)
+        """Return the key to sign with, and its name; where there is none it is made.
+
+        Raises :class:`Unavailable` while the keys are folded anew.
+        """
+        fit = (await self._keys()).fit
+        if not fit:
+            await self.ensure()
+            fit = (await self._keys()).fit
+        settled = [k for k in fit if made_at(k) + _SETTLES <= self._effects.now()]
+        kid = max(settled, default=None) or min(fit, default=None)
         if kid is None:
             raise Unavailable
         if kid not in self._private:
@@ -161,12 +176,12 @@ class SigningKeys:
         Raises :class:`Unavailable` while the keys are folded anew.
         """
 
-        async def look() -> Look[bytes | None]:
+        async def read() -> AsOf[bytes | None]:
             row = await self._pool.fetchrow(_PUBLIC, kid)
             assert row is not None  # noqa: S101 - positions are there, whatever is not
-            return Look(row["public_key"], row["at"], row["newest"])
+            return AsOf(row["public_key"], row["at"], row["newest"])
 
-        raw = await whole(self._runtime.projector, look)
+        raw = await whole(self._runtime.projector, read)
         return None if raw is None else Ed25519PublicKey.from_public_bytes(raw)
 
     async def jwks(self) -> dict[str, list[dict[str, str]]]:
@@ -194,7 +209,7 @@ class SigningKeys:
         """Return how things stand as far as the log is folded."""
         row = await self._pool.fetchrow(_STATE, STREAM)
         assert row is not None  # noqa: S101 - an aggregate always has a row
-        return _State(row["at"], row["version"], list(row["live"]))
+        return _State(row["at"], row["version"], list(row["live"]), list(row["fit"]))
 
     async def _make(self, version: int) -> tuple[str, Event]:
         kid, private = str(self._effects.new_id()), self._effects.token(32)

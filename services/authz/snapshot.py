@@ -33,11 +33,10 @@ from services.authz.login_views import AT, Session, live_sessions
 from services.authz.posts import Posts
 from services.authz.recording import person_stream
 from services.authz.visits import Visit
-from services.kernel.errors import Unauthenticated
 from services.kernel.intake import decode_envelope
 from services.kernel.projection import Connection
 from services.kernel.sealing import Compartment, KeyRef, Sealed
-from services.kernel.wholeness import NEWEST
+from services.kernel.wholeness import NEWEST, NotSignedIn
 
 _CALLER: Final = (
     f"select {AT}, {CALLER_COLUMNS} from (select) one{caller_joins('authz', '$1', '$2')}"
@@ -205,13 +204,14 @@ class Snapshot:
 
 @contextlib.asynccontextmanager
 async def snapshot(pool: asyncpg.Pool, visit: Visit, now: datetime) -> AsyncIterator[Snapshot]:
-    """Open a snapshot for a visit; raise :class:`Unauthenticated` when no live session is there."""
+    """Open a snapshot for a visit; raise :class:`NotSignedIn` when no live session is there."""
     async with (
         pool.acquire() as connection,
         connection.transaction(isolation="repeatable_read", readonly=True),
     ):
         row = await connection.fetchrow(_CALLER, visit.person_id, visit.session_id)
-        caller = None if row is None else caller_of(row, visit.session_id, visit.expires_at, now)
-        if row is None or caller is None:
-            raise Unauthenticated
+        assert row is not None  # noqa: S101 - everything is joined to one row
+        caller = caller_of(row, visit.session_id, visit.expires_at, now)
+        if caller is None:
+            raise NotSignedIn(row["at"])
         yield Snapshot(connection, row["at"], now, caller)

@@ -63,7 +63,7 @@ class Verification:
                 )
             except (Duplicate, _NoFit):
                 stage = "totp" if method == "totp" else "recovery"
-                await attempt.wrong(stage, "mismatch_or_used", account.person.id)
+                await attempt.wrong(stage, "mismatch_or_used", account.person)
                 raise BadCredentials from None
             await attempt.right()
         telemetry.LOGIN_ATTEMPTS.labels("allowed").inc()

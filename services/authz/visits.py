@@ -7,6 +7,7 @@ read. Admission is the gate only; every decision loads the caller again, with th
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Annotated, Any, Final
 from uuid import UUID
 
@@ -17,6 +18,7 @@ from starlette.responses import Response
 
 from services.authz.access import AccessTokens
 from services.authz.directory import CALLER_COLUMNS, caller_joins, caller_of
+from services.authz.login_views import AT
 from services.kernel.budgets import RefusalBudget
 from services.kernel.errors import (
     Conflict,
@@ -25,12 +27,12 @@ from services.kernel.errors import (
     NotFound,
     PreconditionFailed,
     PreconditionRequired,
-    Unauthenticated,
 )
 from services.kernel.http import Call, call_of
 from services.kernel.runtime import Runtime
+from services.kernel.wholeness import NotSignedIn, signed_in
 
-_LIVE = f"select {CALLER_COLUMNS} from (select) one{caller_joins('authz', '$1', '$2')}"
+_LIVE: Final = f"select {AT}, {CALLER_COLUMNS} from (select) one{caller_joins('authz', '$1', '$2')}"
 #: the answers that leave a refusal in the log
 _REFUSALS: Final = (
     Malformed,
@@ -64,21 +66,20 @@ class Gate:
         self._budget = RefusalBudget()
 
     async def admit(self, request: Request) -> Visit:
-        """Return the visit; raise :class:`Unauthenticated`, and only then look at the rest."""
+        """Return the visit; raise ``Unauthenticated``, and only then look at the rest."""
         now = self._runtime.effects.now()
         person_id, session_id, expires_at = await self._tokens.person(request, now)
-        if not await self._lives(person_id, session_id, expires_at):
-            # it may not be folded yet, or not again
-            await self._runtime.projector.caught_up()
-            if not await self._lives(person_id, session_id, expires_at):
-                raise Unauthenticated
+        live = partial(self._live, person_id, session_id, expires_at)
+        await signed_in(self._runtime.projector, live)
         self._budget.check(person_id, now)
         return Visit(person_id, session_id, expires_at, call_of(request))
 
-    async def _lives(self, person_id: UUID, session_id: UUID, expires_at: datetime) -> bool:
+    async def _live(self, person_id: UUID, session_id: UUID, expires_at: datetime) -> None:
+        """Raise :class:`NotSignedIn` without a live session."""
         row = await self._runtime.pool.fetchrow(_LIVE, person_id, session_id)
-        now = self._runtime.effects.now()
-        return row is not None and caller_of(row, session_id, expires_at, now) is not None
+        assert row is not None  # noqa: S101 - everything is joined to one row
+        if caller_of(row, session_id, expires_at, self._runtime.effects.now()) is None:
+            raise NotSignedIn(row["at"])
 
     def refused(self, visit: Visit) -> None:
         """Count one refusal of whoever visits."""

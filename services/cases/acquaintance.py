@@ -17,7 +17,7 @@ import asyncpg
 from services.cases.basis import Basis
 from services.cases.desk import Desk
 from services.cases.loaded import Asking
-from services.cases.relations import View, compile_facts
+from services.cases.relations import Columns, compile_row_facts
 from services.cases.statements import AT
 from services.cases.terms import record_key, student_key
 from services.kernel.wholeness import not_behind
@@ -93,7 +93,7 @@ class Acquaintances:
         self._pool = desk.runtime.pool
         self._judge = desk.judge
         self._policy = desk.judge.policy
-        self._facts = compile_facts(self._policy)
+        self._facts = compile_row_facts(self._policy)
         self._secret = desk.runtime.installation.secret("stand-in")
 
     async def of(self, asking: Asking, student_id: UUID) -> Acquaintance:
@@ -119,19 +119,19 @@ class Acquaintances:
     def _by_record(self, asking: Asking, row: asyncpg.Record, parts: Ways) -> None:
         if row["id"] is None:
             return
-        view = _view(row)
+        columns = _columns(row)
         for assignment in asking.caller.assignments:
-            facts = self._facts(view, assignment)
+            facts = self._facts(columns, assignment)
             for part in PARTS:
-                object_ = f"{view.kind}.{part}"
+                object_ = f"{columns.kind}.{part}"
                 clause = self._policy.clause(assignment.role, "read", object_, facts)
                 if clause is not None:
                     way = Way(Basis(assignment, clause), row["id"])
                     parts.setdefault(part, []).append(way)
 
 
-def _view(row: asyncpg.Record) -> View:
-    return View(
+def _columns(row: asyncpg.Record) -> Columns:
+    return Columns(
         row["kind"],
         row["status"],
         row["school_id"],

@@ -26,7 +26,8 @@ from services.kernel.application import application
 from services.kernel.background import ended, every
 from services.kernel.cursors import Cursors
 from services.kernel.documents import Ways
-from services.kernel.events import Registry, Service
+from services.kernel.event_types import Registry
+from services.kernel.events import Service
 from services.kernel.idempotency import Idempotency
 from services.kernel.problems import authenticate_first
 from services.kernel.projector import Projector

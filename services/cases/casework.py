@@ -9,6 +9,7 @@ import msgspec
 from services.authz.events import OrganisationKind, Role
 from services.cases import events as e
 from services.cases.change import Change, Command
+from services.cases.content_events import PlanWritten
 from services.cases.labelling import ordered
 from services.cases.record import Status
 from services.cases.requests import Holder, require_holder, require_provider, require_status
@@ -102,7 +103,7 @@ def write_plan(goals: str, actions: str, status: PlanStatus, labels: Sequence[La
         plan_id = change.desk.runtime.effects.new_id()
         change.made["plan_id"] = plan_id
         change.about("plan", plan_id)
-        payload = e.PlanWritten(
+        payload = PlanWritten(
             plan_id=plan_id,
             status=status,
             content=await pen.box("content", text, sensitive=bool(labels)),

@@ -10,7 +10,7 @@ from uuid import UUID
 
 import msgspec
 
-from services.cases import events as e
+from services.cases import content_events as e
 from services.cases.kept import kept, kept_if
 from services.cases.record import Item, PlanVersion, Record
 from services.cases.terms import Label

@@ -2,7 +2,9 @@
 
 Everything said about a learner is sealed under keys of that learner: who they are under the
 ``student`` compartment, casework under ``record``, and what carries a sensitive label (SE) under
-``sensitive``. What the facts speak of is :mod:`services.cases.terms`.
+``sensitive``. The facts about items, the plan and labels are in
+:mod:`services.cases.content_events`, and registered here. What the facts speak of is
+:mod:`services.cases.terms`.
 """
 
 from datetime import datetime
@@ -11,8 +13,10 @@ from uuid import UUID
 
 import msgspec
 
-from services.cases.terms import Box, ItemKind, Label, PlanStatus, Staff
-from services.kernel.events import EventType, Kind, Service
+from services.cases import content_events
+from services.cases.terms import Box, Label, Staff
+from services.kernel.event_types import EventType, Kind
+from services.kernel.events import Service
 
 
 class StudentRegistered(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,14 +43,6 @@ class RequestDrafted(msgspec.Struct, frozen=True, kw_only=True):
 class RequestEdited(msgspec.Struct, frozen=True, kw_only=True):
     """The content of a request was replaced."""
 
-    referral: Box
-
-
-class ReferralLabelled(msgspec.Struct, frozen=True, kw_only=True):
-    """The labels of a referral are these now; it is sealed anew where its compartment changed."""
-
-    labels: tuple[Label, ...]
-    labelled_by: UUID | None
     referral: Box
 
 
@@ -139,59 +135,6 @@ class TeamMemberRemoved(msgspec.Struct, frozen=True, kw_only=True):
     person_id: UUID
 
 
-class PlanWritten(msgspec.Struct, frozen=True, kw_only=True):
-    """A version of the support plan. ``content`` is the JSON of goals and actions."""
-
-    plan_id: UUID
-    status: PlanStatus
-    content: Box
-    author: Staff
-    labels: tuple[Label, ...] = ()
-
-
-class PlanLabelled(msgspec.Struct, frozen=True, kw_only=True):
-    """The labels of a version of the plan are these now; sealed anew where it had to move."""
-
-    plan_id: UUID
-    labels: tuple[Label, ...]
-    labelled_by: UUID | None
-    content: Box
-
-
-class ItemAdded(msgspec.Struct, frozen=True, kw_only=True):
-    """An item was put on the case."""
-
-    item_id: UUID
-    kind: ItemKind
-    author: Staff
-    text: Box
-    shared_with_school: bool = False
-    labels: tuple[Label, ...] = ()
-    labelled_by: UUID | None = None
-    summary: Box | None = None
-
-
-class ItemEdited(msgspec.Struct, frozen=True, kw_only=True):
-    """An item changed; what is absent stayed. New labels come with the text sealed anew."""
-
-    item_id: UUID
-    text: Box | None = None
-    summary: Box | None = None
-    shared_with_school: bool | None = None
-    labels: tuple[Label, ...] | None = None
-    labelled_by: UUID | None = None
-    #: whether the text says something else, rather than being sealed anew for its labels
-    rewritten: bool = False
-    summary_withdrawn: bool = False
-
-
-class ItemDeleted(msgspec.Struct, frozen=True, kw_only=True):
-    """An item was taken off the case by its author."""
-
-    item_id: UUID
-    reason: Box
-
-
 class ProsecutionNotified(msgspec.Struct, frozen=True, kw_only=True):
     """The case was notified for potential prosecution (AC-DO-12)."""
 
@@ -215,7 +158,6 @@ class CaseWithdrawn(msgspec.Struct, frozen=True, kw_only=True):
 STUDENT_REGISTERED: Final = "cases.student_registered"
 REQUEST_DRAFTED: Final = "cases.request_drafted"
 REQUEST_EDITED: Final = "cases.request_edited"
-REFERRAL_LABELLED: Final = "cases.referral_labelled"
 REQUEST_SUBMITTED: Final = "cases.request_submitted"
 REQUEST_ACCEPTED: Final = "cases.request_accepted"
 REQUEST_DECLINED: Final = "cases.request_declined"
@@ -229,11 +171,6 @@ CASE_MOVED: Final = "cases.case_moved"
 PRIMARY_CONTACT_NAMED: Final = "cases.primary_contact_named"
 TEAM_MEMBER_NAMED: Final = "cases.team_member_named"
 TEAM_MEMBER_REMOVED: Final = "cases.team_member_removed"
-PLAN_WRITTEN: Final = "cases.plan_written"
-PLAN_LABELLED: Final = "cases.plan_labelled"
-ITEM_ADDED: Final = "cases.item_added"
-ITEM_EDITED: Final = "cases.item_edited"
-ITEM_DELETED: Final = "cases.item_deleted"
 PROSECUTION_NOTIFIED: Final = "cases.prosecution_notified"
 PROSECUTION_NOTICE_WITHDRAWN: Final = "cases.prosecution_notice_withdrawn"
 CASE_CLOSED: Final = "cases.case_closed"
@@ -252,7 +189,6 @@ PAYLOADS: Final[dict[str, type[msgspec.Struct]]] = {
     STUDENT_REGISTERED: StudentRegistered,
     REQUEST_DRAFTED: RequestDrafted,
     REQUEST_EDITED: RequestEdited,
-    REFERRAL_LABELLED: ReferralLabelled,
     REQUEST_SUBMITTED: RequestSubmitted,
     REQUEST_ACCEPTED: RequestAccepted,
     REQUEST_DECLINED: RequestDeclined,
@@ -266,15 +202,11 @@ PAYLOADS: Final[dict[str, type[msgspec.Struct]]] = {
     PRIMARY_CONTACT_NAMED: PrimaryContactNamed,
     TEAM_MEMBER_NAMED: TeamMemberNamed,
     TEAM_MEMBER_REMOVED: TeamMemberRemoved,
-    PLAN_WRITTEN: PlanWritten,
-    PLAN_LABELLED: PlanLabelled,
-    ITEM_ADDED: ItemAdded,
-    ITEM_EDITED: ItemEdited,
-    ITEM_DELETED: ItemDeleted,
     PROSECUTION_NOTIFIED: ProsecutionNotified,
     PROSECUTION_NOTICE_WITHDRAWN: ProsecutionNoticeWithdrawn,
     CASE_CLOSED: CaseClosed,
     CASE_WITHDRAWN: CaseWithdrawn,
+    **content_events.PAYLOADS,
 }
 #: the type of each payload
 TYPE_OF: Final = {payload: name for name, payload in PAYLOADS.items()}

@@ -11,6 +11,7 @@ from typing import Final
 import msgspec
 
 from services.cases import events as e
+from services.cases.content_events import ReferralLabelled
 from services.cases.contents import evolve_content, labelled
 from services.cases.kept import Particulars, kept, kept_if
 from services.cases.record import Record, Status, Student
@@ -31,10 +32,11 @@ ENDINGS: Final = frozenset(
 
 
 def evolve(record: Record | None, event: Event, student: Student | None = None) -> Record | None:
-    """Return ``record`` after ``event``.
+    """Return ``record`` after ``event``; ``None`` when nothing has begun it.
 
-    ``student`` is the learner as they stand at the event. A record that it ends keeps their
-    particulars as they are then; of one who is not known yet, none.
+    ``student`` is the learner as they stand at the event. A record that ends keeps what is known of
+    them then (AC-SHARE-3): nothing, of a learner who is not known yet. Raises
+    :class:`AssertionError` for a fact that no case below folds.
     """
     payload = msgspec.convert(event.data, e.PAYLOADS[event.type])
     moment = event.effective_at or event.recorded_at
@@ -96,7 +98,7 @@ def _evolve_request(record: Record, payload: msgspec.Struct, moment: datetime) -
     match payload:
         case e.RequestEdited():
             return _replace(record, referral=kept(payload.referral))
-        case e.ReferralLabelled():
+        case ReferralLabelled():
             return labelled(record, payload)
         case e.RequestSubmitted():
             return _replace(record, status=Status.SUBMITTED, submitted_at=moment)
@@ -175,7 +177,7 @@ def follow(request: Record, case: Record) -> Record:
         referral=case.referral,
         referral_labels=case.referral_labels,
         referral_labelled_by=case.referral_labelled_by,
-        # it ends with the case, and shows of the learner what the case does
+        # the request ends with the case, and shows of the learner what the case shows
         particulars=case.particulars or request.particulars,
     )
     if case.status is Status.WITHDRAWN:

@@ -35,6 +35,7 @@ from services.kernel.etags import not_modified
 from services.kernel.handling import Draft
 from services.kernel.http import call_of
 from services.kernel.idempotency import Idempotency, Made
+from services.kernel.wholeness import signed_in
 
 JSON = "application/json"
 Reply = tuple[bytes, str]
@@ -83,9 +84,10 @@ class Front:
     async def signed_in(self, request: Request) -> None:
         """Raise :class:`Unauthenticated` unless a live session stands behind the request."""
         claims = await self.admit(request)
-        # their session may not be folded yet, or not again
-        await self.desk.runtime.projector.caught_up()
-        await self.desk.loader.asking(claims, self.desk.now())
+        projector = self.desk.runtime.projector
+        # their session may not be folded yet, or not again, or its end
+        await projector.caught_up()
+        await signed_in(projector, lambda: self.desk.loader.asking(claims, self.desk.now()))
 
     async def run(self, asked: Asked, decide: Callable[[], Awaitable[Draft[T]]]) -> T:
         """Run a decision; a refusal is counted against the caller's budget."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
 
-from services.cases import events as e
+from services.cases import content_events as e
 from services.cases.change import Change, Command, Pen
 from services.cases.labelling import ordered, permit_labels, resealed
 from services.cases.record import Item, Status

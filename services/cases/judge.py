@@ -47,7 +47,7 @@ class _Answers(dict[int, Clauses]):
 class _Rules(NamedTuple):
     """What the policy says of a role about records of a kind."""
 
-    facts: relations.Standing
+    facts: relations.RecordFacts
     answers: _Answers
 
 
@@ -61,10 +61,10 @@ class Judge:
         self._rules = {kind: self._of_kind(kind) for kind in RecordKind}
 
     def _of_kind(self, kind: RecordKind) -> dict[Role, _Rules]:
-        standings = relations.compile_standings(self.policy, kind)
+        compiled = relations.compile_record_facts(self.policy, kind)
         return {
             role: _Rules(facts, _Answers(self.policy, role, kind))
-            for role, facts in standings.items()
+            for role, facts in compiled.items()
         }
 
     def facts(self, record: Record, student: Student, assignment: Assignment) -> int:

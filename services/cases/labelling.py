@@ -8,7 +8,7 @@ other compartment (SG-6).
 from collections.abc import Mapping, Sequence
 from uuid import UUID
 
-from services.cases import events as e
+from services.cases import content_events as e
 from services.cases.change import Change, Command, Pen
 from services.cases.kept import Kept
 from services.cases.record import Status

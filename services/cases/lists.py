@@ -15,7 +15,7 @@ import msgspec
 from pydantic import BaseModel, Field
 
 from services.authz.directory import decode_organisation
-from services.authz.engine import Policy
+from services.authz.engine import ANY_ROLE, Policy
 from services.cases import events as e
 from services.cases.desk import Asked, Desk
 from services.cases.loaded import Asking, Loaded
@@ -70,7 +70,7 @@ def _query(policy: Policy, kind: str) -> str:
         " and ($7::text is null or r.status = $7)"
         " and ($8::uuid is null or r.student_id = $8)"
         " order by r.created_at desc, r.id desc limit $6)"
-        for role in sorted({row.role for row in policy.rows} - {"*"})
+        for role in sorted({row.role for row in policy.rows} - {ANY_ROLE})
         for condition in conditions(policy, role, kind)
     }
     unique = " union all ".join(sorted(branches))

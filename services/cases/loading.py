@@ -29,7 +29,7 @@ from services.cases.terms import RecordKind
 from services.cases.views import decode_head, decode_record, decode_student
 from services.kernel import states
 from services.kernel.errors import Unauthenticated, Unavailable
-from services.kernel.wholeness import not_behind
+from services.kernel.wholeness import NotSignedIn, not_behind
 
 _involved: Final = states.decoder(Involved)
 
@@ -39,7 +39,7 @@ def _asking(row: asyncpg.Record, claims: Claims, now: datetime) -> Asking:
         raise Unauthenticated
     caller = caller_of(row, claims.session_id, claims.expires_at, now)
     if caller is None:
-        raise Unauthenticated
+        raise NotSignedIn(row["at"])
     return Asking(caller, row["at"])
 
 
@@ -200,7 +200,7 @@ class Loader:
         return decode_student(row["state"]), {record.id: record for record in records}
 
     async def _later(self, asking: Asking, statement: str, *arguments: object) -> asyncpg.Record:
-        """Return the one row, with ``at``, of a look that is taken after the one at the caller."""
+        """Return the one row, with ``at``, of a read that comes after that of the caller."""
         row = await _one(self._pool, statement, *arguments)
         not_behind(row["at"], asking.at)
         return row

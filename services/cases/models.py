@@ -9,7 +9,7 @@ from services.cases.terms import ItemKind, Label, PlanStatus
 from services.kernel.cursors import LONGEST
 from services.kernel.texts import Body, Line, Prose
 
-_LABELS = Field(default=(), max_length=14)
+_LABELS = Field(default=(), max_length=len(Label))
 #: learners on a page of a search
 MOST_FOUND: Final = 100
 

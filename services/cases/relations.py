@@ -24,8 +24,8 @@ THING_FACTS: Final = frozenset(
 )
 
 
-class View(msgspec.Struct, frozen=True):
-    """The columns that relations speak of, as one row has them."""
+class Columns(msgspec.Struct, frozen=True):
+    """What relations speak of: columns of one record, and where its student is at school."""
 
     kind: str
     status: str
@@ -59,9 +59,9 @@ _COLUMNS: Final[Mapping[str, str]] = {
 #: follows an id where its number is wanted: comparing UUID objects costs three times as much
 _NUMBER: Final = ".int"
 #: the columns of a record, and of its student where there is one, that relations speak of
-view_of: Final[Callable[[Record, Student | None], View]] = eval(  # noqa: S307 - a constant table
-    f"lambda r, s: View({', '.join(_COLUMNS.values()).format(*[''] * len(_COLUMNS))})",
-    {"View": View},
+columns_of: Final[Callable[[Record, Student | None], Columns]] = eval(  # noqa: S307 - a constant table
+    f"lambda r, s: Columns({', '.join(_COLUMNS.values()).format(*[''] * len(_COLUMNS))})",
+    {"Columns": Columns},
 )
 
 
@@ -135,9 +135,9 @@ RELATIONS: Final[Mapping[str, Expression]] = {
 }
 
 #: the facts that hold between an assignment and a record of a student, as bits
-Standing = Callable[[Record, Student, Assignment], int]
+RecordFacts = Callable[[Record, Student, Assignment], int]
 #: the same of the columns of a row
-Facts = Callable[[View, Assignment], int]
+RowFacts = Callable[[Columns, Assignment], int]
 #: of either, whichever it was compiled for
 _Compiled = Callable[[Any, Any, Assignment], int]
 
@@ -170,7 +170,7 @@ def seen_by(policy: Policy) -> str:
     return f"{EXISTS.sql} and ({' or '.join(branches)})"
 
 
-def compile_standings(policy: Policy, kind: RecordKind) -> dict[Role, Standing]:
+def compile_record_facts(policy: Policy, kind: RecordKind) -> dict[Role, RecordFacts]:
     """Return, for each role, what computes every relation which the policy's rows of it name.
 
     What no row of a role names changes no decision in that role, and is not even looked at.
@@ -179,23 +179,36 @@ def compile_standings(policy: Policy, kind: RecordKind) -> dict[Role, Standing]:
     return {role: _of_role(policy, role, kind, sources) for role in Role}
 
 
-def compile_facts(policy: Policy) -> Facts:
+def compile_row_facts(policy: Policy) -> RowFacts:
     """Return the same over the columns of a row, whatever the kind and the role."""
     sources = {column: _of_row(column, source) for column, source in _COLUMNS.items()}
     by: dict[tuple[str, str], _Compiled] = {
         (kind, role): _of_role(policy, role, kind, sources) for kind in RecordKind for role in Role
     }
-    return lambda view, assignment: by[view.kind, assignment.role](view, None, assignment)
+    return lambda row, assignment: by[row.kind, assignment.role](row, None, assignment)
 
 
 def _of_row(column: str, source: str) -> str:
+    """Return how Python finds a column in :class:`Columns`, ids as their numbers."""
     if column == "team":
         return f"[one{_NUMBER} for one in r.team]"
     return f"(one := r.{column}) and one{_NUMBER}" if "{}" in source else f"r.{column}"
 
 
 def _of_role(policy: Policy, role: Role, kind: RecordKind, sources: Mapping[str, str]) -> _Compiled:
-    """Compile one function; what follows from kind and status is looked up, not computed."""
+    """Compile the function of record, student and assignment that computes the facts of ``role``.
+
+    What follows from kind and status alone is looked up by the status, ``None`` where nobody sees
+    the record. For a role whose rows name ``made_by_me`` besides, the source is::
+
+        def facts(r, s, a):
+         bits = stages[r.status]
+         if bits is None: return 0
+         made_by = r.made_by.assignment_id.int
+         my_id = a.id.int
+         if made_by == my_id: bits |= 8
+         return bits
+    """
     named = {n for row in policy.rows if row.role in (role, ANY_ROLE) for n in row.needs}
     used = {name: relation for name, relation in RELATIONS.items() if name in named}
     if not used:

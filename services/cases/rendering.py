@@ -1,6 +1,6 @@
 """Opens and lays out what an outline shows, part by part.
 
-Only what the sight grants is opened. A value whose key is destroyed shows as null: the person is
+Nothing else is opened. A value whose key is destroyed shows as null: the person is
 gone, the record's shape is not.
 """
 
@@ -76,7 +76,7 @@ class _Page:
 
     def _overview(self, record: Record) -> dict[str, Any]:
         organisations = self._loaded.organisations
-        provider = record.provider_id and organisations.get(record.provider_id)
+        provider = organisations.get(record.provider_id) if record.provider_id else None
         school = organisations.get(record.school_id)
         return {
             "kind": record.kind,
@@ -90,7 +90,7 @@ class _Page:
             "outcome": self._boxes.text(record.outcome),
             "decline_reason": self._boxes.text(record.decline_reason),
             "school": _named(school),
-            "provider": _named(provider or None),
+            "provider": _named(provider),
             "region": school.region if school else None,
             "prosecution_notified": record.notified,
         }
@@ -216,7 +216,7 @@ _STAFF_PARTS: Final = frozenset({"contacts", "team"})
 
 
 def _refs(outline: Outline) -> Iterable[KeyRef]:
-    """Return the keys that what is seen was sealed under, and no others."""
+    """Return the keys that open what is seen: the record's, and others where a part needs them."""
     sight, parts = outline.sight, outline.basis.keys()
     record = sight.record
     if _STUDENT_PARTS & parts:

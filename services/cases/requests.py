@@ -35,9 +35,10 @@ def require_status(change: Change, *statuses: Status) -> None:
 
 
 def edit(changes: dict[str, str]) -> Command:
-    """Replace fields of the referral: its makers while it is a draft, then its provider.
+    """Replace fields of the referral: its makers may while it is a draft, its provider later.
 
-    Once it is assigned (AC-DO-6), that is for as long as the case goes on that it became.
+    The provider may from the allocation on and, once the request has become a case, for as long as
+    that case is active (AC-DO-6).
     """
 
     async def command(change: Change) -> None:
@@ -101,10 +102,10 @@ def allocate(organisation_id: UUID) -> Command:
     """Give the request to a provider; a provider's lead may hand it on to another ASP (AC-DO-5)."""
 
     async def command(change: Change) -> None:
-        team = bool(change.sight.ways("allocate", "request"))
-        change.permit("allocate" if team else "hand_on", "request")
-        await require_provider(change, organisation_id, asp_only=not team, sees_all=team)
-        statuses = (Status.ACCEPTED, Status.ALLOCATED) if team else (Status.ALLOCATED,)
+        central = bool(change.sight.ways("allocate", "request"))
+        change.permit("allocate" if central else "hand_on", "request")
+        await require_provider(change, organisation_id, asp_only=not central, sees_all=central)
+        statuses = (Status.ACCEPTED, Status.ALLOCATED) if central else (Status.ALLOCATED,)
         require_status(change, *statuses)
         if organisation_id == change.record.provider_id:
             raise Conflict
@@ -140,10 +141,11 @@ class Holder(NamedTuple):
 
     person_id: UUID
     organisation_id: UUID
+    #: by role, the assignment
     held: Mapping[str, UUID]
 
     def as_(self, role: Role) -> Staff:
-        """Return them in their ``role``; who has another one cannot be named (409)."""
+        """Return them in ``role``; raise :class:`Conflict` when they hold others only."""
         if role not in self.held:
             raise Conflict
         return Staff(self.held[role], self.person_id, self.organisation_id, role)
@@ -156,7 +158,7 @@ async def require_holder(change: Change, organisation_id: UUID, person_id: UUID)
     posts = await loader.people_at(asking, organisation_id, person_id, change.now)
     if not posts:
         raise NotFound
-    # Of several assignments to one role, the longest-standing.
+    # of several assignments in one role the longest-standing: first of posts, so put in last
     held = {role: assignment_id for assignment_id, role in reversed(posts)}
     return Holder(person_id, organisation_id, held)
 

@@ -16,7 +16,7 @@ import msgspec
 from services.cases.events import CASE_OPENED, REQUEST_DRAFTED, REQUEST_EDITED
 from services.cases.evolution import ENDINGS, evolve, evolve_student, follow, rewritten
 from services.cases.record import Item, PlanVersion, Record, Student
-from services.cases.relations import view_of
+from services.cases.relations import columns_of
 from services.cases.terms import RecordKind
 from services.kernel import states
 from services.kernel.events import Event, Recorded
@@ -203,7 +203,7 @@ async def _write(connection: Connection, folded: _Folded) -> None:
 
 
 def _row(record: Record) -> tuple[Any, ...]:
-    view = view_of(record, None)
+    columns = columns_of(record, None)
     staff = (*record.staff, *record.team)
     organisations = {record.school_id, record.provider_id, *(s.organisation_id for s in staff)}
     return (
@@ -213,13 +213,13 @@ def _row(record: Record) -> tuple[Any, ...]:
         record.student_id,
         record.school_id,
         record.provider_id,
-        view.made_by,
-        view.made_at,
-        view.case_manager,
-        view.primary_contact,
-        list(view.team),
-        view.submitted,
-        view.notified,
+        columns.made_by,
+        columns.made_at,
+        columns.case_manager,
+        columns.primary_contact,
+        list(columns.team),
+        columns.submitted,
+        columns.notified,
         record.created_at,
         record.number,
         sorted({s.person_id for s in staff}),

@@ -13,10 +13,8 @@ from services.authz.api_me import Email
 from services.authz.api_organisations import TimeZone
 from services.authz.events import Profile
 from services.authz.founding import AlreadyFounded, Founder, found
-from services.commands import preconditions
-from services.commands.serving import told
+from services.commands.authz_runtime import authz_of
 from services.installation import UserError, embedded, running
-from services.kernel.events import Service
 from services.kernel.texts import Body, Line
 
 if TYPE_CHECKING:
@@ -61,18 +59,12 @@ def run(settings: Settings, given: Mapping[str, str]) -> None:
 async def _founded(
     settings: Settings, installation: Installation, founder: Founder
 ) -> tuple[str, bool]:
-    from services.authz import app
-
-    await preconditions.check(installation, (Service.AUTHZ,))
-    with told():
-        authz = await app.build(installation, settings)
+    """Found; return the name of the channel, and whether it took the invitation."""
+    async with authz_of(settings, installation) as authz:
         try:
-            authz.runtime.start()
             await found(authz.runtime, founder)
-            await authz.courier.sweep()
-            waits = await authz.runtime.pool.fetchval("select exists (select from authz.delivery)")
         except AlreadyFounded:
             raise UserError("there is somebody already: administrators register others") from None
-        finally:
-            await authz.runtime.stop()
+        await authz.courier.sweep()
+        waits = await authz.runtime.pool.fetchval("select exists (select from authz.delivery)")
     return authz.courier.channel, not waits

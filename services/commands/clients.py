@@ -15,10 +15,8 @@ from pydantic import TypeAdapter, ValidationError
 from services.authz.client_entries import Entry
 from services.authz.client_public_keys import LONGEST, UnfitKey, algorithm_of, registrable
 from services.authz.client_register import NotDone, Wanted, end, register, registered
-from services.commands import preconditions
-from services.commands.serving import told
+from services.commands.authz_runtime import authz_of
 from services.installation import UserError, embedded, running
-from services.kernel.events import Service
 from services.kernel.sealing import SealBroken
 from services.kernel.texts import Line
 
@@ -106,18 +104,11 @@ def _on(settings: Settings, work: Callable[[Runtime], Awaitable[T]]) -> T:
 async def _done(
     settings: Settings, installation: Installation, work: Callable[[Runtime], Awaitable[T]]
 ) -> T:
-    from services.authz import app
-
-    await preconditions.check(installation, (Service.AUTHZ,))
-    with told():
-        authz = await app.build(installation, settings)
+    async with authz_of(settings, installation) as authz:
         try:
-            authz.runtime.start()
             return await work(authz.runtime)
         except NotDone as not_done:
             raise UserError(str(not_done)) from None
-        finally:
-            await authz.runtime.stop()
 
 
 def _line(of: str, text: str) -> str:

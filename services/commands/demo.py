@@ -16,10 +16,14 @@ from services import demonstration
 from services.installation import UserError, connect_as_owner, embedded, running
 
 if TYPE_CHECKING:
+    from datetime import date, datetime
+
     from services.demonstration import Mark
     from services.kernel.runtime import Installation
     from services.kernel.settings import Settings
 
+_REGION: Final = ZoneInfo("Pacific/Auckland")
+#: addresses to listen on that this machine reaches as itself
 _OWN: Final = ("0.0.0.0", "::", "localhost")  # noqa: S104 - compared with, never listened on
 
 
@@ -29,8 +33,8 @@ def run(settings: Settings, *, as_json: bool) -> None:
 
     with running(settings, embedded(settings)) as installation:
         mark = asyncio.run(marked(installation))
-        today = installation.effects.now().astimezone(ZoneInfo("Pacific/Auckland")).date()
-    found = accounts(mark, today)
+        now = installation.effects.now()
+    found = accounts(mark, day_of(now))
     if as_json:
         click.echo(json.dumps(found, indent=1, ensure_ascii=False))
     else:
@@ -41,6 +45,11 @@ def served_at(settings: Settings) -> str:
     """Return the address by which this machine reaches what these settings serve."""
     host = "127.0.0.1" if settings.host in _OWN else settings.host
     return f"http://[{host}]:{settings.port}" if ":" in host else f"http://{host}:{settings.port}"
+
+
+def day_of(moment: datetime) -> date:
+    """Return the day it is in the demonstration's region at ``moment``."""
+    return moment.astimezone(_REGION).date()
 
 
 async def marked(installation: Installation) -> Mark:

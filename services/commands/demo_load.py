@@ -8,12 +8,12 @@ from __future__ import annotations
 import asyncio
 import gc
 from typing import TYPE_CHECKING, Final
-from zoneinfo import ZoneInfo
 
 from services import demonstration as marker
 from services.app import House
 from services.commands import preconditions
-from services.commands.serving import told
+from services.commands.demo import day_of
+from services.commands.serving import as_user_errors
 from services.demo import seed
 from services.installation import UserError, connect_as_owner, embedded, running
 from services.kernel import telemetry
@@ -26,15 +26,16 @@ if TYPE_CHECKING:
     from services.progress import Progress
 
 _FOLD_S: Final = 300.0
+#: objects made between two looks for cycles
 _GARBAGE: Final = 200_000
 
 
 def run(settings: Settings) -> None:
     """Load, or finish loading; load nothing twice, and wait for whoever is loading."""
     with running(settings, embedded(settings)) as installation, shown() as progress:
-        # the region lives until the end, and to look through it again and again takes a tenth of it
+        # the whole region stays in memory: looking through it for garbage took a tenth of the time
         gc.set_threshold(_GARBAGE)
-        # how far folding is, is shown already
+        # the progress bar says already how far folding has come
         telemetry.configure_logging(settings.log_format, "WARNING")
         asyncio.run(_run(settings, installation, progress))
 
@@ -46,7 +47,7 @@ async def _run(settings: Settings, installation: Installation, progress: Progres
         if not await marker.turn(owner):
             with progress.stage("waiting for another process that loads the demonstration"):
                 await marker.wait_turn(owner)
-        today = installation.effects.now().astimezone(ZoneInfo("Pacific/Auckland")).date()
+        today = day_of(installation.effects.now())
         try:
             mark = await marker.begin(owner, marker.SEED, today)
         except ValueError as error:
@@ -56,7 +57,7 @@ async def _run(settings: Settings, installation: Installation, progress: Progres
     finally:
         await owner.close()
     with progress.stage("folding"):
-        with told():
+        with as_user_errors():
             house = await House.build(installation, settings, tuple(Service))
             await house.start()
         try:

@@ -9,12 +9,11 @@ from __future__ import annotations
 import asyncio
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
-from zoneinfo import ZoneInfo
 
 import httpx
 import pyotp
 
-from services.commands.demo import marked, served_at
+from services.commands.demo import day_of, marked, served_at
 from services.demo.accounts import accounts
 from services.installation import UserError, embedded, running
 
@@ -27,7 +26,7 @@ def run(settings: Settings, role: str, number: int, username: str | None) -> str
     with running(settings, embedded(settings)) as installation:
         mark = asyncio.run(marked(installation))
         now = installation.effects.now()
-    found = accounts(mark, now.astimezone(ZoneInfo("Pacific/Auckland")).date())
+    found = accounts(mark, day_of(now))
     account = _chosen(found, role, number, username)
     code = pyotp.TOTP(account["totp_secret"]).at(now)
     base = served_at(settings)

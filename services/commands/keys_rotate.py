@@ -1,7 +1,7 @@
-"""``casewarden keys rotate``: what wraps the data keys is replaced, and what wrapped them is gone.
+"""``casewarden keys rotate``: wrap the data keys under this epoch's key, destroy former ones.
 
 Run monthly, as the owner of the key store, on the machine that holds the epoch keys. A data key
-that was deleted before is unreadable in every backup once this has destroyed its wrapping key.
+that was deleted before is unreadable in every backup once the key that wrapped it is destroyed.
 """
 
 from __future__ import annotations

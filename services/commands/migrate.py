@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 def run(settings: Settings) -> None:
     """Migrate; start the embedded server for it when no other is named."""
+    from alembic.util import CommandError
+
     from services.kernel.migrate import ForeignSecrets, UnsupportedServer, migrate
 
     with running(settings, embedded(settings), make=True) as installation:
@@ -34,12 +36,14 @@ def run(settings: Settings) -> None:
             raise UserError(str(error)) from None
         except ForeignSecrets:
             raise UserError(foreign(installation)) from None
+        except CommandError as error:
+            raise UserError(f"this version cannot migrate the database: {error}") from None
 
 
 async def _refuse_to_adopt(installation: Installation) -> None:
-    """Raise :class:`UserError` when the log has events and this directory no secrets yet.
+    """Raise :class:`UserError` when the log has events and this directory has no secrets yet.
 
-    The secrets that made them are elsewhere; new ones would open nothing.
+    The secrets that those events were made with are elsewhere; new ones would open nothing.
     """
     if (installation.data / "secrets" / "roles").exists():
         return
@@ -57,7 +61,7 @@ async def _refuse_to_adopt(installation: Installation) -> None:
 
 
 def foreign(installation: Installation) -> str:
-    """Return what is said when the directory is another installation's."""
+    """Return what to tell whoever runs this from another installation's directory."""
     return (
         f"the secrets in {installation.data} are not this database's: name in CASEWARDEN_DATA the"
         " directory that it was migrated from"
@@ -67,8 +71,8 @@ def foreign(installation: Installation) -> str:
 async def needed(installation: Installation) -> bool:
     """Say whether anything is to migrate; cheap, so that a warm start is quick.
 
-    Takes back what the services' roles made their own defaults, where the owner may.
-
+    Where nothing is, does what migrating would do on every run besides: partitions are made ahead.
+    In any case it takes back the defaults that services' roles were given, where the owner may.
     Raises :class:`UserError` when the server cannot be reached.
     """
     if not (installation.data / "secrets" / "roles").exists():

@@ -1,8 +1,8 @@
-"""What must hold before a process of an installation runs: its database is migrated, and its own.
+"""What must hold before a process runs: the database is migrated, and is this directory's.
 
-Asked under a service's role, with the secrets there are; makes none. Without it a process whose
-directory is not the database's would make secrets and keys that nobody else has, and seal under
-them; over a database that is behind, it would wait for tables that never come.
+Asked under a service's role, with the secrets that are there; makes none. Unchecked, a process in a
+directory that is not the database's would make secrets and keys that nobody else has, and seal
+under them; over a database that is behind, it would wait for tables that never come.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 import asyncpg
 
 from services.commands.migrate import foreign
-from services.commands.serving import told
+from services.commands.serving import as_user_errors
 from services.installation import UserError, vocabulary
 from services.kernel.database import role_name
 from services.kernel.epochs import EpochKeys
@@ -34,11 +34,11 @@ _STATEMENT_S: Final = 30
 async def check(installation: Installation, services: Sequence[Service] = tuple(Service)) -> None:
     """Raise :class:`UserError` unless ``services`` can run over this database, from this directory.
 
-    A database that is ahead of this version is not refused, and may not do: services are stopped
-    before it is migrated (``docs/operations.md``, Upgrading).
+    A database that is ahead of this version is not refused, though services may fail over it: they
+    are to be stopped before it is migrated (``docs/operations.md``, Upgrading).
     """
     check_directory(installation)
-    with told():
+    with as_user_errors():
         await check_databases(installation, services)
 
 
@@ -55,7 +55,7 @@ def check_directory(installation: Installation) -> None:
 async def check_databases(installation: Installation, services: Sequence[Service]) -> None:
     """Raise :class:`UserError` for databases that are not this directory's or this version's.
 
-    Raises whatever keeps them from being asked, too.
+    Errors of the connection and of the database are raised as they come.
     """
     server = installation.server
     await _check_log(installation, await _connect(installation, server.url, services[0]))
@@ -90,7 +90,7 @@ def _types() -> set[str]:
 
 
 async def _check_keys(installation: Installation, connection: asyncpg.Connection) -> None:
-    """Raise unless what was wrapped in this epoch was wrapped by keys that are here."""
+    """Raise unless every epoch key that the store was written with in this epoch is here."""
     epochs = EpochKeys(installation.data / "keys", installation.effects)
     try:
         rows = await connection.fetch(

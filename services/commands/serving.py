@@ -12,7 +12,7 @@ from services.installation import UserError
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
     from typing import Any
 
     from services.kernel.events import Service
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from services.server import Signals
 
 
-#: Neither requests nor folds leave cycles behind, so the collector may wait for more than its 700
-#: objects, and for more than sixty-four requests hold at a time: it would only look at what is in
-#: use. At its defaults it took an eighth of the processor, at 20,000 as much under load.
+#: ``gc.set_threshold``. Neither requests nor folds leave cycles behind, so looking often finds
+#: nothing: only objects still in use. The first number is more than 64 requests hold at a time. At
+#: Python's default (700) the collector took an eighth of the processor; at 20,000, under load, too.
 _COLLECTED: Final = (100_000, 20, 20)
 
 
@@ -38,12 +38,12 @@ async def serve_until_signalled(
     ready: Callable[[], None],
     check: Callable[[], Awaitable[None]] | None = None,
 ) -> None:
-    """Check, build, start, serve, drain, stop: in that order, whatever is signalled how often.
+    """Check, build, start, serve, drain, stop: in that order, however often a signal comes.
 
-    The port is listened on from before the check: until all is started the answer is 503. A
-    database that is slow or away is waited for as long as :func:`patiently` does.
+    The port answers from the beginning: 503, until everything has started. A database that is slow
+    or away is waited for, as long as :func:`patiently` does.
 
-    The embedded server is kept alive meanwhile; stopping it is the caller's, after this returns.
+    The embedded server is kept alive meanwhile; stopping it is for the caller, afterwards.
     """
     from services.app import Door, House
     from services.kernel import telemetry
@@ -61,7 +61,7 @@ async def serve_until_signalled(
         door = Door()
 
         async def start() -> None:
-            with told():
+            with as_user_errors():
                 if check is not None:
                     await patiently(check)
                 house = await patiently(lambda: House.build(installation, settings, services))
@@ -80,8 +80,8 @@ def _settle() -> None:
 
 
 @contextlib.contextmanager
-def told() -> Iterator[None]:
-    """Raise what keeps services from starting as a :class:`UserError`."""
+def as_user_errors() -> Iterator[None]:
+    """Turn what keeps services from starting into a :class:`UserError` that says what to do."""
     import asyncpg
 
     from services.kernel.database import CONNECTION_ERRORS
@@ -106,7 +106,7 @@ def told() -> Iterator[None]:
 
 
 @contextlib.asynccontextmanager
-async def _beside(work: Coroutine[Any, Any, None] | None) -> Any:  # noqa: ANN401
+async def _beside(work: Coroutine[Any, Any, None] | None) -> AsyncIterator[None]:
     """Run ``work`` for the length of the block."""
     task = None if work is None else asyncio.create_task(work)
     try:

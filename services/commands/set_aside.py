@@ -1,8 +1,8 @@
-"""``casewarden set-aside``: past an event that no fold understands, in the open.
+"""``casewarden set-aside``: have every fold pass over one event that none understands.
 
-Beside a running service or without one: folds that stand still go on by themselves within seconds.
-Read models that had folded the event already are rebuilt here, so that they are what any later
-rebuild makes of the log.
+Works beside a running service or without one: folds that have stopped at the event go on by
+themselves within seconds. Read models that had folded it already are rebuilt here, so that they are
+the same as after any later rebuild.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ import os
 import subprocess
 import sys
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import asyncpg
 import click
@@ -20,7 +20,7 @@ from stamina.instrumentation import set_on_retry_hooks
 
 from services import demonstration
 from services.commands import migrate, preconditions
-from services.commands.serving import serve_until_signalled, told
+from services.commands.serving import as_user_errors, serve_until_signalled
 from services.installation import UserError, connect_as_owner, embedded, installation_of
 from services.kernel.background import patiently
 from services.kernel.cluster import PostgresError
@@ -47,8 +47,8 @@ def run(settings: Settings) -> None:
                 postgres.start()
             installation = installation_of(settings, postgres)
             asyncio.run(_answering(installation, signals))
-            demonstration = _prepare(installation, signals)
-            ready = _Ready(settings, began, demonstration=demonstration)
+            loaded = _prepare(installation, signals)
+            ready = _Ready(settings, began, demonstration=loaded)
             _serve(settings, installation, claimed, postgres, signals, ready)
         except PostgresError as error:
             raise UserError(str(error)) from None
@@ -107,9 +107,9 @@ def _check(signals: Signals) -> None:
 
 
 async def _answering(installation: Installation, signals: Signals) -> None:
-    """Return once the database answers: one that is away is waited for as long as serving waits.
+    """Return once the database answers; one that is away is waited for as long as serving waits.
 
-    What does not pass by itself is left to whoever meets it next.
+    Returns too when what it answers is a refusal: whoever asks next says which.
     """
     loop, waiting = asyncio.get_running_loop(), asyncio.current_task()
     assert waiting is not None  # noqa: S101 - a coroutine runs in a task
@@ -129,12 +129,12 @@ async def _reached(installation: Installation) -> None:
         await _reach(installation)
     except CONNECTION_ERRORS:
         click.echo("casewarden: waiting for the database …", err=True)
-        with told():
+        with as_user_errors():
             await patiently(lambda: _reach(installation))
 
 
 async def _reach(installation: Installation) -> None:
-    """Raise what keeps the database from answering, unless that does not pass by itself."""
+    """Raise what keeps the database from answering, if that may pass by itself."""
     try:
         owner = await asyncpg.connect(installation.server.url, timeout=5)
     except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
@@ -153,13 +153,12 @@ def _prepare(installation: Installation, signals: Signals) -> bool:
     state = asyncio.run(_state(installation))
     if state == "empty":
         _child(signals, "demo", "load")
-        state = "demonstration"
     _check(signals)
-    return state == "demonstration"
+    return state != "own"
 
 
-async def _state(installation: Installation) -> str:
-    """Return ``empty``, ``demonstration`` or ``own``: what the log of this database is."""
+async def _state(installation: Installation) -> Literal["empty", "demonstration", "own"]:
+    """Return what the log of this database is; one that is half loaded still counts as empty."""
     owner = await connect_as_owner(installation)
     try:
         mark = await demonstration.read(owner)

@@ -63,6 +63,7 @@ def summary(
         "reads": tally.kinds["read"],
         "edits": tally.kinds["edit"],
         "seconds": round(seconds, 1),
+        # and the browser, the sprayer, the two who forgot a password, the analyst
         "people": len(cast.working) + 5,
         "failed_logins": left.failed_logins,
         "refused": {str(one): tally.statuses[one] for one in _REFUSED if tally.statuses[one]},

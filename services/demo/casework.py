@@ -149,7 +149,6 @@ class _Desk:
             versions.append(
                 PlanVersion(
                     created_at=working_moment(self.draw, self.days[place], self.zone),
-                    author_id=manager.person.person_id,
                     author_assignment_id=manager.assignment.assignment_id,
                     status=status,
                     goals=compose(self.draw, "goals", known),
@@ -233,7 +232,6 @@ class _Desk:
         return Item(
             item_id=self.chance.identify("item", f"{self.case_id}:{number}"),
             kind=kind,
-            author_id=author.person.person_id,
             author_assignment_id=author.assignment.assignment_id,
             created_at=moment,
             text=text,

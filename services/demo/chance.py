@@ -20,10 +20,9 @@ NAMESPACE = UUID("6f1d0c56-0a39-5f0e-9b52-5a1f3c7a2d10")
 
 
 class Chance:
-    """Draws and ids of one seed."""
+    """Draws and ids of one seed; two objects of one seed give the same."""
 
     def __init__(self, seed: int) -> None:
-        """Bind to a seed; two objects of one seed behave alike."""
         self.seed = seed
         self._namespace = uuid5(NAMESPACE, f"region:{seed}")
 

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from services.demo.schools import Landscape
 
 HISTORY = 400  # school days, about two years
-PROVIDER_CHANGED_BEFORE = 160  # the earliest cases end before this place in the history
 
 # What a request came to: how many, and the places in the history between which it was made.
 PENDING: dict[RequestState, tuple[int, int, int]] = {

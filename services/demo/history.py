@@ -10,6 +10,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from services.cases import events as e
+from services.cases.content_events import ItemAdded, ItemDeleted, PlanWritten
 from services.cases.terms import ItemKind, Label, PlanStatus, RecordKind, Staff
 from services.demo.steps import Step, Teller, Text, json_of, number
 from services.kernel.sealing import Compartment
@@ -150,7 +151,7 @@ class Narrator:
         for place, version in enumerate(case.plan_versions):
             author = self._posts.of(version.author_assignment_id)
             yield tell.step(
-                e.PlanWritten,
+                PlanWritten,
                 version.created_at,
                 author,
                 "update",
@@ -171,7 +172,7 @@ class Narrator:
         if item.summary:
             texts["summary"] = Text(item.summary)
         yield tell.step(
-            e.ItemAdded,
+            ItemAdded,
             item.created_at,
             author,
             "create",
@@ -187,7 +188,7 @@ class Narrator:
         )
         if item.deleted is not None:
             yield tell.step(
-                e.ItemDeleted,
+                ItemDeleted,
                 item.created_at + _SOON,
                 author,
                 "delete",

@@ -186,7 +186,6 @@ class Request:
     decline_reason: str | None = None
     allocated_to: UUID | None = None
     allocated_at: datetime | None = None
-    assigned_to: UUID | None = None
     assigned_by: UUID | None = None
     assigned_at: datetime | None = None
     withdrawn_at: datetime | None = None
@@ -199,7 +198,6 @@ class PlanVersion:
     """One version of a support plan."""
 
     created_at: datetime
-    author_id: UUID
     author_assignment_id: UUID
     status: PlanStatus
     goals: str
@@ -212,7 +210,6 @@ class Item:
 
     item_id: UUID
     kind: ItemKind
-    author_id: UUID
     author_assignment_id: UUID
     created_at: datetime
     text: str

@@ -122,7 +122,7 @@ class _Office:
         place += draw.randint(1, 4)
         manager = self._manager(course, provider, place)
         case_id = self.chance.identify("case", number)
-        request = self._assign(request, manager, provider, place, zone=zone, case_id=case_id)
+        request = self._assign(request, provider, place, zone=zone, case_id=case_id)
         return request, Opening(course, request, course.school, provider, maker, manager, place)
 
     def _draft(self, number: int, course: Course, maker: Post, zone: ZoneInfo) -> Request:
@@ -194,7 +194,6 @@ class _Office:
     def _assign(
         self,
         request: Request,
-        manager: Post,
         provider: Organisation,
         place: int,
         *,
@@ -205,7 +204,6 @@ class _Office:
         lead = self.draw.choice(self.staff.holders(provider.organisation_id, LEADS, day))
         return replace(
             request,
-            assigned_to=manager.person.person_id,
             assigned_by=lead.person.person_id,
             assigned_at=working_moment(self.draw, day, zone),
             case_id=case_id,

@@ -26,7 +26,8 @@ from services.demo.sealed import Sealer
 from services.demo.staffing import Staffing
 from services.demo.steps import Step, student_step
 from services.kernel.background import patiently
-from services.kernel.events import Registry, Service
+from services.kernel.event_types import Registry
+from services.kernel.events import Service
 from services.kernel.groups import Group
 from services.kernel.log import Refused
 from services.kernel.runtime import open_runtime
@@ -45,8 +46,8 @@ _PER_GROUP: Final = 200
 _HASHERS: Final = 2
 _SALT_BYTES: Final = 16
 _AT_ONCE: Final = 32
-#: five random words and two digits need no slow hash, and a first start needs to be quick: argon2id
-#: with a fraction of the work that a password chosen by a person gets
+#: argon2id with a fraction of the work that a password chosen by a person gets: five random words
+#: and two digits need no slow hash, and a first start needs to be quick
 _QUICK: Final = PasswordHasher(time_cost=1, memory_cost=4_096, parallelism=1, type=Type.ID)
 
 
@@ -61,10 +62,12 @@ async def load(
     """Append whatever of the region is not in the log yet, and finish the mark."""
     with progress.stage("making up the region"):
         region = await asyncio.to_thread(demonstration, mark.seed, mark.today)
-    landed = {row["stream"] for row in await owner.fetch("select distinct stream from log.fact")}
+    rows = await owner.fetch("select stream, version from log.fact")
+    facts = {(row["stream"], row["version"]) for row in rows}
+    landed = {stream for stream, _ in facts}
     hashing = asyncio.create_task(_hashes(installation, region, mark.seed, landed))
     try:
-        await _load_cases(installation, region, mark.seed, owner, progress)
+        await _load_cases(installation, region, mark.seed, facts, progress)
         await _load_authz(installation, region, mark.seed, landed, hashing, progress)
     finally:
         hashing.cancel()
@@ -119,13 +122,9 @@ async def _load_cases(
     installation: Installation,
     region: Region,
     seed: int,
-    owner: asyncpg.Connection,
+    facts: set[tuple[str, int]],
     progress: Progress,
 ) -> None:
-    facts = {
-        (row["stream"], row["version"])
-        for row in await owner.fetch("select stream, version from log.fact")
-    }
     steps = _steps(region, seed)
     runtime = await _appender(installation, Service.CASES)
     try:

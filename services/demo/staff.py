@@ -56,7 +56,6 @@ class Staff:
     """Everybody with an account, found by where and as what they work."""
 
     def __init__(self, people: tuple[Person, ...]) -> None:
-        """Index the assignments."""
         self.people = people
         self._posts: dict[tuple[UUID, Role], list[Post]] = {}
         for person in people:

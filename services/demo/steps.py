@@ -7,11 +7,12 @@ record is :mod:`services.demo.history`, sealing and appending :mod:`services.dem
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from services.cases import events as e
+from services.cases.numbers import ALPHABET, LENGTH, written
 from services.cases.terms import record_key, student_key
 from services.kernel.sealing import Compartment
 
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
     from services.cases.terms import RecordKind, Staff
     from services.demo.chance import Chance
     from services.demo.records import Student
-
-_ALPHABET: Final = "23456789ABCDEFGHJKMNPQRSTVWXYZ"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +51,9 @@ class Step:
 
 
 def number(chance: Chance, kind: str, record_id: UUID) -> str:
-    """Return the number of a record: ten letters that say nothing of another's or of a count."""
+    """Return the number of a record; the same seed gives it the same one."""
     draw = chance.stream(f"number:{record_id}")
-    letters = "".join(draw.choices(_ALPHABET, k=10))
-    return f"{kind[0].upper()}-{letters[:5]}-{letters[5:]}"
+    return written(kind[0].upper(), "".join(draw.choices(ALPHABET, k=LENGTH)))
 
 
 def student_step(

@@ -13,16 +13,8 @@ import asyncpg
 import msgspec
 
 from services.kernel.effects import Effects
-from services.kernel.events import (
-    SET_ASIDE,
-    Event,
-    ObjectRef,
-    Recorded,
-    Service,
-    aside_stream,
-    encode,
-    leaf_hash,
-)
+from services.kernel.event_types import SET_ASIDE, aside_stream
+from services.kernel.events import Event, ObjectRef, Recorded, Service, encode, leaf_hash
 from services.kernel.groups import APPEND
 
 _REASON: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,63}")

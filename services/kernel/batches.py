@@ -14,7 +14,8 @@ from typing import Final
 import asyncpg
 
 from services.kernel.database import passes
-from services.kernel.events import CorruptEvent, Recorded, UnknownEvent
+from services.kernel.event_types import UnknownEvent
+from services.kernel.events import CorruptEvent, Recorded
 from services.kernel.intake import Intake, decode_envelope
 from services.kernel.lag import Lag
 from services.kernel.projection import Connection, Projection

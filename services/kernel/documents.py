@@ -13,65 +13,12 @@ from typing import Any, Final
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
-from services.kernel import errors, problem_answers
+from services.kernel import described_headers, errors, problem_answers
 from services.kernel.bodies import most_bytes
 from services.kernel.errors import Problem
-from services.kernel.http import PURPOSES
 
 #: methods that take ``If-Match``
 _MATCHED: Final = frozenset({"put", "patch", "delete"})
-_REQUEST_ID: Final = {"type": "string", "pattern": "^[A-Za-z0-9-]{1,64}$"}
-_TAG: Final = '"ElkWw4giQ74s1rqnqWPQXA"'
-_HEADERS: Final[Mapping[str, Mapping[str, Any]]] = {
-    "RequestId": {
-        "name": "X-Request-ID",
-        "description": "Echoed in the answer and kept in every event; made when it is missing.",
-        "schema": _REQUEST_ID,
-    },
-    "Purpose": {
-        "name": "Purpose",
-        "description": "What the information is used for; kept in the event.",
-        "schema": {"$ref": "#/components/schemas/Purpose"},
-    },
-    "IdempotencyKey": {
-        "name": "Idempotency-Key",
-        "description": "Makes the POST safe to repeat. Scoped to person, route and path; another "
-        "body under the same key is malformed. No response is kept: a repeat is authorised, "
-        "recorded and rendered anew.",
-        "schema": {"type": "string", "pattern": r"^[\x21-\x7e]{1,255}$"},
-        "example": "5f3c9d1e-attendance-note",
-    },
-    "IfMatch": {
-        "name": "If-Match",
-        "required": True,
-        "description": "The version the caller saw last, as its ETag; `*` for whichever it is.",
-        "schema": {"type": "string"},
-        "example": _TAG,
-    },
-    "IfNoneMatch": {
-        "name": "If-None-Match",
-        "description": "The version the caller has; 304 when it is still what they may see, which "
-        "is recorded like any disclosure.",
-        "schema": {"type": "string"},
-        "example": _TAG,
-    },
-}
-#: of a name, so that a generated client has one type for all routes
-_PURPOSE: Final = {
-    "type": "string",
-    "title": "Purpose",
-    "description": "Why somebody looks (SG-15).",
-    "enum": sorted(PURPOSES),
-}
-_ANSWERED: Final[Mapping[str, Mapping[str, Any]]] = {
-    "RequestId": {"description": "The request's id: its own, or one made.", "schema": _REQUEST_ID},
-    "ETag": {
-        "description": "The version of what this caller sees, in quotes: opaque, and nobody else's."
-        " Absent where they see it no more.",
-        "schema": {"type": "string"},
-        "example": _TAG,
-    },
-}
 _BEARER: Final = {
     "type": "http",
     "scheme": "bearer",
@@ -108,7 +55,7 @@ class Ways:
 
 
 def operation_id(route: APIRoute) -> str:
-    """Return what a generated client calls a route: the name of its function, one in a service."""
+    """Return what a generated client calls a route: its function's name, unique in a service."""
     return route.name
 
 
@@ -132,9 +79,11 @@ def _completed(schema: dict[str, Any], ways: Ways) -> dict[str, Any]:
     schemas = components.setdefault("schemas", {})
     for unused in ("HTTPValidationError", "ValidationError"):
         schemas.pop(unused, None)
-    schemas |= {"Problem": dict(problem_answers.SCHEMA), "Purpose": dict(_PURPOSE)}
-    components["parameters"] = {key: {"in": "header", **said} for key, said in _HEADERS.items()}
-    components["headers"] = {key: dict(said) for key, said in _ANSWERED.items()}
+    schemas |= {"Problem": dict(problem_answers.SCHEMA), "Purpose": dict(described_headers.PURPOSE)}
+    components["parameters"] = {
+        key: {"in": "header", **said} for key, said in described_headers.REQUEST.items()
+    }
+    components["headers"] = {key: dict(said) for key, said in described_headers.ANSWER.items()}
     components["responses"] = problem_answers.shared()
     components["securitySchemes"] = _schemes(ways)
     schema["security"] = [{"bearer": []}]

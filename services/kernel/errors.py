@@ -106,9 +106,9 @@ class UnsupportedMediaType(Problem):
 
 
 class BadRequest(Problem):
-    """What came is not HTTP; no request stands behind it."""
+    """What came is not HTTP, or two could read it as two things; it is no request to anybody."""
 
-    status, code, title = HTTPStatus.BAD_REQUEST, "bad_request", "Not an HTTP request"
+    status, code, title = HTTPStatus.BAD_REQUEST, "bad_request", "Bad request"
 
 
 class HeadTooLarge(Problem):

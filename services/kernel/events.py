@@ -1,4 +1,4 @@
-"""The event envelope, the registry of event types, and the canonical bytes.
+"""The event: its envelope, its canonical bytes, and the digests made of them.
 
 An event's *body* is the only truth: ``header LF json``. The header line is
 ``id type stream version`` (``-`` where an observation has no stream), so that the database can
@@ -9,12 +9,12 @@ Two kinds of event exist. A *fact* changes what is true: it belongs to a stream,
 version of it, and declares the keys it *touches*. An *observation* (a read, a login that failed,
 a refusal) changes nothing, has no stream, and never collides with anything.
 
-This module never talks to a database and never opens sealed data.
+Which types of event there are is :mod:`services.kernel.event_types`. This module never talks to a
+database and never opens sealed data.
 """
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
@@ -24,9 +24,8 @@ import msgspec
 from services.kernel.codes import Code
 
 MAX_BODY_BYTES: Final = 65_535
-
-
-#: stands in the JSON for what the header line says; the same object, so that it is left out
+#: the default of an event's id: the JSON leaves out what is the very default, and the id stands in
+#: the header line
 _NO_ID: Final = UUID(int=0)
 
 
@@ -36,13 +35,6 @@ class Service(Code):
     AUTHZ = "authz"
     CASES = "cases"
     AUDIT = "audit"
-
-
-class Kind(Code):
-    """Whether an event changes what is true."""
-
-    FACT = "fact"
-    OBSERVATION = "observation"
 
 
 class Outcome(Code):
@@ -126,96 +118,12 @@ class Recorded(msgspec.Struct, frozen=True):
     body: bytes
 
 
-class UnknownEvent(Exception):  # noqa: N818 - a state of the world, not of the code
-    """A fold met an event type or schema this build does not know; it stops, it never skips."""
-
-
 class CorruptEvent(Exception):  # noqa: N818 - a state of the world, not of the code
     """A body cannot be decoded, or its header differs from the columns beside it."""
 
 
 class OversizedBody(ValueError):  # noqa: N818 - a state of the data
     """The canonical bytes of an event are more than the log takes."""
-
-
-Upcaster = Callable[[dict[str, Any]], dict[str, Any]]
-
-
-@dataclass(frozen=True, slots=True)
-class EventType:
-    """A registered type: who may append it, its kind, and how old schemas are read.
-
-    ``streams`` is what the names of the streams of a fact begin with, up to the first colon. An
-    event ``by_owner`` is appended by the owner of the database, and by no service.
-    """
-
-    name: str
-    service: Service
-    kind: Kind
-    title: str
-    schema: int = 1
-    upcasters: Mapping[int, Upcaster] = field(default_factory=dict)
-    streams: tuple[str, ...] = ()
-    by_owner: bool = False
-
-    def __post_init__(self) -> None:
-        if not self.name.startswith(f"{self.service}."):
-            raise ValueError(f"{self.name} is not of service {self.service}")
-
-
-#: no fold sees the event at a position that one of these names (docs/decisions/0013)
-SET_ASIDE: Final = EventType(
-    "audit.position_set_aside",
-    Service.AUDIT,
-    Kind.FACT,
-    "a position set aside",
-    streams=("position",),
-    by_owner=True,
-)
-
-
-def aside_stream(position: int) -> str:
-    """Return the stream that exists once ``position`` is set aside."""
-    return f"position:{position}"
-
-
-class Registry:
-    """The event types of an installation, registered explicitly at wiring."""
-
-    def __init__(self, types: Sequence[EventType]) -> None:
-        self._types = {t.name: t for t in types}
-        if len(self._types) != len(types):
-            raise ValueError("an event type is registered twice")
-        self._services = {str(t.service) for t in types}
-
-    def __iter__(self) -> Iterator[EventType]:
-        return iter(self._types.values())
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._types
-
-    def get(self, name: str) -> EventType:
-        """Return the type called ``name`` or raise :class:`UnknownEvent`."""
-        try:
-            return self._types[name]
-        except KeyError:
-            raise UnknownEvent(name) from None
-
-    def concerns(self, name: str) -> bool:
-        """Say whether ``name`` is of a service whose types are registered here, known or not."""
-        return name.partition(".")[0] in self._services
-
-    def upcast(self, event: Event) -> Event:
-        """Return ``event`` in its type's current schema; raise :class:`UnknownEvent` if newer."""
-        known = self.get(event.type)
-        if event.schema == known.schema:
-            return event
-        if event.schema > known.schema:
-            raise UnknownEvent(f"{event.type} schema {event.schema}")
-        data = dict(event.data)
-        for schema in range(event.schema, known.schema):
-            data = known.upcasters[schema](data)
-        return msgspec.structs.replace(event, schema=known.schema, data=data)
 
 
 _json = msgspec.json.Encoder(order="sorted")

@@ -12,11 +12,12 @@ from typing import Final, Generic, TypeVar
 from uuid import UUID
 
 from services.kernel import telemetry
-from services.kernel.errors import Problem, Unauthenticated, Unavailable
+from services.kernel.errors import Problem, Unavailable
 from services.kernel.events import Service
 from services.kernel.groups import Group
 from services.kernel.log import Expired, Log, Stale, VersionConflict
 from services.kernel.projector import Projector
+from services.kernel.wholeness import signed_in
 
 T = TypeVar("T")
 _TRIES: Final = 20
@@ -49,20 +50,12 @@ class Handling:
         :class:`Unavailable` when the log cannot be written, or changes faster than twenty
         decisions; :class:`services.kernel.log.Duplicate` goes through to whoever set a once-key.
 
-        A session that is not known here may have begun a moment ago elsewhere: before that is told
-        (:class:`Unauthenticated`) the service folds up to the head of the log and looks once more.
+        A session that is not known here (:class:`services.kernel.wholeness.NotSignedIn`) may have
+        begun a moment ago elsewhere: it is decided once more with the log folded up to its head.
         """
-        caught_up = False
         for _ in range(_TRIES):
             self._projector.check_whole()
-            try:
-                draft = await decide()
-            except Unauthenticated:
-                if caught_up:
-                    raise
-                caught_up = True
-                await self._projector.caught_up()
-                continue
+            draft = await signed_in(self._projector, decide)
             try:
                 position = await self._log.append(draft.group)
             except (Stale, VersionConflict) as moved:

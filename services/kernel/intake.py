@@ -13,15 +13,8 @@ from uuid import UUID
 
 import msgspec
 
-from services.kernel.events import (
-    Actor,
-    CorruptEvent,
-    Event,
-    Recorded,
-    Registry,
-    UnknownEvent,
-    decode,
-)
+from services.kernel.event_types import Registry, UnknownEvent
+from services.kernel.events import Actor, CorruptEvent, Event, Recorded, decode
 
 #: the bytes of an event name its schema only when it is not the first
 _SCHEMA: Final = b'"schema":'

@@ -17,7 +17,8 @@ from urllib.parse import urlsplit, urlunsplit
 import asyncpg
 
 from services.kernel.database import Server, role_name
-from services.kernel.events import EventType, Kind, Service
+from services.kernel.event_types import EventType, Kind
+from services.kernel.events import Service
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection

@@ -44,16 +44,19 @@ _SHARED: Final[Mapping[type[Problem], str]] = {
     errors.PreconditionFailed: "`If-Match` names a version that is no longer what the caller sees.",
     errors.Conflict: "Not possible in the state it is in.",
     errors.TooManyRequests: "Slow down; ask again after `Retry-After` seconds.",
-    errors.Unavailable: "It cannot be recorded now, so nothing is shown. Whether a change was done "
-    "is not known: repeat it under its `Idempotency-Key`, or read first.",
+    errors.Unavailable: "It cannot be recorded now, so nothing is shown; ask again after "
+    "`Retry-After` seconds, then ever later. Whether a change was done is not known: repeat it "
+    "under its `Idempotency-Key`, or read first.",
+}
+RETRY_AFTER: Final = {
+    "Retry-After": {"description": "Seconds to wait", "schema": {"type": "integer"}}
 }
 _HEADERS_OF: Final[Mapping[type[Problem], Mapping[str, Any]]] = {
     errors.Unauthenticated: {
         "WWW-Authenticate": {"description": "`Bearer`", "schema": {"type": "string"}}
     },
-    errors.TooManyRequests: {
-        "Retry-After": {"description": "Seconds to wait", "schema": {"type": "integer"}}
-    },
+    errors.TooManyRequests: RETRY_AFTER,
+    errors.Unavailable: RETRY_AFTER,
 }
 _REFERENCE: Final = {"$ref": "#/components/schemas/Problem"}
 
@@ -106,7 +109,7 @@ def own(answer: Mapping[str, Any]) -> Described:
     content = answer["content"]
     return {
         **answer,
-        "headers": request_id_header(),
+        "headers": {**request_id_header(), **answer.get("headers", {})},
         "content": {MEDIA_TYPE: content.get(MEDIA_TYPE) or content["application/json"]},
     }
 

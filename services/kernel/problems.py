@@ -23,6 +23,9 @@ from services.kernel import errors
 from services.kernel.database import is_connection_error
 from services.kernel.errors import Problem
 
+#: after which somebody may ask again who was answered 503, where nothing better is known; many who
+#: wait are told one time, and who is refused again waits longer by themselves
+RETRY_AFTER_S: Final = 1
 _BY_STATUS: Final[Mapping[int, type[Problem]]] = {
     problem.status: problem
     for problem in (
@@ -40,8 +43,11 @@ _BY_STATUS: Final[Mapping[int, type[Problem]]] = {
 }
 
 
-def problem_response(problem: Problem, request_id: str) -> Response:
-    """Render ``problem`` as RFC 9457 problem+json."""
+def problem_response(problem: Problem, request_id: str, **extension: str) -> Response:
+    """Render ``problem`` as RFC 9457 problem+json; ``extension`` are members of its own (3.2).
+
+    Every 503 says when to ask again (RFC 9110, 10.2.3 and 15.6.4), in whole seconds.
+    """
     body = msgspec.json.encode(
         {
             "type": f"urn:casewarden:problem:{problem.code}",
@@ -50,13 +56,17 @@ def problem_response(problem: Problem, request_id: str) -> Response:
             "detail": problem.detail,
             "code": problem.code,
             "request_id": request_id,
+            **extension,
         }
     )
     headers = {}
     if problem.status is HTTPStatus.REQUEST_TIMEOUT:
         headers["connection"] = "close"
-    if problem.retry_after_s is not None:
-        headers["retry-after"] = str(problem.retry_after_s)
+    wait_s = problem.retry_after_s
+    if wait_s is None and problem.status is HTTPStatus.SERVICE_UNAVAILABLE:
+        wait_s = RETRY_AFTER_S
+    if wait_s is not None:
+        headers["retry-after"] = str(wait_s)
     if problem.status is HTTPStatus.UNAUTHORIZED:
         headers["www-authenticate"] = "Bearer"
     if isinstance(problem, errors.MethodNotAllowed):

@@ -22,7 +22,8 @@ from services.kernel.background import ended
 from services.kernel.batches import Batches, Unfoldable
 from services.kernel.database import passes
 from services.kernel.errors import Problem, Unavailable
-from services.kernel.events import CorruptEvent, Recorded, Registry, UnknownEvent, decode
+from services.kernel.event_types import Registry, UnknownEvent
+from services.kernel.events import CorruptEvent, Recorded, decode
 from services.kernel.intake import NO_STREAM, Decode, Intake
 from services.kernel.lag import Lag, Standing
 from services.kernel.projection import Projection
@@ -71,6 +72,11 @@ class Projector:
     def names(self) -> tuple[str, ...]:
         """The names of its projections."""
         return tuple(projection.name for projection in self._projections)
+
+    @property
+    def folded(self) -> int:
+        """The position its rows are known to have stood at: those behind it were emptied since."""
+        return self._mark
 
     @property
     def standing(self) -> Standing:

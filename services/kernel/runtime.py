@@ -19,7 +19,8 @@ from services.kernel.boundary import DEADLINE_S
 from services.kernel.database import Server, open_pool, role_name
 from services.kernel.effects import Effects
 from services.kernel.epochs import EpochKeys
-from services.kernel.events import Registry, Service
+from services.kernel.event_types import Registry
+from services.kernel.events import Service
 from services.kernel.handling import Handling
 from services.kernel.keystore import KeyStore
 from services.kernel.log import Log

@@ -79,6 +79,11 @@ LOGIN_ATTEMPTS: Final = Counter(
     "Attempts to log in. outcome: allowed, failed or throttled.",
     ("outcome",),
 )
+SERVICE_CLIENTS: Final = Gauge(
+    "casewarden_service_clients",
+    "Service clients there are or were, as authz counted them last; less while its read models are"
+    " folded anew, 0 where it does not run.",
+)
 MESSAGES: Final = Counter(
     "casewarden_messages_total",
     "Attempts to deliver a message to staff. channel: smtp or spool; outcome: delivered, failed"
@@ -118,6 +123,7 @@ METRIC_NAMES: Final = frozenset(
         "casewarden_projection_stopped",
         "casewarden_log_position",
         "casewarden_login_attempts_total",
+        "casewarden_service_clients",
         "casewarden_messages_total",
         "casewarden_alerts_raised_total",
         "casewarden_alerts_open",

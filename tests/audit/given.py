@@ -34,16 +34,8 @@ from services.authz.session_events import (
 )
 from services.cases import events as cases
 from services.kernel.boundary import Boundary
-from services.kernel.events import (
-    Actor,
-    Event,
-    Ground,
-    ObjectRef,
-    Origin,
-    Outcome,
-    Registry,
-    Service,
-)
+from services.kernel.event_types import Registry
+from services.kernel.events import Actor, Event, Ground, ObjectRef, Origin, Outcome, Service
 from services.kernel.groups import Group
 from services.kernel.http import Call
 from services.kernel.runtime import Installation, Runtime, open_runtime

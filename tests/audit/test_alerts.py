@@ -13,7 +13,8 @@ from services.audit.raising import _PENDING
 from services.authz.message_events import MAILBOX_SHARED, MailboxShared
 from services.kernel.aside import set_aside
 from services.kernel.budgets import BURST
-from services.kernel.events import SET_ASIDE, Event, ObjectRef
+from services.kernel.event_types import SET_ASIDE
+from services.kernel.events import Event, ObjectRef
 from services.kernel.groups import Group
 from services.kernel.runtime import Installation
 from tests.audit.given import AT_NIGHT, TUESDAY_MORNING, Answer, Caller, Staff, World, served

@@ -12,16 +12,8 @@ from services.audit.detection.bursts import SWEEP_EVERY
 from services.audit.memory import recall
 from services.authz.client_events import CLIENT_REGISTERED, ClientRegistered
 from services.authz.session_events import SESSION_STARTED
-from services.kernel.events import (
-    Actor,
-    Event,
-    EventType,
-    Kind,
-    ObjectRef,
-    Outcome,
-    Service,
-    decode,
-)
+from services.kernel.event_types import EventType, Kind
+from services.kernel.events import Actor, Event, ObjectRef, Outcome, Service, decode
 from services.kernel.groups import Group
 from services.kernel.migrations.versions import (
     v0013_audit_scopes,

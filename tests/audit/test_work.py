@@ -14,7 +14,7 @@ from uuid import UUID, uuid4
 import asyncpg
 import pytest
 
-from services.audit import looks, queries, reviews, sessions
+from services.audit import queries, read_models, reviews, sessions
 from services.audit.grounds import Scope
 from services.audit.models import AlertQuery, EventQuery, SessionQuery
 from services.audit.selection import Selection, events_of, of_alerts, of_events, of_sessions
@@ -90,7 +90,7 @@ class Elsewhere:
 
     async def listed(self, selection: Selection, rows_of: str, position: str) -> Work:
         """Return the work of a list."""
-        statement = looks.with_at(selection.newest(rows_of, position, 51), looks.EVENTS)
+        statement = read_models.with_at(selection.newest(rows_of, position, 51), read_models.EVENTS)
         return await self.work(statement, *selection.parameters)
 
 
@@ -176,9 +176,9 @@ async def test_one_thing_that_is_hidden_costs_what_one_costs_that_is_missing(
     """An event, an alert, a person whose activity is asked for, an alert's evidence."""
     for statement, one in (
         (queries._KNOWN_OWN, HIDDEN),
-        (looks.with_at(queries._ONE_OWN, looks.EVENTS), HIDDEN),
-        (looks.with_at(queries._MANY_OWN, looks.EVENTS), [HIDDEN]),
-        (looks.with_at(reviews._ONE_OWN, looks.ALERTS), HIDDEN),
+        (read_models.with_at(queries._ONE_OWN, read_models.EVENTS), HIDDEN),
+        (read_models.with_at(queries._MANY_OWN, read_models.EVENTS), [HIDDEN]),
+        (read_models.with_at(reviews._ONE_OWN, read_models.ALERTS), HIDDEN),
     ):
         other: object = [uuid4()] if isinstance(one, list) else uuid4()
         hidden = await elsewhere.work(statement, one, [OURS])

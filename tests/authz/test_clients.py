@@ -97,6 +97,69 @@ async def test_client_without_proof_is_refused(door: Door, auth: tuple[str, str]
     assert answer.headers["www-authenticate"].startswith("Basic")
 
 
+@pytest.mark.parametrize(
+    ("sent", "kind", "detail"),
+    [
+        ("", "x-www-form-urlencoded", "grant_type: missing"),
+        ("scope=feeds", "x-www-form-urlencoded", "grant_type: missing"),
+        ("grant_type=", "x-www-form-urlencoded", "grant_type: missing"),
+        (f"grant_type={'a' * 101}", "x-www-form-urlencoded", "grant_type: string_too_long"),
+        (
+            "grant_type=client_credentials&grant_type=client_credentials",
+            "x-www-form-urlencoded",
+            "a parameter comes twice",
+        ),
+        (
+            "grant_type=client_credentials&scope=feeds&scope=decisions",
+            "x-www-form-urlencoded",
+            "a parameter comes twice",
+        ),
+        ('{"grant_type":"client_credentials"}', "json", "grant_type: missing"),
+        ('{"a":1,"a":2}', "json", "a name comes twice in one object of the body"),
+    ],
+)
+async def test_a_token_request_that_is_malformed_is_told_so_as_oauth_and_as_everywhere(
+    door: Door, sent: str, kind: str, detail: str
+) -> None:
+    """RFC 6749, 3.2 and 5.2; contract: 422 malformed. Clients go by `error`, others by `code`."""
+    await _client(door)
+    answer = await door.at(HOME).post(
+        "/v1/token",
+        content=sent,
+        headers={"content-type": f"application/{kind}"},
+        auth=("feeds-1", CLIENT_SECRET),
+    )
+    assert (answer.status_code, answer.headers["content-type"]) == (422, "application/problem+json")
+    told = answer.json()
+    assert (told["error"], told["code"], told["detail"]) == ("invalid_request", "malformed", detail)
+    assert told["request_id"] == answer.headers["x-request-id"]
+    assert await door.of_type(CLIENT_TOKEN_ISSUED) == []
+
+
+async def test_another_grant_is_refused_as_such(door: Door) -> None:
+    """RFC 6749, 5.2."""
+    await _client(door)
+    answer = await door.at(HOME).post(
+        "/v1/token", data={"grant_type": "password"}, auth=("feeds-1", CLIENT_SECRET)
+    )
+    assert answer.status_code == 400
+    assert answer.json()["error"] == answer.json()["code"] == "unsupported_grant_type"
+
+
+async def test_a_client_that_must_wait_is_told_an_error_too(door: Door) -> None:
+    """RFC 8628, 3.5: below 500, a client takes for a token what has no `error`."""
+    await _client(door)
+    *_, answer = [
+        await door.at(HOME).post(
+            "/v1/token", data={"grant_type": "client_credentials"}, auth=("feeds-1", "wrong")
+        )
+        for _ in range(6)
+    ]
+    assert (answer.status_code, answer.json()["error"]) == (429, "slow_down")
+    assert answer.json()["code"] == "too_many_requests"
+    assert int(answer.headers["retry-after"]) >= 1
+
+
 async def test_client_gets_no_scope_it_is_not_registered_for(door: Door) -> None:
     """SG-1."""
     await _client(door)

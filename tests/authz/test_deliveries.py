@@ -19,6 +19,7 @@ from services.kernel.sealing import Sealed
 from tests.authz.spooled import by_hand, delivered, invited, letters, reference_of
 from tests.authz.staffed import MATAI, Region, region
 from tests.conftest import Clock
+from tests.emptied import empty
 
 __all__ = ["by_hand", "region"]
 
@@ -450,7 +451,7 @@ async def test_mailboxes_are_known_after_a_rebuild(region: Region) -> None:
     mailboxes, projector = region.authz.courier._mailboxes, region.authz.runtime.projector
     mailboxes._people.clear()
     await projector.stop()
-    await projector._batches.empty(["authz.deliveries"])
+    await empty(projector, "authz.deliveries")
     assert await mailboxes.others(region.people["leader"], "office@school.example") == frozenset()
     await projector.caught_up()
     assert await mailboxes.others(region.people["leader"], "office@school.example") == {

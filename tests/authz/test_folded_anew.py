@@ -1,9 +1,9 @@
 """While read models are folded anew, nobody who is right is told that they are wrong (SG-9)."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from typing import Any, Final
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from datetime import timedelta
+from typing import Final
 from uuid import UUID
 
 import httpx
@@ -11,17 +11,22 @@ import msgspec
 import pyotp
 import pytest
 
-from services.authz import enrolment, own_password, seeding
+from services.authz import attempts as admitted
+from services.authz import desk, enrolment, own_password, seeding, self_desk, sessions
 from services.authz import events as e
+from services.authz.access import AccessTokens
 from services.authz.credential_events import CREDENTIAL_SET, INVITATION_ISSUED
 from services.authz.credentials import CredentialSealer
+from services.authz.desk import Desk
 from services.authz.invitations import Invitations
 from services.authz.me import Me
 from services.authz.recording import data_of
 from services.authz.session_events import LOGIN_FAILED, SESSION_ENDED, login_key
-from services.kernel import batches, boundary
+from services.authz.sessions import Sessions
+from services.authz.visits import Gate
+from services.kernel import batches
 from services.kernel.batches import Folded
-from services.kernel.events import Event, Outcome
+from services.kernel.events import Actor, Event, Outcome
 from services.kernel.groups import Group
 from services.kernel.runtime import Installation
 from tests.authz.door import (
@@ -32,16 +37,17 @@ from tests.authz.door import (
     Somebody,
     kept_password,
     opened,
-    owner,
     two_opened,
 )
 from tests.conftest import Clock
+from tests.emptied import emptied, emptied_before, empty, unfolded
 
 NEW_PASSWORD = "basalt-heron-candle-58-wharf"
 CLIENT_SECRET = "c2VydmljZSBjbGllbnQgc2VjcmV0IG9mIHRoZSB0ZXN0"
 
 #: sends right credentials, and answers what came of it
 Attempt = Callable[[], Awaitable[httpx.Response]]
+Way = Callable[[Door, Somebody], Awaitable[Attempt]]
 
 
 @pytest.fixture
@@ -107,8 +113,12 @@ async def _own_password(door: Door, leader: Somebody) -> Attempt:
     return lambda: door.post("/v1/me/password", body, token=token)
 
 
+def _refreshing(tokens: Mapping[str, str]) -> dict[str, str]:
+    return {"refresh_token": tokens["refresh_token"]}
+
+
 async def _refreshed(door: Door, leader: Somebody) -> Attempt:
-    body = {"refresh_token": (await door.log_in(leader))["refresh_token"]}
+    body = _refreshing(await door.log_in(leader))
     return lambda: door.post("/v1/token/refresh", body)
 
 
@@ -121,6 +131,17 @@ async def _logout(door: Door, leader: Somebody) -> Attempt:
 async def _own_profile(door: Door, leader: Somebody) -> Attempt:
     token = (await door.log_in(leader))["access_token"]
     return lambda: door.get("/v1/me", token)
+
+
+async def _own_school(door: Door, leader: Somebody) -> Attempt:
+    token = (await door.log_in(leader))["access_token"]
+    return lambda: door.get(f"/v1/organisations/{leader.organisation_id}", token)
+
+
+async def _everybody_reset(door: Door, leader: Somebody) -> Attempt:
+    token = (await door.log_in(leader))["access_token"]
+    path, body = f"/v1/organisations/{leader.organisation_id}/reset", {"reason": "A stolen list."}
+    return lambda: door.post(path, body, token=token)
 
 
 async def _client(door: Door, _: Somebody) -> Attempt:
@@ -152,28 +173,6 @@ WAYS: Final = (
 )
 
 
-@asynccontextmanager
-async def _emptied(door: Door, name: str, patch: pytest.MonkeyPatch) -> AsyncIterator[None]:
-    """Empty a projection, as a rebuild elsewhere does, and let nobody fold meanwhile."""
-    runtime = door.authz.runtime
-    await runtime.projector.stop()
-    await runtime.projector._batches.empty([name])
-    async with _held(door, patch):
-        yield
-
-
-@asynccontextmanager
-async def _held(door: Door, patch: pytest.MonkeyPatch) -> AsyncIterator[None]:
-    """Let nobody fold meanwhile."""
-    held = await owner(door.authz.runtime.installation)
-    patch.setattr(boundary, "DEADLINE_S", 0.3)
-    async with held.transaction():
-        await held.execute("select from authz.projection for update")
-        yield
-    await held.close()
-    patch.undo()
-
-
 async def _counted(door: Door) -> int:
     failures: int = await door.authz.runtime.pool.fetchval(
         "select coalesce(sum(failures), 0) from authz.throttle"
@@ -183,25 +182,25 @@ async def _counted(door: Door) -> int:
 
 @pytest.mark.parametrize("name", ["authz.login", "authz.directory"])
 async def test_who_is_right_is_503_and_neither_counted_nor_recorded_while_it_is_folded_anew(
-    door: Door, monkeypatch: pytest.MonkeyPatch, name: str
+    door: Door, name: str
 ) -> None:
     """SG-9: rows that a rebuild elsewhere emptied say nothing about credentials."""
     attempts = [await way(door, await door.somebody(f"leader-{n}")) for n, way in enumerate(WAYS)]
-    counted = await _counted(door)
+    counted, runtime = await _counted(door), door.authz.runtime
 
-    async with _emptied(door, name, monkeypatch):
-        emptied = await asyncio.gather(*(attempt() for attempt in attempts))
+    async with emptied(runtime.installation, runtime.projector, name):
+        unfolded = await asyncio.gather(*(attempt() for attempt in attempts))
     counted_then = await _counted(door)
     folded = [await attempt() for attempt in attempts]
 
-    told = {(answer.status_code, answer.json()["code"]) for answer in emptied}
+    told = {(answer.status_code, answer.json()["code"]) for answer in unfolded}
     assert told == {(503, "unavailable")}
     assert counted_then == counted
     assert [r.event for r in await door.log() if r.event.outcome is not Outcome.ALLOWED] == []
     assert [answer.text for answer in folded if not answer.is_success] == []
 
 
-#: what a later look is called, who takes it, the rows it reads, and how many sessions end by it
+#: who reads later, as what, in which request, the rows it is in, and how many sessions end by it
 LATER: Final = (
     (own_password, "live_sessions", _own_password, "authz.login", 1),
     (enrolment, "live_sessions", _confirmation, "authz.login", 1),
@@ -210,46 +209,113 @@ LATER: Final = (
 
 
 @pytest.mark.parametrize(("place", "name", "way", "rows", "ends"), LATER)
-async def test_nothing_rests_on_rows_that_were_emptied_since_an_earlier_look(
-    door: Door,
-    monkeypatch: pytest.MonkeyPatch,
-    place: object,
-    name: str,
-    way: Callable[[Door, Somebody], Awaitable[Attempt]],
-    rows: str,
-    ends: int,
+async def test_nothing_rests_on_rows_that_were_emptied_since_they_were_read_first(
+    door: Door, place: object, name: str, way: Way, rows: str, ends: int
 ) -> None:
     """SG-4, SG-9: no session outlives a password because a rebuild elsewhere hid it."""
     leader = await door.somebody()
     await door.log_in(leader)
     attempt = await way(door, leader)
-    projector = door.authz.runtime.projector
-    await projector.stop()
-    look = getattr(place, name)
-
-    async def later(*arguments: Any, **named: Any) -> Any:  # noqa: ANN401 - as it is
-        monkeypatch.undo()
-        await projector._batches.empty([rows])
-        return await look(*arguments, **named)
-
-    monkeypatch.setattr(place, name, later)
     before = len(await door.log())
-    emptied = await attempt()
+    async with emptied_before(place, name, door.authz.runtime.projector, rows):
+        unfolded = await attempt()
     landed = (await door.log())[before:]
     folded = await attempt()
 
-    assert (emptied.status_code, landed) == (503, [])
+    assert (unfolded.status_code, landed) == (503, [])
     assert folded.is_success, folded.text
     assert len(await door.of_type(SESSION_ENDED)) == ends
 
 
-async def test_an_unknown_name_is_503_like_a_known_one(
-    door: Door, monkeypatch: pytest.MonkeyPatch
+#: who reads whether a session lives, as what, in which request
+LIVE: Final = (
+    (Gate, "_live", _own_profile),
+    (self_desk, "called", _own_profile),
+    (sessions, "called", _logout),
+    (Sessions, "_live", _refreshed),
+    (Desk, "_once", _own_school),
+    (desk, "whole", _everybody_reset),
+)
+
+
+async def test_who_is_signed_in_is_never_401_however_often_rows_are_emptied_meanwhile(
+    door: Door,
 ) -> None:
-    """SG-4: while rows are folded anew, too, nobody learns whether an account exists."""
+    """SG-9: 401 has whoever asks throw their tokens away, so it rests on whole rows alone."""
+    for place, name, way in LIVE:
+        attempt = await way(door, await door.somebody(f"leader-{name}{way.__name__}"))
+        async with emptied_before(place, name, door.authz.runtime.projector):
+            unfolded = await attempt()
+        folded = await attempt()
+
+        assert unfolded.status_code == 503, (place, name)
+        assert folded.is_success, (place, name, folded.text)
+
+
+async def test_a_signature_is_not_401_however_often_the_keys_are_emptied_meanwhile(
+    door: Door,
+) -> None:
+    """SG-9: a key is unknown only where the rows are whole that do not have it."""
+    attempt = await _own_profile(door, await door.somebody())
+    door.authz.access.forget_keys()
+    async with emptied_before(AccessTokens, "_load", door.authz.runtime.projector):
+        unfolded = [(await attempt()).status_code for _ in range(2)]
+    door.clock.advance(timedelta(seconds=1))
+    folded = await attempt()
+
+    assert unfolded == [503, 503]
+    assert folded.is_success, folded.text
+
+
+async def test_who_is_not_signed_in_is_told_after_one_emptying(door: Door) -> None:
+    """SG-3: rows folded anew say it as well as any."""
     leader = await door.somebody()
+    tokens = await door.log_in(leader)
+    assert (await door.post("/v1/logout", {}, token=tokens["access_token"])).is_success
+    projector = door.authz.runtime.projector
+    await projector.stop()
+    for path, body in (("/v1/logout", {}), ("/v1/token/refresh", _refreshing(tokens))):
+        await empty(projector)
+        answer = await door.post(path, body, token=tokens["access_token"])
+        assert (answer.status_code, answer.json()["code"]) == (401, "unauthenticated")
+
+
+async def _wrong_password(door: Door, leader: Somebody) -> Attempt:
+    body = {"username": leader.username, "password": NEW_PASSWORD}
+    return lambda: door.post("/v1/login", body)
+
+
+async def _wrong_code(door: Door, leader: Somebody) -> Attempt:
+    token = await door.first_factor(leader)
+    return lambda: door.verify(token, "000000")
+
+
+async def _wrong_own_password(door: Door, leader: Somebody) -> Attempt:
+    token = (await door.log_in(leader))["access_token"]
+    body = {"current_password": NEW_PASSWORD, "new_password": PASSWORD}
+    return lambda: door.post("/v1/me/password", body, token=token)
+
+
+@pytest.mark.parametrize("way", [_wrong_password, _wrong_code, _wrong_own_password])
+async def test_whose_attempt_failed_is_told_at_their_organisation_whatever_is_folded_anew(
+    door: Door, way: Way
+) -> None:
+    """SG-9: no rebuild hides an attack from whose people it is on."""
+    leader = await door.somebody()
+    attempt = await way(door, leader)
+    async with emptied_before(admitted.Attempt, "wrong", door.authz.runtime.projector):
+        answer = await attempt()
+
+    assert (answer.status_code, answer.json()["code"]) == (401, "bad_credentials")
+    (failed,) = await door.of_type(LOGIN_FAILED)
+    assert failed.actor == Actor(person_id=leader.id, organisation_id=leader.organisation_id)
+
+
+async def test_an_unknown_name_is_503_like_a_known_one(door: Door) -> None:
+    """SG-4: while rows are folded anew, too, nobody learns whether an account exists."""
+    leader, runtime = await door.somebody(), door.authz.runtime
     names = (leader.username, "nobody.here")
-    async with _emptied(door, "authz.login", monkeypatch):
+    async with emptied(runtime.installation, runtime.projector, "authz.login"):
         answers = [
             await door.post("/v1/login", {"username": name, "password": PASSWORD}) for name in names
         ]
@@ -331,7 +397,7 @@ async def test_a_password_from_before_is_not_taken_for_the_present_one(
 
         await door.authz.runtime.projector.stop()
         await _fold_anew(other, await door.authz.runtime.projector.head() - 1, monkeypatch)
-        async with _held(door, monkeypatch):
+        async with unfolded(installation, door.authz.runtime.projector):
             half_way = await statuses()
         await door.authz.runtime.projector.caught_up()
         whole = await statuses()
@@ -343,7 +409,7 @@ async def _fold_anew(other: Door, until: int, patch: pytest.MonkeyPatch) -> None
     """Fold ``authz.login`` from the start, as far as ``until``."""
     projector = other.authz.runtime.projector
     await projector.stop()
-    await projector._batches.empty(["authz.login"])
+    await empty(projector, "authz.login")
     patch.setattr(batches, "_BATCH", 1)
     patch.setattr(batches, "_CATCHING_UP", 1)
     folded = "select position from authz.projection where name = 'authz.login'"

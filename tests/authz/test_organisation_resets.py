@@ -1,8 +1,6 @@
 """Resets of some or all who work at an organisation (SG-21)."""
 
-from collections.abc import Awaitable, Callable
 from http import HTTPStatus
-from uuid import UUID
 
 import httpx
 import pytest
@@ -11,15 +9,13 @@ from services.authz import organisation_resets
 from services.authz.credential_events import CREDENTIALS_RESET, ORGANISATION_RESET
 from services.authz.desk import Desk
 from services.authz.events import Role
-from services.authz.hearing import Asked, Hearing
-from services.authz.visits import Visit
 from services.kernel.errors import Unavailable
 from tests.authz.spooled import by_hand, delivered, token_of
 from tests.authz.staffed import KOTARE, MATAI, RIMU, TUI, Region, region
+from tests.emptied import emptied_before
 
 __all__ = ["by_hand", "region"]
 
-Find = Callable[[Hearing], Awaitable[frozenset[UUID]]]
 
 WHY = "Laptops stolen from the office"
 
@@ -156,19 +152,11 @@ async def test_repeated_after_an_interruption_it_does_the_rest_once(
 
 @pytest.mark.parametrize("name", ["authz.directory", "authz.administration"])
 async def test_beside_a_rebuild_it_leaves_nobody_out_and_counts_everybody(
-    region: Region, monkeypatch: pytest.MonkeyPatch, name: str
+    region: Region, name: str
 ) -> None:
     """SG-21: rows that are emptied once the act is a fact name nobody, whom it still reaches."""
-    projector = region.authz.runtime.projector
-    await projector.stop()
-    look = Desk.look
-
-    async def emptied(desk: Desk, visit: Visit, asked: Asked, find: Find) -> frozenset[UUID]:
-        await projector._batches.empty([name])
-        return await look(desk, visit, asked, find)
-
-    monkeypatch.setattr(Desk, "look", emptied)
-    done = await _reset_all(region, "leader", MATAI)
+    async with emptied_before(Desk, "look", region.authz.runtime.projector, name):
+        done = await _reset_all(region, "leader", MATAI)
 
     assert (done.status_code, done.json().get("reset")) == (200, 2)
     assert await _reset_people(region) == ["contact", "office"]

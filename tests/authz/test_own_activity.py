@@ -11,24 +11,17 @@ from services.authz import events as e
 from services.authz.activity_views import OwnEvent, own_event
 from services.authz.session_events import LOGIN_FAILED, SESSION_ENDED, SESSION_STARTED
 from services.cases import events as cases
-from services.kernel import boundary
-from services.kernel.events import (
-    Actor,
-    Event,
-    Ground,
-    ObjectRef,
-    Origin,
-    Outcome,
-    Service,
-    UnknownEvent,
-)
+from services.cases.content_events import ITEM_ADDED
+from services.kernel.event_types import UnknownEvent
+from services.kernel.events import Actor, Event, Ground, ObjectRef, Origin, Outcome, Service
 from services.kernel.groups import Group
 from services.kernel.http import Call
 from services.kernel.log import Log
 from services.kernel.origins import Origins, Place
 from services.kernel.runtime import Installation
-from tests.authz.door import ELSEWHERE, HOME, Door, Somebody, opened, owner
+from tests.authz.door import ELSEWHERE, HOME, Door, Somebody, opened
 from tests.conftest import Clock, Connect, Pools
+from tests.emptied import emptied, emptied_after
 
 PATH = "/v1/me/activity"
 
@@ -110,7 +103,7 @@ async def test_what_one_did_in_every_service_is_shown_refusals_included(
     token = await _token(door, leader)
     read = await _did(door, leader, cases.READ)
     refused = await _did(door, leader, cases.REFUSED, outcome=Outcome.DENIED, grounds=())
-    edited = await _did(door, leader, cases.ITEM_ADDED, stream="case:1", version=1, action="create")
+    edited = await _did(door, leader, ITEM_ADDED, stream="case:1", version=1, action="create")
     await _elsewhere(pools, Service.CASES, read, refused, edited)
     asked = await _did(door, leader, audit.REFUSED, outcome=Outcome.DENIED, grounds=())
     await _elsewhere(pools, Service.AUDIT, asked)
@@ -121,7 +114,7 @@ async def test_what_one_did_in_every_service_is_shown_refusals_included(
     assert [item["type"] for item in items] == [
         e.READ,
         audit.REFUSED,
-        cases.ITEM_ADDED,
+        ITEM_ADDED,
         cases.REFUSED,
         cases.READ,
         SESSION_STARTED,
@@ -358,7 +351,7 @@ async def test_what_cannot_be_followed_is_503_and_decisions_go_on(door: Door) ->
 
 
 async def test_while_it_is_folded_anew_elsewhere_it_is_503_and_never_incomplete(
-    door: Door, monkeypatch: pytest.MonkeyPatch
+    door: Door,
 ) -> None:
     """AC-SEE-22: ``casewarden rebuild`` empties rows that this process knew to be there."""
     token = await _token(door, await door.somebody())
@@ -366,36 +359,19 @@ async def test_while_it_is_folded_anew_elsewhere_it_is_503_and_never_incomplete(
     follower = door.authz.follower
     await follower.stop()
     await follower.reached(await follower.head())
-    await follower._batches.empty(follower.names)
-    held = await owner(door.authz.runtime.installation)
-    monkeypatch.setattr(boundary, "DEADLINE_S", 0.5)
+    async with emptied(door.authz.runtime.installation, follower):
+        unfolded = await door.get(PATH, token)
 
-    async with held.transaction():
-        await held.execute("select from authz.projection where name = 'authz.activity' for update")
-        emptied = await door.get(PATH, token)
-    await held.close()
-    monkeypatch.undo()
-
-    assert (emptied.status_code, emptied.json()["code"]) == (503, "unavailable")
+    assert (unfolded.status_code, unfolded.json()["code"]) == (503, "unavailable")
     assert [item["id"] for item in await _items(door, token)][1:] == [item["id"] for item in whole]
 
 
-async def test_rows_emptied_while_one_asks_are_503(
-    door: Door, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_rows_emptied_while_one_asks_are_503(door: Door) -> None:
     """AC-SEE-22: the position is read with the rows, so that no moment lies in between."""
     token = await _token(door, await door.somebody())
     follower = door.authz.follower
-    await follower.stop()
-    caught_up = follower.caught_up
-
-    async def emptied() -> int:
-        head = await caught_up()
-        await follower._batches.empty(follower.names)
-        return head
-
-    monkeypatch.setattr(follower, "caught_up", emptied)
-    answer = await door.get(PATH, token)
+    async with emptied_after(follower, "caught_up", follower):
+        answer = await door.get(PATH, token)
 
     assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
 

@@ -7,11 +7,11 @@ from datetime import timedelta
 import pytest
 
 from services.authz.session_events import SESSION_ENDED
-from services.kernel import boundary
 from services.kernel.runtime import Installation
 from services.kernel.settings import Settings
-from tests.authz.door import Door, opened, owner, two_opened
+from tests.authz.door import Door, opened, two_opened
 from tests.conftest import Clock
+from tests.emptied import emptied
 
 
 @pytest.fixture
@@ -259,46 +259,30 @@ async def test_access_token_does_not_outlive_an_idle_session(
 
 
 async def test_a_live_session_is_not_told_that_it_is_over_while_it_is_folded_anew(
-    door: Door, monkeypatch: pytest.MonkeyPatch
+    door: Door,
 ) -> None:
     """SG-19: rows that a rebuild elsewhere emptied are waited for, or 503, and never 401."""
     token = (await door.log_in(await door.somebody()))["access_token"]
     assert (await door.get("/v1/me", token)).status_code == 200
     runtime = door.authz.runtime
-    await runtime.projector.stop()
-    await runtime.projector._batches.empty(runtime.projector.names)
-    held = await owner(runtime.installation)
-    monkeypatch.setattr(boundary, "DEADLINE_S", 0.5)
-
-    async with held.transaction():
-        await held.execute("select from authz.projection for update")
-        emptied = await door.get("/v1/me", token)
-    await held.close()
-    monkeypatch.undo()
+    async with emptied(runtime.installation, runtime.projector):
+        unfolded = await door.get("/v1/me", token)
     folded = await door.get("/v1/me", token)
 
-    assert (emptied.status_code, folded.status_code) == (503, 200)
+    assert (unfolded.status_code, folded.status_code) == (503, 200)
 
 
 async def test_a_token_is_not_refused_while_the_key_that_signed_it_is_folded_anew(
-    door: Door, monkeypatch: pytest.MonkeyPatch
+    door: Door,
 ) -> None:
     """SG-19: keys are loaded anew each minute, from rows that a rebuild may have emptied."""
     token = (await door.log_in(await door.somebody()))["access_token"]
     assert (await door.get("/v1/me", token)).status_code == 200
     runtime = door.authz.runtime
-    await runtime.projector.stop()
-    await runtime.projector._batches.empty(runtime.projector.names)
-    held = await owner(runtime.installation)
     door.authz.access.forget_keys()
-    monkeypatch.setattr(boundary, "DEADLINE_S", 0.5)
-
-    async with held.transaction():
-        await held.execute("select from authz.projection for update")
-        emptied = [(await door.get("/v1/me", token)).status_code for _ in range(2)]
-    await held.close()
-    monkeypatch.undo()
+    async with emptied(runtime.installation, runtime.projector):
+        unfolded = [(await door.get("/v1/me", token)).status_code for _ in range(2)]
     door.clock.advance(timedelta(seconds=1))
     folded = await door.get("/v1/me", token)
 
-    assert (emptied, folded.status_code) == ([503, 503], 200)
+    assert (unfolded, folded.status_code) == ([503, 503], 200)

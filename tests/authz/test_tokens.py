@@ -2,7 +2,7 @@
 
 import asyncio
 import base64
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -14,13 +14,13 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from services.app import House
 from services.authz.session_events import SIGNING_KEY_ADDED
-from services.kernel import boundary
 from services.kernel.aside import set_aside
 from services.kernel.events import Service
 from services.kernel.runtime import Installation
 from services.kernel.settings import Settings
 from tests.authz.door import HOME, Door, Somebody, opened, owner, two_opened
 from tests.conftest import Clock
+from tests.emptied import emptied
 
 
 @pytest.fixture
@@ -235,25 +235,54 @@ async def test_a_key_whose_event_was_set_aside_is_unknown_and_another_follows(
     assert not await _refused(door, token)
 
 
-async def test_keys_are_published_whole_or_not_at_all(
-    door: Door, monkeypatch: pytest.MonkeyPatch
+async def _kept(door: Door) -> set[str]:
+    """Return the names of the keys whose private half is kept."""
+    rows = await door.authz.runtime.pool.fetch("select kid from authz.signing_secret")
+    return {row["kid"] for row in rows}
+
+
+async def _sole_key_set_aside(door: Door) -> None:
+    (position,) = [r.position for r in await door.log() if r.event.type == SIGNING_KEY_ADDED]
+    connection = await owner(door.authz.runtime.installation)
+    await set_aside(connection, door.clock.effects(), position, "INC-2026/14")
+    await connection.close()
+    await door.authz.runtime.projector.rebuild()
+
+
+async def _private_half_lost(door: Door) -> None:
+    await door.authz.runtime.pool.execute("delete from authz.signing_secret")
+
+
+@pytest.mark.parametrize("lost", [_sole_key_set_aside, _private_half_lost])
+async def test_where_no_key_is_fit_to_sign_whoever_logs_in_has_one_made_and_only_one(
+    installation: Installation, clock: Clock, lost: Callable[[Door], Awaitable[None]]
 ) -> None:
+    """0013: nobody waits for housekeeping, in however many processes they log in at once."""
+    async with two_opened(installation, clock) as doors:
+        people = [await doors[0].somebody(f"leader-{n}") for n in range(3)]
+        await lost(doors[0])
+        tokens = await asyncio.gather(*(door.first_factor(one) for one in people for door in doors))
+        added = [str(event.data["kid"]) for event in await doors[0].of_type(SIGNING_KEY_ADDED)]
+        in_use = {jwt.get_unverified_header(token)["kid"] for token in tokens}
+        secrets = await _kept(doors[0])
+        begun = await doors[1].verify(tokens[0], doors[1].code())
+
+        assert (len(added), in_use) == (2, {added[-1]})
+        assert added[-1] in secrets
+        assert secrets <= set(added)
+        assert begun.is_success, begun.text
+        assert not await _refused(doors[0], begun.json()["access_token"])
+
+
+async def test_keys_are_published_whole_or_not_at_all(door: Door) -> None:
     """RFC 7517: whoever takes the set keeps it, so one folded anew is waited for, or 503."""
     kid, _ = await door.authz.signing_keys.current()
-    projector = door.authz.runtime.projector
-    await projector.stop()
-    await projector._batches.empty(projector.names)
-    connection = await owner(door.authz.runtime.installation)
-    monkeypatch.setattr(boundary, "DEADLINE_S", 0.5)
-
-    async with connection.transaction():
-        await connection.execute("select from authz.projection for update")
-        emptied = await door.at(HOME).get("/.well-known/jwks.json")
-    await connection.close()
-    monkeypatch.undo()
+    runtime = door.authz.runtime
+    async with emptied(runtime.installation, runtime.projector):
+        unfolded = await door.at(HOME).get("/.well-known/jwks.json")
     folded = await door.at(HOME).get("/.well-known/jwks.json")
 
-    assert emptied.status_code == 503
+    assert unfolded.status_code == 503
     assert [key["kid"] for key in folded.json()["keys"]] == [kid]
 
 

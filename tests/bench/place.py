@@ -34,7 +34,8 @@ from services.demo.steps import Step, student_step
 from services.installation import DATABASE, vocabulary
 from services.kernel.database import Server
 from services.kernel.effects import Effects
-from services.kernel.events import Event, Registry, Service
+from services.kernel.event_types import Registry
+from services.kernel.events import Event, Service
 from services.kernel.groups import Group
 from services.kernel.migrate import migrate
 from services.kernel.postgres import EmbeddedPostgres

@@ -7,8 +7,13 @@ from tests.cases.world import Json, Region
 
 
 def conforms(model: type[BaseModel], answer: Json) -> None:
-    """Fail unless ``answer`` has exactly the fields of ``model``."""
+    """Fail unless ``answer`` has what ``model`` requires, and no field that it does not have."""
     model.model_validate(answer)
+
+
+def fills(model: type[BaseModel], answer: Json) -> None:
+    """Fail unless ``answer`` has every field of ``model``, those that may be absent included."""
+    assert answer.keys() == model.model_fields.keys()
 
 
 async def filled(region: Region) -> str:
@@ -36,6 +41,28 @@ async def test_a_record_is_answered_as_described(region: Region) -> None:
             one = (await region.world.get(who, f"{path}/items/{item['id']}")).json()
             conforms(answers.Item, one)
             assert one == item
+
+
+async def test_who_sees_a_thing_whole_is_answered_every_field_of_it(region: Region) -> None:
+    """Of an item that a label shuts, only what a summary may say (SG-13)."""
+    path = await filled(region)
+    parts = (await region.world.get(region.manager, path)).json()["parts"]
+    fills(answers.Overview, parts["overview"])
+    fills(answers.Referral, parts["referral"])
+    for part, model in (
+        ("contacts", answers.Contact),
+        ("team", answers.Contact),
+        ("plan", answers.PlanVersion),
+        ("items", answers.Item),
+    ):
+        assert parts[part], part
+        for one in parts[part]:
+            fills(model, one)
+    seen = (await region.world.get(region.member, path)).json()["parts"]["items"]
+    assert [one.keys() for one in seen] == [
+        answers.Item.model_fields.keys(),
+        {"id", "kind", "created_at", "summary"},
+    ]
 
 
 async def test_lists_searches_and_explanations_are_answered_as_described(region: Region) -> None:

@@ -11,6 +11,7 @@ from services.cases.lists import Lists
 from services.cases.loading import Loader
 from services.cases.name_index import NameIndex
 from tests.cases.world import REASON, Region, Staff
+from tests.emptied import emptied_before
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 #: asks for what the caller may do or see, and answers what came of it
@@ -58,6 +59,10 @@ async def _draft(place: Region) -> Attempt:
     return _sent(place, place.leader, "POST", "/v1/requests", body)
 
 
+async def _case(place: Region) -> Attempt:
+    return _sent(place, place.leader, "GET", f"/v1/cases/{await place.case()}")
+
+
 async def _learner(place: Region) -> Attempt:
     return _sent(place, place.leader, "GET", f"/v1/students/{place.student}")
 
@@ -70,7 +75,7 @@ async def _list(place: Region) -> Attempt:
     return _sent(place, place.leader, "GET", "/v1/cases")
 
 
-#: looks that are taken after that at who is calling, each with who takes it
+#: who reads after it is known who is calling, as what, in which request
 LATER: Final = (
     (Loader, "organisation", _allocate),
     (Loader, "serves", _allocate),
@@ -87,30 +92,48 @@ LATER: Final = (
 
 
 @pytest.mark.parametrize(("place_of", "name", "way"), LATER)
-async def test_nothing_rests_on_rows_that_were_emptied_since_an_earlier_look(
+async def test_nothing_rests_on_rows_that_were_emptied_since_they_were_read_first(
     place: Region,
-    monkeypatch: pytest.MonkeyPatch,
     place_of: type,
     name: str,
     way: Callable[[Region], Awaitable[Attempt]],
 ) -> None:
     """SG-9: neither an answer nor an event says that what is there is not."""
     attempt, projector = await way(place), place.world.cases.runtime.projector
-    await projector.stop()
-    look = getattr(place_of, name)
-
-    async def later(*arguments: Any) -> Any:  # noqa: ANN401 - as it is
-        monkeypatch.undo()
-        await projector._batches.empty(projector.names)
-        return await look(*arguments)
-
-    monkeypatch.setattr(place_of, name, later)
     before = len(await place.world.events())
-    emptied = await attempt()
+    async with emptied_before(place_of, name, projector):
+        unfolded = await attempt()
     landed = (await place.world.events())[before:]
     await projector.caught_up()
     projector.start()
     folded = await attempt()
 
-    assert (emptied.status_code, landed) == (503, [])
+    assert (unfolded.status_code, landed) == (503, [])
     assert folded.is_success, folded.text
+
+
+async def _nonsense(place: Region) -> Attempt:
+    body = {"query": ["no text"]}
+    return _sent(place, place.leader, "POST", "/v1/students/search", body)
+
+
+#: who reads whether a session lives, in which request, and what is answered once rows are whole
+LIVE: Final = (("asking", _list, 200), ("asking", _nonsense, 422), ("record", _case, 200))
+
+
+async def test_who_is_signed_in_is_never_401_however_often_rows_are_emptied_meanwhile(
+    place: Region,
+) -> None:
+    """SG-9: 401 has whoever asks throw their tokens away, so it rests on whole rows alone."""
+    projector = place.world.cases.runtime.projector
+    for name, way, status in (
+        ("asking", _list, 200),
+        ("asking", _nonsense, 422),
+        ("record", _case, 200),
+    ):
+        attempt = await way(place)
+        async with emptied_before(Loader, name, projector):
+            unfolded = await attempt()
+        folded = await attempt()
+        assert (unfolded.status_code, folded.status_code) == (503, status), (name, way)
+    projector.start()

@@ -12,13 +12,13 @@ from services.cases.basis import Basis
 from services.cases.judge import Judge
 from services.cases.parts import PARTS
 from services.cases.record import Record, Student
-from services.cases.relations import compile_facts, view_of
+from services.cases.relations import columns_of, compile_row_facts
 from services.cases.terms import Label
 from tests.cases.test_relations import Chance
 
 POLICY: Final = engine.load()
 #: the facts as the row of a record has them: of columns, whatever the role
-FACTS: Final = compile_facts(POLICY)
+FACTS: Final = compile_row_facts(POLICY)
 #: what things in a part may be
 POSSIBLE: Final = POLICY.bits(["shared", "cleared", "agreed", "seen_itself", "elsewhere"])
 
@@ -41,7 +41,7 @@ def part_by_part(
     found: dict[str, tuple[Assignment, str]] = {}
     of_referral = POSSIBLE & ~POLICY.facts["cleared"] if record.referral_labels else POSSIBLE
     for assignment in caller.assignments:
-        facts = FACTS(view_of(record, student), assignment)
+        facts = FACTS(columns_of(record, student), assignment)
         for part in PARTS:
             bits = facts | (of_referral if part == "referral" else POSSIBLE)
             clause = POLICY.clause(assignment.role, "read", f"{record.kind}.{part}", bits)
@@ -73,7 +73,7 @@ def test_records_and_their_rows_have_the_same_facts() -> None:
     for caller, record, student in questions(2):
         for assignment in caller.assignments:
             facts = judge.facts(record, student, assignment)
-            assert facts == FACTS(view_of(record, student), assignment)
+            assert facts == FACTS(columns_of(record, student), assignment)
             met.add(facts)
     for name in ("on_team", "assigned_to_me", "made_at_my_school", "under_review", "closed"):
         assert any(facts & POLICY.facts[name] for facts in met), name

@@ -4,6 +4,7 @@ from uuid import UUID
 
 from services.authz.events import OrganisationKind
 from services.cases import events as e
+from services.cases.content_events import REFERRAL_LABELLED
 from services.kernel.sealing import Compartment
 from tests.cases.world import Json, Region, Staff
 
@@ -46,11 +47,11 @@ async def test_a_label_seals_the_referral_anew_in_the_sensitive_compartment(
     path = f"/v1/cases/{await region.case()}"
     before = (await parts(region, region.lead, path))["referral"]["reason"]
     await put_labels(region, region.lead, path, "referral/labels", "criminal")
-    event = await region.world.last(e.REFERRAL_LABELLED)
+    event = await region.world.last(REFERRAL_LABELLED)
     assert event.data["referral"]["compartment"] == Compartment.SENSITIVE
     assert (await parts(region, region.lead, path))["referral"]["reason"] == before
     await put_labels(region, region.lead, path, "referral/labels")
-    event = await region.world.last(e.REFERRAL_LABELLED)
+    event = await region.world.last(REFERRAL_LABELLED)
     assert event.data["referral"]["compartment"] == Compartment.RECORD
     assert (await parts(region, region.leader, path))["referral"]["reason"] == before
 

@@ -22,6 +22,7 @@ from services.authz.events import Role
 from services.cases import events as cases
 from services.cases import terms
 from services.cases.app import build
+from services.cases.content_events import ItemEdited
 from services.cases.terms import Label, record_key
 from services.kernel.boundary import Boundary
 from services.kernel.events import Event, Recorded, Service
@@ -189,10 +190,10 @@ class Race:
         manager, colleague = staff_fact(region.manager), staff_fact(region.colleague)
         by = staff_fact(region.team)
         cycle: tuple[msgspec.Struct, ...] = (
-            cases.ItemEdited(item_id=item, shared_with_school=False),
-            cases.ItemEdited(item_id=item, shared_with_school=True),
-            cases.ItemEdited(item_id=item, labels=(Label.HEALTH,)),
-            cases.ItemEdited(item_id=item, labels=()),
+            ItemEdited(item_id=item, shared_with_school=False),
+            ItemEdited(item_id=item, shared_with_school=True),
+            ItemEdited(item_id=item, labels=(Label.HEALTH,)),
+            ItemEdited(item_id=item, labels=()),
             cases.CaseAssigned(case_manager=colleague),
             cases.CaseAssigned(case_manager=manager),
             cases.CaseMoved(provider_id=region.other_asp, by=by),

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from services.authz.directory import Assignment, Caller, Person
 from services.authz.events import Role
+from services.cases import content_events
 from services.cases import events as e
 from services.cases.evolution import evolve
 from services.cases.kept import kept
@@ -24,7 +25,7 @@ from services.cases.record import Record, Status, Student
 from services.cases.terms import Box, Label, RecordKind, Staff
 from services.cases.views import _UPSERT, _row, decode_head, decode_record, encode_record
 from services.kernel import states
-from services.kernel.events import Event, Kind
+from services.kernel.events import Event
 from tests.cases.world import World
 
 NOW: Final = datetime(2026, 3, 2, 9, tzinfo=UTC)
@@ -224,12 +225,18 @@ def test_folding_on_from_what_was_stored_is_folding_all(
     assert straight == resumed
 
 
-def test_every_fact_has_a_payload_and_a_type() -> None:
-    assert {t.name for t in e.TYPES if t.kind is Kind.FACT} == set(e.PAYLOADS)
+def test_every_name_and_every_payload_of_the_catalogue_is_registered() -> None:
+    """What is left out could be neither appended nor folded."""
+    declared = [value for module in (e, content_events) for value in vars(module).values()]
+    names = {v for v in declared if isinstance(v, str) and v.startswith("cases.")}
+    assert names == {type_.name for type_ in e.TYPES}
+    here = (e.__name__, content_events.__name__)
+    kinds = {v for v in declared if isinstance(v, type) and v.__module__ in here}
+    assert kinds == set(e.PAYLOADS.values())
 
 
-def test_a_relation_without_rows_would_be_dead() -> None:
-    """Each relation the lists speak of is named by the policy, or waits for a later clause."""
+def test_rows_need_what_relations_define_and_every_relation_is_needed() -> None:
+    """A fact that no relation computes never holds; a relation that no row needs is dead."""
     from services.authz import engine
     from services.cases.relations import RELATIONS, THING_FACTS
 

@@ -37,7 +37,8 @@ from services.cases.terms import Box, student_key
 from services.cases.views import decode_student
 from services.kernel.boundary import Boundary
 from services.kernel.budgets import RefusalBudget
-from services.kernel.events import Event, Recorded, Registry, Service, decode
+from services.kernel.event_types import Registry
+from services.kernel.events import Event, Recorded, Service, decode
 from services.kernel.groups import Group
 from services.kernel.runtime import Installation, Runtime, open_runtime
 from services.kernel.sealing import Compartment, KeyRef

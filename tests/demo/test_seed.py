@@ -19,6 +19,7 @@ from services.authz import events as authz
 from services.authz import passwords
 from services.authz.credential_events import CREDENTIAL_SET, TOTP_ENROLLED
 from services.cases import events as cases
+from services.cases.content_events import ITEM_ADDED, PLAN_WRITTEN
 from services.cases.evolution import evolve
 from services.cases.record import Record, Status
 from services.demo import seed
@@ -112,8 +113,8 @@ async def test_every_person_organisation_learner_request_and_case_is_loaded(
     assert again
     assert counts[cases.REQUEST_DRAFTED] == len(region.requests)
     assert counts[cases.CASE_OPENED] == len(region.cases)
-    assert counts[cases.ITEM_ADDED] == sum(len(case.items) for case in region.cases)
-    assert counts[cases.PLAN_WRITTEN] == sum(len(c.plan_versions) for c in region.cases)
+    assert counts[ITEM_ADDED] == sum(len(case.items) for case in region.cases)
+    assert counts[PLAN_WRITTEN] == sum(len(c.plan_versions) for c in region.cases)
 
 
 async def test_every_record_folds_to_the_state_the_region_gives_it(
@@ -193,7 +194,7 @@ async def test_a_labelled_text_opens_only_with_the_sensitive_key(
     labelled = 0
     for recorded in events:
         event = recorded.event
-        if event.type != cases.ITEM_ADDED or event.student_id is None:
+        if event.type != ITEM_ADDED or event.student_id is None:
             continue
         box, item = event.data["text"], texts[UUID(event.data["item_id"])]
         shut = Compartment.SENSITIVE if item.labels else Compartment.RECORD

@@ -31,6 +31,7 @@ EXPECTED = {
     "ProjectionLagging",
     "ProjectionStopped",
     "RepeatedLoginFailures",
+    "ServiceClientAdded",
     "SevereAlertRaised",
     "SlowReads",
     "TargetDown",

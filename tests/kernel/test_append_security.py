@@ -9,16 +9,8 @@ import asyncpg
 import pytest
 
 from services.kernel.database import role_name
-from services.kernel.events import (
-    SET_ASIDE,
-    Event,
-    Kind,
-    Service,
-    aside_stream,
-    decode,
-    encode,
-    guard_key,
-)
+from services.kernel.event_types import SET_ASIDE, Kind, aside_stream
+from services.kernel.events import Event, Service, decode, encode, guard_key
 from services.kernel.groups import APPEND, Entry, Group, arguments
 from tests.conftest import TYPES, Connect, TestServer
 from tests.kernel.given import fact, read

@@ -13,7 +13,8 @@ from services.authz.directory_fold import Directory
 from services.commands import set_aside as command
 from services.kernel.aside import NotSetAside, set_aside
 from services.kernel.errors import Unavailable
-from services.kernel.events import Event, Recorded, Registry, Service, encode, leaf_hash
+from services.kernel.event_types import Registry
+from services.kernel.events import Event, Recorded, Service, encode, leaf_hash
 from services.kernel.groups import APPEND, Group
 from services.kernel.log import Log, VersionConflict
 from services.kernel.projection import Connection

@@ -11,7 +11,8 @@ import structlog
 from services.kernel import background, batches, catching_up
 from services.kernel.catching_up import caught_up
 from services.kernel.errors import Unavailable
-from services.kernel.events import Recorded, Registry, Service
+from services.kernel.event_types import Registry
+from services.kernel.events import Recorded, Service
 from services.kernel.groups import Group
 from services.kernel.log import Log
 from services.kernel.projection import Connection

@@ -33,6 +33,14 @@ class Note(Body):
 
 
 def add_slow(app: FastAPI) -> None:
+    @app.get("/closed")
+    async def closed() -> None:
+        raise errors.Unavailable
+
+    @app.get("/restarting")
+    async def restarting() -> None:
+        raise errors.Unavailable(retry_after_s=30)
+
     @app.get("/stuck")
     async def stuck() -> None:
         try:
@@ -207,6 +215,20 @@ async def test_too_many_says_when_to_come_again(client: httpx.AsyncClient) -> No
     response = await client.get("/slow-down")
     problem(response, 429, "too_many_requests")
     assert response.headers["retry-after"] == "7"
+
+
+async def test_what_is_unavailable_says_when_to_come_again(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """RFC 9110, 10.2.3: whether a route, the database or the deadline says so; nothing else."""
+    for path in ("/nowhere", "/who", "/broken"):
+        assert "retry-after" not in (await client.get(path)).headers, path
+    for path, seconds in (("/lost", "1"), ("/closed", "1"), ("/restarting", "30"), ("/stuck", "1")):
+        if path == "/stuck":
+            monkeypatch.setattr(boundary, "DEADLINE_S", 0.05)
+        response = await client.get(path)
+        problem(response, 503, "unavailable")
+        assert response.headers["retry-after"] == seconds, path
 
 
 async def test_unauthenticated_names_the_scheme(client: httpx.AsyncClient) -> None:

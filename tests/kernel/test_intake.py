@@ -5,17 +5,8 @@ from collections.abc import Sequence
 import pytest
 
 from services.authz import events as authz
-from services.kernel.events import (
-    CorruptEvent,
-    Event,
-    EventType,
-    Kind,
-    Registry,
-    Service,
-    UnknownEvent,
-    decode,
-    encode,
-)
+from services.kernel.event_types import EventType, Kind, Registry, UnknownEvent
+from services.kernel.events import CorruptEvent, Event, Service, decode, encode
 from services.kernel.intake import Intake, decode_envelope
 from tests.kernel.given import fact, read
 

@@ -27,12 +27,14 @@ from services.authz.session_events import (
 )
 from services.kernel import batches
 from services.kernel.errors import Unavailable
-from services.kernel.events import Event, EventType, Kind, Recorded, Registry, Service
+from services.kernel.event_types import EventType, Kind, Registry
+from services.kernel.events import Event, Recorded, Service
 from services.kernel.groups import Group
 from services.kernel.log import Log
 from services.kernel.projection import Connection, Projection
 from services.kernel.projector import Projector
 from tests.conftest import Connect, Pools
+from tests.emptied import empty
 from tests.kernel.given import NOON, fact, read
 
 TABLES = ("person", "assignment", "organisation", "catchment", "session", "signing_key")
@@ -478,7 +480,7 @@ async def test_while_what_was_folded_is_folded_anew_nothing_is_decided(
     await live.fold_once()
     live.check_whole()
     await live.reached(last)
-    await other._batches.empty(other.names)
+    await empty(other)
 
     await live.fold_once()
 
@@ -494,7 +496,7 @@ async def test_catching_up_believes_the_rows_and_not_what_it_knew(
 ) -> None:
     live, other = await make(folded), await make(folded)
     await live.reached(await log.append(Group([fact()])))
-    await other._batches.empty(other.names)
+    await empty(other)
     await live.reached(0)
     assert await folds(owner) == []
     await live.caught_up()

@@ -20,7 +20,8 @@ from services.commands.migrate import needed
 from services.kernel import database, telemetry
 from services.kernel.background import ended
 from services.kernel.database import open_pool
-from services.kernel.events import Registry, Service
+from services.kernel.event_types import Registry
+from services.kernel.events import Service
 from services.kernel.groups import Group
 from services.kernel.problems import as_problem
 from services.kernel.runtime import Installation, Runtime, open_runtime

@@ -17,7 +17,8 @@ from services.kernel import keystore
 from services.kernel.effects import Effects
 from services.kernel.epochs import EpochKeys
 from services.kernel.errors import Unavailable
-from services.kernel.events import Registry, Service
+from services.kernel.event_types import Registry
+from services.kernel.events import Service
 from services.kernel.http import Call
 from services.kernel.keystore import KeyStore
 from services.kernel.origins import Origins

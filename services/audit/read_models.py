@@ -1,9 +1,9 @@
-"""Looks at what is folded: the rows, and the position they stand at, in one statement.
+"""The service's read models: what each is called, and its rows with the position they stand at.
 
 A rebuild may empty rows after the log was followed: what is found then is not all there is, and an
-answer would be recorded as if it were. Place in the flow: after the asker's scope is known, which
-says how far each look stands at least. The log itself is never emptied: what is read from it alone
-is believed as it is. Folds nothing.
+answer would be recorded as if it were. So rows and position are read in one statement. Place in the
+flow: after the asker's scope is known, which says how far rows stand at least. The log itself is
+never emptied: what is read from it alone is believed as it is. Folds nothing.
 """
 
 from typing import Final

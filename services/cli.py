@@ -3,14 +3,20 @@
 Each command is one module of :mod:`services.commands`, imported when it runs, so that ``--help``
 and warm starts stay quick; :mod:`services.cli_demo` declares those of the demonstration. What the
 user can put right is one plain line on standard error and exit status 1 (2 for a command typed
-wrong); nobody is shown a traceback for it.
+wrong, and after the help of a group of commands that is named without one); nobody is shown a
+traceback for it.
+
+SIGTERM and SIGHUP (a terminal that is closed) end a command as Ctrl-C does: an embedded database it
+started does not stay behind. What serves holds them itself: :class:`services.server.Signals`.
 """
 
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from pathlib import Path
+from types import FrameType
 from typing import Final
 from uuid import UUID
 
@@ -52,12 +58,17 @@ def serve(settings: Settings, service: str) -> None:
 
 
 @casewarden.command()
+@click.option(
+    "--take-roles",
+    is_flag=True,
+    help="Take the server's roles from another installation, which cannot be served any more.",
+)
 @click.pass_obj
-def migrate(settings: Settings) -> None:
+def migrate(settings: Settings, *, take_roles: bool) -> None:
     """Bring the databases to today's schema; safe to repeat."""
     from services.commands import migrate as command
 
-    command.run(settings)
+    command.run(settings, take_roles=take_roles)
 
 
 @casewarden.command()
@@ -94,12 +105,13 @@ def verify(settings: Settings) -> None:
     required=True,
     help="Reference of the incident: letters, digits, dot, dash, slash. Never free text.",
 )
+@click.option("--yes", is_flag=True, help="Do not ask: it cannot be taken back.")
 @click.pass_obj
-def set_aside(settings: Settings, position: int, reason: str) -> None:
+def set_aside(settings: Settings, position: int, reason: str, *, yes: bool) -> None:
     """Have every fold pass over the event at POSITION, on the record; it stays in the log."""
     from services.commands import set_aside as command
 
-    command.run(settings, position, reason)
+    command.run(settings, position, reason, yes=yes)
 
 
 @casewarden.command()
@@ -212,8 +224,15 @@ def rotate(settings: Settings) -> None:
 
 def main() -> None:
     """Run the command; turn what a user can put right into one line and a status."""
+    _hold_signals()
     try:
         casewarden.main(standalone_mode=False)
+    except _Ended as ended:
+        signal.signal(ended.number, signal.SIG_DFL)
+        signal.raise_signal(ended.number)
+    except click.exceptions.NoArgsIsHelpError as help_:
+        help_.show()
+        sys.exit(help_.exit_code)
     except click.ClickException as error:
         _fail(error.format_message(), error.exit_code)
     except (UserError, BadSetting) as error:
@@ -228,6 +247,28 @@ def main() -> None:
         if not _concerns(data, error):
             raise
         _fail(f"the data directory {data} cannot be used: {error.strerror}: {error.filename}", 1)
+
+
+class _Ended(SystemExit):
+    """A signal asks to end; who raised it says so by dying of it once everything is left."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
+
+
+def _hold_signals() -> None:
+    """Have SIGTERM and SIGHUP raise :class:`_Ended`, unless nohup has SIGHUP ignored."""
+    signal.signal(signal.SIGTERM, _end)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, _end)
+
+
+def _end(number: int, _frame: FrameType | None) -> None:
+    """Leave. A terminal that closes says so twice; whoever sends SIGTERM again means at once."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    raise _Ended(number)
 
 
 def _concerns(data: Path, error: OSError) -> bool:

@@ -5,9 +5,28 @@ Declared as in :mod:`services.cli`: each command's module is imported when it ru
 
 from __future__ import annotations
 
+import math
+from typing import TYPE_CHECKING, Final
+
 import click
 
 from services.kernel.settings import Settings
+
+if TYPE_CHECKING:
+    from click import Context, Parameter
+
+
+class _Scale(click.FloatRange):
+    """A range without NaN, which is in none and outside of none."""
+
+    def convert(self, value: float, param: Parameter | None, ctx: Context | None) -> float:
+        found = super().convert(value, param, ctx)
+        if math.isnan(found):
+            self.fail(f"{value} is no number.", param, ctx)
+        return found
+
+
+_SCALE: Final = _Scale(0.02, 10)
 
 
 @click.group(invoke_without_command=True)
@@ -48,7 +67,7 @@ def login(settings: Settings, role: str, number: int, username: str | None) -> N
     "--scale",
     default=1.0,
     show_default=True,
-    type=click.FloatRange(0.02, 10),
+    type=_SCALE,
     help="How much is done, 1 being a few thousand requests.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")

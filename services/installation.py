@@ -80,12 +80,13 @@ def running(
     if not make and not postgres.cluster.exists():
         raise UserError(f"nothing has been started under {settings.data} yet: casewarden up")
     try:
-        postgres.start()
-    except PostgresError as error:
-        raise UserError(str(error)) from None
-    try:
+        try:
+            postgres.start()
+        except PostgresError as error:
+            raise UserError(str(error)) from None
         yield installation_of(settings, postgres)
     finally:
+        # also what was ended while it was started
         postgres.stop()
 
 

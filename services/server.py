@@ -1,7 +1,9 @@
 """Runs an application on one port until it is told to stop, losing no request it accepted.
 
-SIGINT and SIGTERM stop accepting, let what was accepted be answered, and return; repeating them
-changes nothing. What runs behind the application is stopped by the caller, after this returns.
+SIGINT, SIGTERM and SIGHUP (a terminal that is closed) stop accepting, let what was accepted be
+answered, and return; repeating them changes nothing. A SIGHUP that is ignored when this begins, as
+under nohup, stays ignored. What runs behind the application is stopped by the caller, after this
+returns.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
 
     from services.kernel.settings import Settings
 
-_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _DRAIN_S: Final = 20
 _BACKLOG: Final = 2048
 
@@ -56,7 +58,7 @@ def claim(settings: Settings) -> socket.socket:
 
 
 class Signals:
-    """SIGINT and SIGTERM ask to stop; held for as long as the block, however often they come."""
+    """SIGINT, SIGTERM and SIGHUP ask to stop; held for the length of the block, however often."""
 
     def __init__(self) -> None:
         self.asked = False
@@ -65,6 +67,8 @@ class Signals:
 
     def __enter__(self) -> Self:
         for number in _SIGNALS:
+            if number == signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN:
+                continue
             self._former[number] = signal.signal(number, self._ask)
         return self
 

@@ -17,7 +17,7 @@ import shutil
 import socket
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -29,6 +29,7 @@ import asyncpg
 import pytest
 import structlog
 
+from services import demonstration
 from services.audit import events as audit
 from services.authz import events as authz
 from services.cases import events as cases
@@ -37,9 +38,10 @@ from services.kernel.database import Server, open_pool, role_name
 from services.kernel.effects import Effects, MonotonicUuid7
 from services.kernel.event_types import Registry
 from services.kernel.events import Service
-from services.kernel.migrate import migrate, role_password
+from services.kernel.migrate import migrate
 from services.kernel.postgres import EmbeddedPostgres
 from services.kernel.runtime import Installation
+from services.kernel.server_roles import ROLES, ForeignRoles, mark, role_password
 
 TYPES: Final = (*authz.TYPES, *cases.TYPES, *audit.TYPES)
 _VARIABLES: Final = ("CASEWARDEN_TEST_DATABASE_URL", "CASEWARDEN_DATABASE_URL")
@@ -52,6 +54,8 @@ _FLEETING: Final = {
 }
 _MEMORY: Final = Path("/dev/shm")  # noqa: S108 - each directory made there is private to its maker
 _ROOM: Final = 2 << 30
+#: how the comment of a role ends that a test run made or took
+_OF_TESTS: Final = ", of a test run"
 _NAMED: Final = next((os.environ[name] for name in _VARIABLES if os.environ.get(name)), "")
 
 
@@ -304,8 +308,35 @@ def _served(embedded: EmbeddedPostgres | None) -> Iterator[TestServer]:
         asyncio.run(started.drop(*names))
 
 
+async def _hold_demonstrations(server: TestServer, databases: Sequence[str]) -> bool:
+    """Say whether these are of demonstrations alone, whose next start takes the roles again."""
+    logs = [name for name in databases if not name.endswith("_keys")]
+    for name in logs:
+        async with _connected(server.database(name)) as owner:
+            if await demonstration.read(owner) is None:
+                return False
+    return {*logs, *(f"{name}_keys" for name in logs)} >= set(databases)
+
+
 async def _prepare(server: TestServer) -> None:
-    await migrate(Server.of(server.database(server.template)), server.roles, TYPES)
+    """Migrate the template; take the server's roles from test runs and demonstrations alone."""
+    template = Server.of(server.database(server.template))
+    comments = "select shobj_description(oid, 'pg_authid') from pg_roles where rolname = any($1)"
+    async with _connected(server.url) as owner:
+        known = [row[0] or "" for row in await owner.fetch(comments, ROLES)]
+        tests = all(comment.endswith(_OF_TESTS) for comment in known)
+        try:
+            await migrate(template, server.roles, TYPES, take_roles=tests)
+        except ForeignRoles as error:
+            if not await _hold_demonstrations(server, error.databases):
+                pytest.exit(
+                    "the server for tests holds an installation of Casewarden, whose roles the"
+                    f" suite would take ({error}): name another server in {_VARIABLES[0]}",
+                    returncode=1,
+                )
+            await migrate(template, server.roles, TYPES, take_roles=True)
+        for role in ROLES:
+            await owner.execute(f"comment on role {role} is '{mark(server.roles)}{_OF_TESTS}'")
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ importing everything again. That a command starts from nothing is the claim of t
 use this.
 """
 
+import asyncio
 import gc
 import importlib
 import json
@@ -38,6 +39,12 @@ class Forks:
             print(json.dumps(asked), file=self._origin.stdin, flush=True)
             status = int(self._origin.stdout.readline())
             return subprocess.CompletedProcess(arguments, status, out.read(), err.read())
+
+    async def beside(
+        self, environ: Mapping[str, str], arguments: Sequence[str]
+    ) -> subprocess.CompletedProcess[str]:
+        """Do the same while this very process serves: what it folds may hold what is waited for."""
+        return await asyncio.to_thread(self.run, environ, arguments)
 
 
 @contextmanager

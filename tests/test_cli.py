@@ -25,6 +25,7 @@ from services import witness
 from services.cases import events as cases
 from services.cli import _concerns, casewarden
 from services.commands import openapi
+from services.installation import UserError
 from services.kernel.events import Event, ObjectRef, Service
 from services.kernel.groups import Group
 from services.kernel.log import Log
@@ -36,6 +37,12 @@ from tests.conftest import Connect, Pools
 from tests.forked import Forks, forks
 
 _COMMAND = [sys.executable, "-m", "services.cli"]
+#: as a terminal starts it, even where the tests run under nohup
+_HANGS_UP = [
+    sys.executable,
+    "-c",
+    "import signal as s; s.signal(s.SIGHUP, s.SIG_DFL); from services import cli; cli.main()",
+]
 
 
 def environment(installation: Installation) -> dict[str, str]:
@@ -93,6 +100,17 @@ def test_help_says_what_there_is(arguments: list[str]) -> None:
     assert "Usage:" in result.output
 
 
+@pytest.mark.parametrize("group", [(), ("clients",), ("keys",)])
+def test_a_group_without_a_command_shows_its_help_as_it_is(group: tuple[str, ...]) -> None:
+    """Status 2 on standard error, as click has it, and a line for each command."""
+    done = run({**os.environ}, *group)
+    assert done.returncode == 2
+    assert not done.stdout
+    asked = run({**os.environ}, *group, "--help").stdout
+    assert len(asked.splitlines()) > 5
+    assert done.stderr == asked
+
+
 def test_a_command_typed_wrong_is_one_line_and_status_2() -> None:
     assert "No such command" in refused(run_cold({**os.environ}, "serv"), 2)
 
@@ -143,6 +161,62 @@ def test_what_is_not_of_the_data_directory_is_not_said_of_it(tmp_path: Path) -> 
     assert met(tmp_path)
     assert not met(tmp_path / "database")
     assert not _concerns(tmp_path, ConnectionRefusedError(111, "Connection refused"))
+
+
+@pytest.mark.parametrize("scale", ["nan", "NaN", "inf", "0", "-1", "much"])
+def test_a_day_of_no_possible_scale_is_one_line(scale: str) -> None:
+    line = refused(run({**os.environ}, "demo", "day", "--scale", scale), 2)
+    assert line.startswith("casewarden: Invalid value for '--scale'")
+
+
+@pytest.mark.parametrize(
+    ("folder", "check", "reason"),
+    [
+        ("/proc/casewarden", False, "cannot be written: No such file or directory"),
+        ("file", False, "cannot be written: File exists"),
+        ("n" * 300, False, "cannot be written: File name too long"),
+        ("taken", False, "cannot be written: Is a directory"),
+        ("taken", True, "cannot be read: Is a directory"),
+        ("file", True, "has drifted"),
+        ("missing", True, "has drifted"),
+    ],
+)
+def test_a_directory_that_takes_no_documents_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str, *, check: bool, reason: str
+) -> None:
+    async def documents() -> dict[Service, str]:
+        return {Service.CASES: "{}"}
+
+    monkeypatch.setattr(openapi, "documents", documents)
+    (tmp_path / "file").touch()
+    (tmp_path / "taken" / "cases.json").mkdir(parents=True)
+    with pytest.raises(UserError, match=reason):
+        openapi.run(str(tmp_path / folder), check=check)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_command_that_is_ended_leaves_what_it_holds_and_dies_of_the_signal(
+    number: signal.Signals,
+) -> None:
+    """An embedded database would outlive it else; a terminal that closes says so twice."""
+    code = (
+        "import os, signal; from services import cli; from services.commands import policy\n"
+        "signal.signal(signal.SIGHUP, signal.SIG_DFL)\n"
+        "def run(role):\n"
+        f"    try: os.kill(os.getpid(), {number})\n"
+        f"    finally: os.kill(os.getpid(), {signal.SIGHUP}); print('left', flush=True)\n"
+        "policy.run = run; cli.main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, "policy"],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert done.stdout == "left\n"
+    assert done.returncode == -number
+    assert not done.stderr
 
 
 def test_a_role_the_database_does_not_know_is_one_line(installation: Installation) -> None:
@@ -238,11 +312,21 @@ def test_accounts_of_a_demonstration_are_json_with_the_contract_s_keys(
     assert len({account["role"] for account in people}) == 15
 
 
+def test_the_accounts_are_shown_to_the_owner_of_the_database_alone(marked: Installation) -> None:
+    """Their passwords follow from the mark, which no service reads."""
+    environ = environment(marked)
+    environ["CASEWARDEN_DATABASE_URL"] = run(environ, "dsn", "--role", "cases").stdout.strip()
+    for arguments in (("--json",), ("login",), ("day",)):
+        assert "database's owner" in refused(run(environ, "demo", *arguments))
+
+
 def test_a_day_needs_a_demonstration_that_is_running(marked: Installation) -> None:
     environ = {**environment(marked), "CASEWARDEN_PORT": str(free_port())}
     address = f"http://127.0.0.1:{environ['CASEWARDEN_PORT']}"
     for command in ("day", "login"):
         assert f"nothing serves on {address}" in refused(run(environ, "demo", command))
+    wrong = refused(run(environ, "demo", "login", "--role", "administrator", "--number", "0"))
+    assert wrong.endswith("there is no administrator number 0: 1 to 3")
 
 
 async def filled(installation: Installation, pools: Pools, count: int = 12) -> None:
@@ -342,13 +426,39 @@ async def test_verify_names_what_is_wrong_and_remembers_what_it_saw(
     assert "position 4 is wrong: the event is missing" in line
 
 
+async def test_at_a_terminal_a_position_is_set_aside_by_whoever_confirms_it(
+    installation: Installation, pools: Pools
+) -> None:
+    """Nothing takes it back, so a slip of the hand appends nothing."""
+    await filled(installation, pools, count=1)
+    command = [*_COMMAND, "set-aside", "0", "--reason", "INC-2026/14"]
+    ours, theirs = os.openpty()
+    for answer, status in (("n", 130), ("y", 0)):
+        os.write(ours, f"{answer}\n".encode())
+        done = subprocess.run(
+            command,
+            env=environment(installation),
+            stdin=theirs,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == status, done.stderr
+        assert "position 0 (cases." in done.stderr
+        assert ("is set aside" in done.stdout) is (answer == "y")
+    os.close(ours)
+    os.close(theirs)
+
+
 async def test_what_is_set_aside_is_in_no_read_model_and_verify_names_it(
     installation: Installation, pools: Pools, connect: Connect
 ) -> None:
     """Whoever reads the log later is told, and it is done once."""
     await filled(installation, pools, count=1)
     environ = environment(installation)
-    done = run(environ, "set-aside", "1", "--reason", "INC-2026/14")
+    assert "say --yes" in refused(run(environ, "set-aside", "1", "--reason", "INC-2026/14"))
+    done = run(environ, "set-aside", "1", "--reason", "INC-2026/14", "--yes")
     assert done.returncode == 0, done.stderr
     assert "position 1 (cases.request_submitted) is set aside" in done.stdout
     owner = await connect(None)
@@ -356,7 +466,7 @@ async def test_what_is_set_aside_is_in_no_read_model_and_verify_names_it(
     told = run(environ, "verify")
     assert told.returncode == 0, told.stderr
     assert told.stdout.splitlines()[1] == "set aside, and in no read model: 1"
-    again = refused(run(environ, "set-aside", "1", "--reason", "INC-2026/14"))
+    again = refused(run(environ, "set-aside", "1", "--reason", "INC-2026/14", "--yes"))
     assert "position 1 is set aside already" in again
 
 
@@ -472,6 +582,25 @@ async def test_migrating_again_changes_nothing(
     done = run(environment(installation), "migrate")
     assert done.returncode == 0, done.stderr
     assert await owner.fetchval("select count(*) from log.event_type") == before
+
+
+async def test_a_second_installation_on_a_server_is_one_line_and_changes_nothing(
+    installation: Installation, connect: Connect, tmp_path: Path
+) -> None:
+    """SG-1: else it takes the first one's roles, and opens its databases with them."""
+    second = f"{urlsplit(installation.server.url).path[1:]}_second"
+    address = urlunsplit(urlsplit(installation.server.url)._replace(path=f"/{second}"))
+    environ = {**environment(installation), "CASEWARDEN_DATA": str(tmp_path / "second")}
+    environ |= {"CASEWARDEN_DATABASE_URL": address, "CASEWARDEN_KEYS_URL": ""}
+    environ |= {"CASEWARDEN_PORT": str(free_port())}
+    for command in ("migrate", "up"):
+        line = refused(run(environ, command))
+        assert "belong to another installation" in line
+        assert "--take-roles" in line
+    owner = await connect(None)
+    made = "select count(*) from pg_database where datname like $1 || '%'"
+    assert await owner.fetchval(made, second) == 0
+    assert run(environment(installation), "migrate").returncode == 0
 
 
 def test_rotating_keys_destroys_those_of_former_epochs(installation: Installation) -> None:
@@ -704,12 +833,12 @@ def test_up_makes_everything_serves_survives_its_database_and_continues_where_it
     assert first.returncode == 0
     assert "casewarden demo day" in told or "demo day" in told
     assert not database_runs(data)
-    again = subprocess.Popen([*_COMMAND, "up"], env=fresh, text=True, stdout=subprocess.PIPE)
+    again = subprocess.Popen([*_HANGS_UP, "up"], env=fresh, text=True, stdout=subprocess.PIPE)
     try:
         wait_for(port, "/healthz", 200, within_s=60)
         assert int(run(fresh, "verify").stdout.split()[0]) >= int(count)
     finally:
-        again.send_signal(signal.SIGTERM)
+        again.send_signal(signal.SIGHUP)
         again.communicate(timeout=60)
     assert again.returncode == 0
     assert not database_runs(data)

@@ -181,7 +181,7 @@ async def test_a_client_with_a_key_signs_by_its_algorithm_and_has_no_secret(
     environ, pem = environment(installation), tmp_path / "client.pem"
     pem.write_bytes(public(key))
     add = ["clients", "add", "Ōtara feed", "--scope", "feeds", "--public-key", str(pem)]
-    done = forked.run(environ, add)
+    done = await forked.beside(environ, add)
     made = told(done)
     assert made["client_id"] == "otara-feed"
     assert "client_secret" not in made
@@ -203,7 +203,7 @@ async def test_a_client_with_a_key_signs_by_its_algorithm_and_has_no_secret(
 
     assert (signed.status_code, signed.json()["scope"]) == (200, "feeds")
     assert [guess.status_code for guess in guesses] == [401] * 3
-    listed = forked.run(environ, ["clients", "list"]).stdout
+    listed = (await forked.beside(environ, ["clients", "list"])).stdout
     assert f"private_key_jwt ({algorithm})" in listed
     assert "client_secret_basic" not in listed
 
@@ -350,11 +350,12 @@ async def test_whose_a_client_is_stands_with_all_it_does(
     """AC-USE-1, SG-8: its organisation's own auditors find its registration, tokens and end."""
     environ, place = environment(installation), (await door.somebody()).organisation_id
     add = ["clients", "add", "Watch", "--scope", "audit.read", "--organisation", str(place)]
-    made = told(forked.run(environ, add))
+    made = told(await forked.beside(environ, add))
     auth = (made["client_id"], made["client_secret"])
     assert (await door.at(HOME).post("/v1/token", data=GRANT, auth=auth)).status_code == 200
     await end(door.authz.runtime, "watch", "lost")
-    assert f"  {place}  " in forked.run(environ, ["clients", "list"]).stdout
+    listed = await forked.beside(environ, ["clients", "list"])
+    assert f"  {place}  " in listed.stdout
 
     types = (c.CLIENT_REGISTERED, c.CLIENT_TOKEN_ISSUED, c.CLIENT_REVOKED)
     events = [event for type_ in types for event in await door.of_type(type_)]

@@ -10,7 +10,7 @@ import pytest
 
 from services.commands import openapi
 from services.kernel import errors, problem_answers
-from services.kernel.errors import Problem
+from services.kernel.errors import MEDIA_TYPE, Problem
 from services.kernel.http import PURPOSES
 
 _WRITTEN = Path(__file__).parent.parent / "openapi"
@@ -94,7 +94,7 @@ def test_every_operation_says_how_it_refuses_and_by_which_codes(service: str) ->
         for status, answer in said.items():
             assert "X-Request-ID" in answer["headers"], (*place, status)
             if status == "default" or int(status) >= 400:
-                assert list(answer["content"]) == [problem_answers.MEDIA_TYPE], (*place, status)
+                assert list(answer["content"]) == [MEDIA_TYPE], (*place, status)
                 assert status == "default" or re.search(r"`[a-z_]+`", answer["description"])
 
 
@@ -118,7 +118,7 @@ def _kinds(kind: type[Problem]) -> Iterator[type[Problem]]:
 def test_a_problem_of_several_statuses_is_described_under_each() -> None:
     said = problem_answers.one_of(errors.NotFound, errors.Malformed, errors.Conflict)
     assert set(said) == {404, 409, 422}
-    examples: Json = said[404]["content"][problem_answers.MEDIA_TYPE]["examples"]
+    examples: Json = said[404]["content"][MEDIA_TYPE]["examples"]
     (example,) = examples.values()
     assert example["value"]["code"] == "not_found"
     assert example["value"].keys() == problem_answers.SCHEMA["properties"].keys()

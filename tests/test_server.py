@@ -1,7 +1,8 @@
 """Serving around a start: who asks meanwhile is answered, and nothing outlives its end."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import signal
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -10,7 +11,7 @@ import pytest
 from starlette.responses import PlainTextResponse
 
 from services.kernel.settings import Settings
-from services.server import claim, serve
+from services.server import Signals, claim, serve
 
 
 @dataclass
@@ -94,3 +95,33 @@ async def test_a_stop_breaks_off_a_start() -> None:
         await served.serving
         assert served.start.broken_off
         assert not served.ready.is_set()
+
+
+@pytest.fixture
+def hang_up() -> Iterator[None]:
+    """Have a terminal that closes end a process, as it does when nobody said otherwise."""
+    former = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, former)
+
+
+@pytest.mark.usefixtures("hang_up")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_each_signal_asks_to_stop_however_often_it_comes(number: signal.Signals) -> None:
+    told: list[bool] = []
+    with Signals() as signals:
+        signals.tell(lambda: told.append(signals.asked))
+        assert not signals.asked
+        signal.raise_signal(number)
+        signal.raise_signal(number)
+        assert told == [True, True]
+    assert signal.getsignal(signal.SIGHUP) is signal.SIG_DFL
+
+
+@pytest.mark.usefixtures("hang_up")
+def test_under_nohup_a_terminal_that_closes_stops_nothing() -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    with Signals() as signals:
+        signal.raise_signal(signal.SIGHUP)
+        assert not signals.asked
+    assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN

@@ -114,17 +114,19 @@ def _wired(runtime: Runtime, settings: Settings, vocabulary: Sequence[EventType]
     budget = RefusalBudget()
     app = application(Service.AUDIT, _WAYS)
     refusals.count_unauthenticated(app, UNAUTHENTICATED)
-    answers = _answers(runtime, settings, budget)
+    answers = _answers(runtime, settings, budget, vocabulary)
     authenticate_first(app, answers.admit, answers.signed_in)
     app.include_router(routes(answers))
     return Audit(app, runtime, detection, Raising(runtime), refusals, budget)
 
 
-def _answers(runtime: Runtime, settings: Settings, budget: RefusalBudget) -> Answers:
+def _answers(
+    runtime: Runtime, settings: Settings, budget: RefusalBudget, vocabulary: Sequence[EventType]
+) -> Answers:
     asking = Asking(runtime, engine.load(), budget)
     places = Places(runtime.keys)
     cursors = Cursors(runtime.installation.secret("cursor"))
-    events = EventQueries(runtime.pool, asking, places, cursors)
+    events = EventQueries(runtime.pool, asking, places, cursors, vocabulary)
     idle = timedelta(seconds=settings.session_idle_seconds)
     reviews = Reviews(runtime.pool, asking, events, runtime.keys, cursors)
     return Answers(

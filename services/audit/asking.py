@@ -18,7 +18,7 @@ from starlette.requests import Request
 
 from services.audit import events as e
 from services.audit.askers import Asker, ClientStanding, Standing, standing_of
-from services.audit.grounds import Scope, scope_for
+from services.audit.grounds import AUDIT_READ, Scope, scope_for
 from services.authz.access import Claims
 from services.authz.directory import told
 from services.authz.engine import Policy
@@ -196,6 +196,7 @@ class Asking:
                 e.Asked(
                     filters=tuple(subject.filters),
                     clause=scope.clause if scope else None,
+                    scope=AUDIT_READ if scope and scope.clause else None,
                     students=() if in_vain else msgspec.UNSET,
                 )
             ),

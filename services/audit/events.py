@@ -92,12 +92,14 @@ class AlertResolved(msgspec.Struct, frozen=True, kw_only=True):
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
     """Which filters a question used, by name only.
 
-    ``clause`` is what a service client asks by: it has no assignment for ``grounds`` to name.
+    ``clause`` is what a service client asks by, and ``scope`` which of its registered scopes let
+    it: it has no assignment for ``grounds`` to name.
     ``students`` is there, and empty, where nothing was shown, of the learner asked about neither.
     """
 
     filters: Sequence[str] = ()
     clause: str | None = None
+    scope: str | None = None
     students: tuple[()] | msgspec.UnsetType = msgspec.UNSET
 
 

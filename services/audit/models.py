@@ -26,6 +26,11 @@ from services.authz.client_events import CLIENT_ID
 from services.kernel.events import Outcome
 from services.kernel.texts import Body, Line, Moment, Prose
 
+_OBJECT: Final = (
+    "What was acted upon: an id, or `type:id` (`case:…`). An event is found under its own object, "
+    "and under the record that this is part of: what was done to the items and the plan of a case, "
+    "looks and refusals included, is found under the case. What a list or a search showed is not"
+)
 _RFC_3339: Final = re.compile(r"\d{4}-\d\d-\d\d[Tt ]", re.ASCII)
 
 
@@ -65,8 +70,12 @@ class Paging(Body):
 class Window(Paging):
     """A list within a time: ``from`` inclusive, ``to`` exclusive."""
 
-    since: Annotated[_Time | None, Field(alias="from")] = None
-    until: Annotated[_Time | None, Field(alias="to")] = None
+    since: Annotated[
+        _Time | None, Field(alias="from", description="Recorded at this time or later")
+    ] = None
+    until: Annotated[
+        _Time | None, Field(alias="to", description="Recorded before this time, not at it")
+    ] = None
 
     @model_validator(mode="after")
     def _in_order(self) -> Self:
@@ -76,12 +85,17 @@ class Window(Paging):
 
 
 class EventQuery(Window):
-    """Which events. ``actor`` is a person's id or a client's; ``object`` an id, or ``type:id``."""
+    """Which events: those that pass every filter given."""
 
-    actor: Annotated[Line, AfterValidator(_actor)] | None = None
-    student: UUID | None = None
-    object: Line | None = None
-    type: Line | None = None
+    actor: Annotated[
+        Annotated[Line, AfterValidator(_actor)] | None,
+        Field(description="The id of a person or of a service client"),
+    ] = None
+    student: Annotated[
+        UUID | None, Field(description="The learner it is about, or one of those a list showed")
+    ] = None
+    object: Annotated[Line | None, Field(description=_OBJECT)] = None
+    type: Annotated[Line | None, Field(description="A type of event; an unknown one is 422")] = None
     action: Line | None = None
     outcome: Outcome | None = None
 

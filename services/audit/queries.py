@@ -21,6 +21,8 @@ from services.audit.pages import walk
 from services.audit.read_models import DIRECTORY, EVENTS, at, newest_first
 from services.audit.selection import events_of, of_events, shows
 from services.kernel.cursors import Cursors
+from services.kernel.errors import Malformed
+from services.kernel.event_types import EventType
 from services.kernel.events import Event, ObjectRef, Recorded, decode
 from services.kernel.origins import Places
 from services.kernel.wholeness import not_behind
@@ -63,15 +65,27 @@ class EventQueries:
     """Answers about events."""
 
     def __init__(
-        self, pool: asyncpg.Pool, asking: Asking, places: Places, cursors: Cursors
+        self,
+        pool: asyncpg.Pool,
+        asking: Asking,
+        places: Places,
+        cursors: Cursors,
+        vocabulary: Sequence[EventType],
     ) -> None:
         self._pool = pool
         self._asking = asking
         self._places = places
         self._cursors = cursors
+        self._types = frozenset(known.name for known in vocabulary)
 
     async def events(self, asker: Asker, query: models.EventQuery) -> models.EventPage:
-        """Return the events that pass every filter."""
+        """Return the events that pass every filter; raise :class:`Malformed` for no type of event.
+
+        Nothing found for a name that is mistyped would look like peace.
+        """
+        if query.type is not None and query.type not in self._types:
+            await self._asking.signed_in(asker.claims)
+            raise Malformed("type: no such type of event")
         subject = Subject(
             "audit_event",
             "search" if query.question() else "list",

@@ -8,6 +8,7 @@ a table that a condition here leaves open leads by the organisation, so that an 
 used elsewhere and one that does not exist cost the same (domain, "Nobody else sees anything").
 """
 
+from collections.abc import Sequence
 from uuid import UUID
 
 from services.audit.grounds import Scope
@@ -20,14 +21,26 @@ class Selection:
 
     def __init__(self, scope: Scope) -> None:
         self._clauses: list[str] = ["true"]
+        self._ways: Sequence[str] = ("true",)
         self.everywhere = scope.everywhere
         self.parameters: list[object] = [] if scope.everywhere else [scope.own]
 
     def add(self, clause: str, *values: object) -> None:
         """Require ``clause``; ``{0}`` in it stands for the first of ``values``, and so on."""
+        self._clauses.append(clause.format(*self._placeholders(values)))
+
+    def either(self, *clauses: str, of: Sequence[object]) -> None:
+        """Require one of ``clauses``, each of which has an index; ``of`` are the values of all.
+
+        The rows of each are found by themselves: no plan walks everything for the one that is rare.
+        """
+        at = self._placeholders(of)
+        self._ways = [clause.format(*at) for clause in clauses]
+
+    def _placeholders(self, values: Sequence[object]) -> list[str]:
         first = len(self.parameters) + 1
         self.parameters.extend(values)
-        self._clauses.append(clause.format(*(f"${first + n}" for n in range(len(values)))))
+        return [f"${first + n}" for n in range(len(values))]
 
     def given(self, clause: str, value: object | None) -> None:
         """Require ``clause`` when the caller asked for it."""
@@ -38,16 +51,20 @@ class Selection:
         """Return the statement for the rows with the highest positions, each once.
 
         ``rows_of`` is a ``select`` without conditions whose rows have a ``position``, which is the
-        column ``position`` there. Of each organisation of the scope the newest are taken by
-        themselves, then the newest of these.
+        column ``position`` there. Of each organisation of the scope, and of each of the clauses of
+        :meth:`either`, the newest are taken by themselves, then the newest of these.
         """
         clauses = " and ".join(self._clauses)
-        rows = f"{rows_of} where {clauses} order by {position} desc limit {limit:d}"
-        if self.everywhere:
+        newest = f"order by {position} desc limit {limit:d}"
+        rows = " union all ".join(
+            f"({rows_of} where {clauses} and {way} {newest})" for way in self._ways
+        )
+        if self.everywhere and len(self._ways) == 1:
             return rows
+        places = "" if self.everywhere else "unnest($1::uuid[]) own(id) cross join lateral "
         return (
-            "select distinct on (found.position) found.* from unnest($1::uuid[]) own(id)"
-            f" cross join lateral ({rows}) found order by found.position desc limit {limit:d}"
+            f"select distinct on (found.position) found.* from {places}({rows}) found"
+            f" order by found.position desc limit {limit:d}"
         )
 
 
@@ -134,12 +151,18 @@ def _student(selection: Selection, student: UUID | None) -> None:
 
 
 def _object(selection: Selection, object_: str | None) -> None:
+    """Keep what was done to a thing, and what was done to anything that is part of it."""
     if object_ is None:
         return
     kind, colon, id_ = object_.partition(":")
-    selection.add("e.object_id = {0}", _as_written(id_ if colon else object_))
     if colon:
-        selection.add("e.object_type = {0}", kind)
+        selection.either(
+            "e.object_id = {0} and e.object_type = {1}",
+            "e.record_id = {0} and e.record_type = {1}",
+            of=(_as_written(id_), kind),
+        )
+    else:
+        selection.either("e.object_id = {0}", "e.record_id = {0}", of=(_as_written(object_),))
 
 
 def _as_written(id_: str) -> str:

@@ -20,7 +20,7 @@ from services.authz.session_events import (
     SessionEnded,
     SessionStarted,
 )
-from services.kernel.events import Actor, CorruptEvent, Event, Recorded
+from services.kernel.events import Actor, CorruptEvent, Event, ObjectRef, Recorded
 from services.kernel.projection import Connection
 
 # What an index entry and a text column can hold, whatever somebody put in an id.
@@ -61,6 +61,8 @@ _FOUND_BY: Final = {
     "outcome": "text",
     "object_type": "text",
     "object_id": "text",
+    "record_type": "text",
+    "record_id": "text",
     "session_id": "uuid",
 }
 _EVENT: Final = _Table("event", **_FOUND_BY)
@@ -107,6 +109,7 @@ def _row(recorded: Recorded, *, of: UUID | None = None) -> tuple[Any, ...]:
     event = recorded.event
     named = of is None or of == event.actor.organisation_id
     actor, about = event.actor if named else _NOBODY, event.object
+    record = record_of(recorded)
     return (
         recorded.position,
         event.recorded_at,
@@ -117,12 +120,40 @@ def _row(recorded: Recorded, *, of: UUID | None = None) -> tuple[Any, ...]:
         event.outcome,
         about.type if about else None,
         _text(about.id) if about else None,
+        _text(record.type) if record else "",
+        _text(record.id) if record else None,
         event.origin.session_id if named else None,
     )
 
 
 def _text(text: str | None) -> str | None:
     return None if text is None else text.replace("\0", "")[:_LONGEST]
+
+
+def record_of(recorded: Recorded) -> ObjectRef | None:
+    """Return what an event's object is part of: the case that an item or a plan stands in.
+
+    A fact says it by its stream. What was only seen or refused says it in ``data.record``, where
+    its object is no record: for a refusal as it was asked for, whether or not that is there.
+    """
+    event = recorded.event
+    if event.stream is not None:
+        kind, _, id_ = event.stream.partition(":")
+        record = ObjectRef(kind, id_) if id_ else None
+    else:
+        record = _record_seen(recorded)
+    itself = record and event.object and record.id == event.object.id
+    return None if itself else record
+
+
+def _record_seen(recorded: Recorded) -> ObjectRef | None:
+    said = recorded.event.data.get("record")
+    if said is None:
+        return None
+    try:
+        return msgspec.convert(said, ObjectRef)
+    except msgspec.ValidationError as error:
+        raise CorruptEvent(recorded.position) from error
 
 
 def students_of(recorded: Recorded) -> Iterable[UUID]:

@@ -7,10 +7,10 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from services.authz.api_organisations import Cursor, Limit
 from services.authz.catchment_views import Catchment, Key
 from services.authz.catchments import Catchments, Serve
 from services.authz.desk import Desk
+from services.authz.pages import Cursor, Limit
 from services.authz.visits import Gate, Visiting, authenticated
 from services.kernel.cursors import Cursors
 from services.kernel.texts import Body, Moment

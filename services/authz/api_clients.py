@@ -111,8 +111,9 @@ _REFUSALS: Final[dict[int | str, dict[str, Any]]] = {
         "model": TokenProblem,
     },
     422: {
-        "description": "`malformed`: a parameter is missing, comes twice or cannot be one; the "
-        "`error` is `invalid_request`, and the status that of every endpoint here, not RFC 6749's",
+        "description": "`malformed`: a parameter is missing, comes twice or cannot be one, or the "
+        "client says who it is in two ways at once; the `error` is `invalid_request`, and the "
+        "status that of every endpoint here, not RFC 6749's",
         "model": TokenProblem,
     },
     429: {
@@ -160,16 +161,16 @@ def client_router(clients: Clients, keys: SigningKeys) -> APIRouter:
     ) -> ClientToken:
         """Give a service client an access token (RFC 6749, 4.4; AC-SHARE-7).
 
-        The client says who it is in one of two ways. *client_secret_basic*: its id and secret in
-        `Authorization: Basic`. *private_key_jwt* (RFC 7523): `client_assertion_type` and
-        `client_assertion` in the form, and no `Authorization`; the assertion is a JWT signed with
-        the key that is registered for the client (Ed25519: `EdDSA`; P-256: `ES256`; RSA: `RS256`),
-        with `iss` and `sub` the client's id, `aud` this endpoint's address or `casewarden`, `exp`
-        at most ten minutes ahead, and a `jti` that was never used before.
+        The client says who it is in one of two ways, never in both. *client_secret_basic*: its id
+        and secret in `Authorization: Basic`. *private_key_jwt* (RFC 7523): `client_assertion_type`
+        and `client_assertion` in the form, and no `Authorization`; the assertion is a JWT signed
+        with the key that is registered for the client (Ed25519: `EdDSA`; P-256: `ES256`; RSA:
+        `RS256`), with `iss` and `sub` the client's id, `aud` this endpoint's address or
+        `casewarden`, `exp` at most ten minutes ahead, and a `jti` that was never used before.
 
         There is no refresh token: ask again. Failed attempts are throttled like logins (SG-9).
         """
-        await _check_once(request)
+        await _check_form(request)
         proof = _proof(request, body)
         if body.grant_type != "client_credentials":
             raise UnsupportedGrant
@@ -192,10 +193,16 @@ def client_router(clients: Clients, keys: SigningKeys) -> APIRouter:
 
 
 def _proof(request: Request, body: TokenRequest) -> Proof:
-    """Return how the client says who it is; raise :class:`InvalidClient` when it does not."""
+    """Return how the client says who it is; raise :class:`InvalidClient` when it does not.
+
+    Raises :class:`Malformed` when it does so in two ways at once (RFC 6749, 2.3).
+    """
+    header = request.headers.get("authorization")
+    if header is not None and (body.client_assertion or body.client_assertion_type):
+        raise Malformed("an assertion, or an Authorization header: not both")
     if body.client_assertion_type == _ASSERTION and body.client_assertion:
         return Proof(client_of(body.client_assertion), assertion=body.client_assertion)
-    scheme, _, text = request.headers.get("authorization", "").partition(" ")
+    scheme, _, text = (header or "").partition(" ")
     if scheme.lower() != "basic" or len(text) > LONGEST:
         raise InvalidClient
     try:
@@ -205,8 +212,13 @@ def _proof(request: Request, body: TokenRequest) -> Proof:
     return Proof(unquote_plus(client_id), secret=unquote_plus(secret))
 
 
-async def _check_once(request: Request) -> None:
-    """Raise :class:`Malformed` for a parameter that comes twice (RFC 6749, 3.2)."""
+async def _check_form(request: Request) -> None:
+    """Raise :class:`Malformed` for a parameter that comes twice (RFC 6749, 3.2).
+
+    And for a multipart form, which the framework would take as well (4.4.2).
+    """
+    if request.headers.get("content-type", "").lower().startswith("multipart/"):
+        raise Malformed("the form is not application/x-www-form-urlencoded")
     form = await request.form()
     if len(form.multi_items()) != len(form):
         raise Malformed("a parameter comes twice")

@@ -5,7 +5,7 @@ from typing import Annotated, Final
 from uuid import UUID
 from zoneinfo import available_timezones
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Request, Response
 from pydantic import AfterValidator, BaseModel, Field
 from pydantic_core import PydanticCustomError
 
@@ -14,14 +14,14 @@ from services.authz.directory import Organisation
 from services.authz.events import OrganisationKind, Role
 from services.authz.organisation_resets import OrganisationResets, ResetStaff
 from services.authz.organisations import Organisations, Register
+from services.authz.pages import MAX_PAGE, Cursor, Limit, Pages
 from services.authz.staff import Staff
 from services.authz.staff_views import StaffMember, version_of
-from services.authz.visits import Gate, Visit, Visiting, authenticated
+from services.authz.visits import Gate, Visiting, authenticated
 from services.kernel.cursors import Cursors
 from services.kernel.etags import not_modified
 from services.kernel.texts import Body, Line, Prose
 
-MAX_PAGE: Final = 100
 _ORGANISATIONS: Final = "organisations"
 
 
@@ -31,8 +31,6 @@ def _known_zone(name: str) -> str:
     return name
 
 
-Limit = Annotated[int, Query(ge=1, le=MAX_PAGE)]
-Cursor = Annotated[str | None, Query(max_length=1024)]
 TimeZone = Annotated[Line, AfterValidator(_known_zone)]
 
 
@@ -104,28 +102,13 @@ class StaffList(BaseModel):
     next_cursor: str | None
 
 
-class _Pages:
-    """Cursors that hold the id after which the next page begins."""
-
-    def __init__(self, cursors: Cursors) -> None:
-        self._cursors = cursors
-
-    def after(self, visit: Visit, text: str, cursor: str | None) -> UUID | None:
-        if cursor is None:
-            return None
-        return self._cursors.open(visit.person_id, text, cursor, UUID)
-
-    def next(self, visit: Visit, text: str, after: UUID | None) -> str | None:
-        return None if after is None else self._cursors.seal(visit.person_id, text, after)
-
-
 def organisation_router(gate: Gate, desk: Desk, channel: str) -> APIRouter:
     """Return the routes under ``/v1/organisations``."""
     router = APIRouter(
         prefix="/v1/organisations", tags=["organisations"], route_class=authenticated(gate)
     )
     organisations, staff, resets = Organisations(desk), Staff(desk), OrganisationResets(desk)
-    pages = _Pages(Cursors(desk.runtime.installation.secret("cursor")))
+    pages = Pages(Cursors(desk.runtime.installation.secret("cursor")))
 
     @router.get("")
     async def list_organisations(

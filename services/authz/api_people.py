@@ -1,23 +1,29 @@
 """Routes about people: registered, shown, corrected. Parse, one call, answer."""
 
 from datetime import datetime
-from typing import Self
+from typing import Annotated, Self
 from uuid import UUID
 
 from fastapi import APIRouter, Request, Response
-from pydantic import BaseModel
+from msgspec import UNSET
+from pydantic import BaseModel, Field
+from pydantic.config import JsonDict
+from pydantic.json_schema import SkipJsonSchema
 
 from services.authz.api_access import VersionedAssignmentOut, versioned
 from services.authz.api_me import Correction, Email
 from services.authz.desk import Desk
 from services.authz.events import Profile
 from services.authz.invitations import expires_at
+from services.authz.known_people import KnownPeople
 from services.authz.me import Change
+from services.authz.pages import Cursor, Limit, Pages
 from services.authz.profiles import Profiles
 from services.authz.registration import Register, Registration
 from services.authz.staff import Staff
 from services.authz.staff_views import PersonView, version_of
 from services.authz.visits import Gate, Visit, Visiting, authenticated
+from services.kernel.cursors import Cursors
 from services.kernel.etags import not_modified
 from services.kernel.texts import Body, Line
 
@@ -57,17 +63,39 @@ class RegisteredOut(BaseModel):
     invitation: InvitationOut
 
 
+def _without_default(schema: JsonDict) -> None:
+    schema.pop("default", None)
+
+
+#: absent, not null, where the reader does not see it
+_Contact = Annotated[
+    str | SkipJsonSchema[None],
+    Field(exclude_if=lambda value: value is None, json_schema_extra=_without_default),
+]
+
+
 class PersonOut(BaseModel):
-    """A person, as far as the reader sees them."""
+    """A person, as far as the reader sees them.
+
+    `email` and `phone` are there for the person themselves, for whoever may correct them, and for
+    an administrator who gives or takes back their post; and absent for everybody else.
+    """
 
     id: UUID
     given_name: str
     family_name: str
-    email: str
-    phone: str
+    email: _Contact = None
+    phone: _Contact = None
     suspended: bool
     assignments: list[VersionedAssignmentOut]
     version: str
+
+
+class PeopleList(BaseModel):
+    """A page of people."""
+
+    items: list[PersonOut]
+    next_cursor: str | None
 
 
 def people_router(gate: Gate, desk: Desk, channel: str) -> APIRouter:
@@ -77,8 +105,29 @@ def people_router(gate: Gate, desk: Desk, channel: str) -> APIRouter:
     """
     router = APIRouter(prefix="/v1", tags=["people"], route_class=authenticated(gate))
     registration, staff = Registration(desk), Staff(desk)
-    profiles = Profiles(desk, staff)
+    profiles, known = Profiles(desk, staff), KnownPeople(desk, staff)
+    pages = Pages(Cursors(desk.runtime.installation.secret("cursor")))
     attempt_of = desk.idempotency.attempt
+
+    @router.get("/people")
+    async def list_people(
+        visit: Visiting,
+        organisation: UUID | None = None,
+        limit: Limit = 50,
+        cursor: Cursor = None,
+    ) -> PeopleList:
+        """List whom one's own assignments let one see, by id (AC-SEE-7, AC-SEE-11, AC-SEE-22).
+
+        Each as `GET /v1/people/{person_id}` shows them. `organisation` leaves those one sees there:
+        one that there is not, or that one does not see, has nobody.
+        """
+        text = f"people {organisation or ''}"
+        after = pages.after(visit, text, cursor)
+        page = await known.page(visit, organisation, after, limit)
+        return PeopleList(
+            items=[_person(desk, visit, one, version_of(desk, visit, one)) for one in page.items],
+            next_cursor=pages.next(visit, text, page.after),
+        )
 
     @router.post("/people", status_code=201)
     async def register_person(visit: Visiting, request: Request, body: NewPerson) -> RegisteredOut:
@@ -129,13 +178,12 @@ def _profile(body: NewPerson) -> Profile:
 
 
 def _person(desk: Desk, visit: Visit, found: PersonView, version: str) -> PersonOut:
-    profile = found.profile
     return PersonOut(
         id=found.id,
-        given_name=profile.given_name,
-        family_name=profile.family_name,
-        email=profile.email,
-        phone=profile.phone,
+        given_name=found.given_name,
+        family_name=found.family_name,
+        email=None if found.email is UNSET else found.email,
+        phone=None if found.phone is UNSET else found.phone,
         suspended=found.suspended,
         assignments=[versioned(one, version_of(desk, visit, one)) for one in found.assignments],
         version=version.strip('"'),

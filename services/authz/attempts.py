@@ -12,6 +12,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from http import HTTPStatus
 from typing import Final
 
@@ -30,6 +31,17 @@ from services.kernel.runtime import Runtime
 
 #: failed attempts appended one by one, by each process; the others are counted in windows
 _SINGLE_PER_MINUTE: Final = 300
+
+
+def tried_as(person: Person | None, now: datetime) -> Actor:
+    """Return whom a credential was tried as, for the organisation of their first post in force.
+
+    Of what was loaded to try it: rows that are emptied since hide it from no organisation.
+    """
+    if person is None:
+        return Actor()
+    posts = (a.organisation_id for a in person.assignments if a.in_force(now))
+    return Actor(person_id=person.id, organisation_id=next(posts, None))
 
 
 class BadCredentials(Problem):
@@ -64,22 +76,11 @@ class Failures:
             LOGIN_FAILED,
             call,
             action="login",
-            actor=self._actor(person),
+            actor=tried_as(person, self._runtime.effects.now()),
             outcome=Outcome.FAILED,
             data={"account": account, "stage": stage, "reason": reason},
         )
         await self._runtime.log.append(Group([event]))
-
-    def _actor(self, person: Person | None) -> Actor:
-        """Return whom it was tried as, for the organisation of their first post in force.
-
-        Of what was loaded to try it: rows that are emptied since hide it from no organisation.
-        """
-        if person is None:
-            return Actor()
-        now = self._runtime.effects.now()
-        posts = (a.organisation_id for a in person.assignments if a.in_force(now))
-        return Actor(person_id=person.id, organisation_id=next(posts, None))
 
     def throttled(self, call: Call) -> None:
         """Count an attempt that was not tried."""

@@ -56,10 +56,11 @@ class Command(Generic[B, T]):
         return await self.act(hearing, basis)
 
     async def repeat(self, hearing: Hearing, made: Made) -> Draft[T]:
-        """Judge it anew, and answer what the first one made."""
+        """Judge it anew, and answer what the first one made: done once, and read from now on."""
         basis = await self.judge(hearing, made)
         if isinstance(basis, Problem):
             return await hearing.refuse(basis)
+        hearing.only_reads()
         return await self.again(hearing, basis, made)
 
 

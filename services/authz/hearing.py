@@ -67,6 +67,10 @@ class Hearing:
         """Return the hearing of a repeat: about what the first attempt made."""
         return replace(self, asked=replace(self.asked, object=object_))
 
+    def only_reads(self) -> None:
+        """Have what is recorded from here on be a read: what was asked for is done already."""
+        self.asked = replace(self.asked, action="read")
+
     def may(self, action: str, object_: str, facts_of: FactsOf) -> Decision:
         """Decide whether the caller may do what they ask; what is allowed is what ``lets`` them."""
         decision = self.standing.may(action, object_, facts_of)

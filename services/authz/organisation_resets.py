@@ -148,6 +148,7 @@ class OrganisationResets:
             _, facts = await self._resets.facts(hearing, over, (reset_id, data))
             events.extend(facts)
         if not events:
+            hearing.only_reads()
             return await hearing.disclose(_may(hearing, command), None, {})
         return hearing.draft(events, None)
 

@@ -15,6 +15,7 @@ from starlette.requests import Request
 from services.authz import events as e
 from services.authz.desk import Desk
 from services.authz.directory import Assignment, Person
+from services.authz.events import Profile
 from services.authz.hearing import Asked, Hearing, Part
 from services.authz.me import Change
 from services.authz.people import facts_about, next_fact
@@ -60,8 +61,9 @@ class Profiles:
             person, seeing = await judged(hearing, person_id)
             if person is None:
                 return await hearing.refuse(NotFound())
-            view = await self._staff.view(hearing, person)
-            moved = person.id != visit.person_id and change.moves(view.profile)
+            view = await self._staff.view(hearing, person, seeing)
+            profile = self._staff.profile(person)
+            moved = person.id != visit.person_id and change.moves(profile)
             decision = _may_correct(hearing, person, hearing.places(person))
             if moved and decision.allowed:
                 decision = await _may_move(hearing, person)
@@ -74,7 +76,7 @@ class Profiles:
             if moved and await has_address(self._desk, hearing, change.email or ""):
                 return await hearing.refuse(Conflict())
             parts = _parts(decision, view, seeing)
-            return await self._corrected(hearing, parts, person, view, change)
+            return await self._corrected(hearing, parts, person, change, (view, profile))
 
         asked = Asked("update", person_object(person_id))
         return await self._desk.hear(visit, asked, decide)
@@ -84,30 +86,31 @@ class Profiles:
         hearing: Hearing,
         parts: Sequence[Part],
         person: Person,
-        view: PersonView,
         change: Change,
+        before: tuple[PersonView, Profile],
     ) -> Draft[PersonView]:
         keys, event_id = self._desk.runtime.keys, self._desk.runtime.effects.new_id()
-        profile = change.of(view.profile)
+        view, former = before
+        profile = change.of(former)
         text = msgspec.json.encode(profile).decode()
         try:
             sealed = keys.seal(person.sealed_profile().ref, event_id, "profile", text)
         except SealBroken:
             return await hearing.refuse(Conflict())
         data = e.ProfileCorrected(
-            person_id=person.id, profile=sealed, address_changed=change.moves(view.profile)
+            person_id=person.id, profile=sealed, address_changed=change.moves(former)
         )
         fact = (e.PROFILE_CORRECTED, event_id, data)
         own, *others = parts
         event = await next_fact(hearing, own.decision, person, fact, own.shown)
         events = [event, *await hearing.reads(others)]
-        return hearing.draft(events, msgspec.structs.replace(view, profile=profile))
+        return hearing.draft(events, view.corrected(profile))
 
 
 def _parts(decision: Decision, view: PersonView, seeing: Sequence[Seeing]) -> list[Part]:
     """Return what the posts show that the correction rests on, and then what others do."""
     parts = {part.decision.organisation_id: part for part in parts_of(view, seeing)}
-    own = parts.pop(decision.organisation_id, Part(decision, shown_of(view.id, ())))
+    own = parts.pop(decision.organisation_id, Part(decision, shown_of(view.id, (), contact=True)))
     return [Part(decision.showing(own.decision), own.shown), *parts.values()]
 
 

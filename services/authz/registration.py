@@ -154,6 +154,6 @@ async def _may_register(hearing: Hearing, organisation_id: UUID) -> Decision | P
         extra.append("ministry_staff")
     elif not await hearing.facts.posts.filled(organisation.id, LEAD[organisation.kind]):
         extra.append("first_lead")
-    facts = hearing.standing.over(organisation, extra)
+    facts = hearing.standing.over(organisation.id, extra)
     decision = hearing.may("create", "person", facts)
     return decision if decision.allowed else Forbidden()

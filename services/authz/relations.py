@@ -6,7 +6,7 @@ assignment, and names the assignment and the clause it rests on. What no row all
 
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, NamedTuple
 from uuid import UUID
 
 from services.authz.directory import Assignment, Caller, Organisation, Person
@@ -32,8 +32,24 @@ class Decision:
         besides = (ground for ground in seen.grounds if ground.assignment_id not in own)
         return replace(self, grounds=(*self.grounds, *besides))
 
+    def besides(self, other: "Decision") -> "Decision":
+        """Return this decision resting on what ``other`` does too, of the same organisation."""
+        return replace(self, grounds=tuple(dict.fromkeys((*self.grounds, *other.grounds))))
+
 
 REFUSED: Final = Decision(allowed=False)
+
+
+class Reach(NamedTuple):
+    """Whose staff a caller knows of: that of every organisation, or of some."""
+
+    everywhere: bool
+    organisations: frozenset[UUID]
+
+    def at(self, organisation_id: UUID) -> "Reach":
+        """Return what it comes to at one organisation."""
+        near = self.everywhere or organisation_id in self.organisations
+        return Reach(everywhere=False, organisations=frozenset({organisation_id} if near else ()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +105,12 @@ class Standing:
             for object_ in ("staff", "person")
         )
 
+    def reach(self) -> Reach:
+        """Return whom the caller knows of, as :meth:`knows` says it of each: for lists."""
+        posts = self.caller.assignments
+        near = (a.organisation_id for a in posts if self.knows(a, (a.organisation_id,)))
+        return Reach(any(self.knows(a, ()) for a in posts), frozenset(near))
+
     def knowing(self, places: Collection[UUID], facts_of: FactsOf) -> FactsOf:
         """Return ``facts_of``, without a fact for who does not know of people at ``places``.
 
@@ -113,7 +135,7 @@ class Standing:
         ministry = self.kinds.get(assignment.organisation_id) is OrganisationKind.MINISTRY
         return ["everywhere"] if ministry else []
 
-    def over(self, organisation: Organisation, extra: Collection[str] = ()) -> FactsOf:
+    def over(self, organisation_id: UUID, extra: Collection[str] = ()) -> FactsOf:
         """Return the facts of acting upon an organisation, ``extra`` ones within reach included.
 
         Within reach is one's own organisation and, from the Ministry, every one: who administers
@@ -121,7 +143,7 @@ class Standing:
         """
 
         def facts(assignment: Assignment) -> list[str]:
-            near = self.towards((organisation.id,))(assignment)
+            near = self.towards((organisation_id,))(assignment)
             return [*near, *extra] if near else []
 
         return facts
@@ -133,7 +155,7 @@ class Standing:
         extra = role_facts(role, organisation.kind, first=first)
         if person.id != self.caller.person.id:
             extra.append("not_self")
-        return self.over(organisation, extra)
+        return self.over(organisation.id, extra)
 
     def about(
         self,

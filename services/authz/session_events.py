@@ -16,6 +16,8 @@ SESSION_REFRESHED: Final = "authz.session_refreshed"
 SESSION_ENDED: Final = "authz.session_ended"
 SIGNING_KEY_ADDED: Final = "authz.signing_key_added"
 SIGNING_KEY_RETIRED: Final = "authz.signing_key_retired"
+#: somebody's password was right: no login, and nothing is open before the second factor is too
+PASSWORD_ACCEPTED: Final = "authz.password_accepted"  # noqa: S105 - the name of an event
 #: somebody's password or second factor was wrong
 LOGIN_FAILED: Final = "authz.login_failed"
 #: logins from one address that were not even tried, as a counted window
@@ -92,6 +94,7 @@ FACTS: Final[Mapping[str, str]] = {
 }
 #: the observations, with their titles
 OBSERVATIONS: Final[Mapping[str, str]] = {
+    PASSWORD_ACCEPTED: "password accepted",
     LOGIN_FAILED: "login failed",
     LOGIN_THROTTLED: "logins throttled",
 }

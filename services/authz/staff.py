@@ -4,6 +4,7 @@ Place in the flow: ``hearing -> sight -> view -> disclosed``. Queries only. Prof
 here, after the decision and for what is shown alone; each shown profile's key is among the guards.
 """
 
+from collections.abc import Sequence
 from uuid import UUID
 
 import msgspec
@@ -13,7 +14,7 @@ from services.authz.directory import Assignment, Person
 from services.authz.events import Profile
 from services.authz.hearing import Asked, Hearing, Part
 from services.authz.posts import Staffed
-from services.authz.staff_sight import judged, parts_of
+from services.authz.staff_sight import Seeing, judged, parts_of
 from services.authz.staff_views import PersonView, StaffMember, StaffPage, version_of, view_of
 from services.authz.visits import Visit
 from services.kernel.errors import NotFound
@@ -63,32 +64,36 @@ class Staff:
 
         Who was registered for an organisation of the caller's and works nowhere, not yet or no
         longer, is shown too: whom the caller may give a post, or shut out, is no stranger.
-        Assignments elsewhere are not.
+        Assignments elsewhere are not, nor how to reach who is not the caller's to correct or to
+        appoint (:mod:`services.authz.contact_sight`).
         """
 
         async def decide(hearing: Hearing) -> Draft[PersonView]:
             person, seeing = await judged(hearing, person_id)
             if person is None:
                 return await hearing.refuse(NotFound())
-            view = await self.view(hearing, person)
+            view = await self.view(hearing, person, seeing)
             return await hearing.disclose_each(parts_of(view, seeing), view, (person.id,))
 
         asked = Asked("read", ObjectRef("person", str(person_id)))
         return await self._desk.hear(visit, asked, decide)
 
-    async def view(self, hearing: Hearing, person: Person) -> PersonView:
-        """Return ``person`` as far as the caller, who may be shown them, sees them."""
+    async def view(self, hearing: Hearing, person: Person, seeing: Sequence[Seeing]) -> PersonView:
+        """Return ``person`` as far as the caller, who is shown them by ``seeing``, sees them."""
         current = [a for a in person.assignments if not a.has_ended(hearing.facts.now)]
         seen = [a for a in current if self._sees(hearing, person, a)]
         ends = [a.ends_at for a in current if a.ends_at is not None]
         hearing.valid_until = min([hearing.valid_until, *ends])
         await self._desk.runtime.keys.load([person.sealed_profile().ref])
-        return PersonView(
+        profile = self.profile(person)
+        view = PersonView(
             id=person.id,
-            profile=self.profile(person),
+            given_name=profile.given_name,
+            family_name=profile.family_name,
             suspended=person.suspended,
             assignments=[view_of(person.id, a) for a in seen],
         )
+        return view.corrected(profile) if any(one.contact for one in seeing) else view
 
     def _sees(self, hearing: Hearing, person: Person, assignment: Assignment) -> bool:
         """Say whether the caller sees this assignment: of themselves, or on a list they see."""

@@ -44,12 +44,29 @@ class StaffPage(msgspec.Struct, frozen=True):
 
 
 class PersonView(msgspec.Struct, frozen=True, kw_only=True):
-    """A person, with those of their assignments that the reader sees."""
+    """A person, with those of their assignments that the reader sees.
+
+    How to reach them is unset, which is absent, for who does not see that.
+    """
 
     id: UUID
-    profile: Profile
+    given_name: str
+    family_name: str
+    email: str | msgspec.UnsetType = msgspec.UNSET
+    phone: str | msgspec.UnsetType = msgspec.UNSET
     suspended: bool
     assignments: list[AssignmentView]
+
+    def corrected(self, profile: Profile) -> "PersonView":
+        """Return the person with ``profile``, whole."""
+        return msgspec.structs.replace(self, **msgspec.structs.asdict(profile))
+
+
+class PeoplePage(msgspec.Struct, frozen=True):
+    """People, and the person after whom there are more."""
+
+    items: list[PersonView]
+    after: UUID | None
 
 
 def view_of(person_id: UUID, assignment: Assignment) -> AssignmentView:

@@ -43,13 +43,15 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     whole: bool
 
 
+def ground_of(basis: Basis, parts: tuple[str, ...] = ()) -> Ground:
+    """Return ``basis`` as an event writes it down; without parts where it lets do, not see."""
+    return Ground(basis.assignment.id, basis.assignment.role, basis.clause, parts)
+
+
 def grounds_of(parts: Mapping[str, Sequence[Basis]]) -> tuple[Ground, ...]:
     """Group ``parts`` by what they rest on; a part may rest on several bases, thing by thing."""
     grouped: dict[Basis, list[str]] = {}
     for part, bases in parts.items():
         for basis in bases:
             grouped.setdefault(basis, []).append(part)
-    return tuple(
-        Ground(basis.assignment.id, basis.assignment.role, basis.clause, tuple(names))
-        for basis, names in grouped.items()
-    )
+    return tuple(ground_of(basis, tuple(names)) for basis, names in grouped.items())

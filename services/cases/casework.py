@@ -59,14 +59,21 @@ def assign(person_id: UUID) -> Command:
 
 
 def name_team_member(person_id: UUID) -> Command:
-    """Put a case manager of the same provider on the team."""
+    """Put a case manager of the same provider on the team.
+
+    Nobody names themselves, nor is it named who has the case: a post on the team would outlive the
+    case's going to somebody else, which is how its sight is taken away (docs/decisions/0003, 48).
+    """
 
     async def command(change: Change) -> None:
         change.permit("name_team", "case")
+        if person_id == change.loaded.caller.person.id:
+            raise Forbidden
         holder = await _colleague(change, person_id)
         require_status(change, Status.ACTIVE)
         member = holder.as_(Role.ASP_CASE_MANAGER)
-        if member in change.record.team:
+        manager = change.record.case_manager
+        if member in change.record.team or (manager and manager.person_id == person_id):
             raise Conflict
         change.write(e.TeamMemberNamed(member=member))
 

@@ -13,6 +13,7 @@ from uuid import UUID
 import msgspec
 
 from services.cases import events as e
+from services.cases.basis import ground_of
 from services.cases.change import Change, Command, Fact
 from services.cases.desk import Asked, Desk, View
 from services.cases.loaded import Loaded
@@ -20,7 +21,7 @@ from services.cases.outline import Outline
 from services.cases.rendering import canonical
 from services.cases.terms import RecordKind
 from services.kernel.errors import Conflict, NotFound, Problem, Unavailable
-from services.kernel.events import Event, Ground, ObjectRef
+from services.kernel.events import Event, ObjectRef
 from services.kernel.handling import Draft
 from services.kernel.idempotency import Made
 
@@ -64,7 +65,7 @@ async def change_again(
 
     Whoever may not do it any more, or does not see what it made, is refused as if it were the
     first; that its state no longer allows it is what having been done means. Writes nothing but
-    the disclosure.
+    the disclosure, which is a read: what was asked for happened once.
     """
     change = await _begun(desk, asked, kind, record_id)
     if not isinstance(change, Change):
@@ -88,7 +89,7 @@ async def change_again(
         shown = {**left.shown, "overview": [*left.shown["overview"], case_id]}
         return left._replace(shown=shown)
 
-    group = await desk.told(asked, change.seen, ObjectRef(kind, str(record_id)), cut)
+    group = await desk.told(asked.again(), change.seen, ObjectRef(kind, str(record_id)), cut)
     group = replace(group, guards=list(dict.fromkeys(change.guards)))
     return Draft(group, (answer(change.view, made), change.view.version))
 
@@ -125,10 +126,7 @@ async def _appended(desk: Desk, change: Change, fact: Fact) -> Event:
         change.asked,
         change.loaded.asking,
         e.TYPE_OF[type(fact.payload)],
-        grounds=tuple(
-            Ground(basis.assignment.id, basis.assignment.role, basis.clause)
-            for basis in dict.fromkeys(change.bases)
-        ),
+        grounds=tuple(map(ground_of, dict.fromkeys(change.bases))),
         student_id=change.record.student_id,
         object_=fact.object_,
         data=msgspec.to_builtins(fact.payload),

@@ -6,9 +6,9 @@ alike. Nothing here knows HTTP beyond problems, and nothing here opens a record 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import NamedTuple, cast
+from typing import Final, NamedTuple, cast
 from uuid import UUID
 
 import msgspec
@@ -16,11 +16,11 @@ import msgspec
 from services.authz.access import Claims
 from services.authz.directory import Assignment
 from services.cases import events as e
-from services.cases.basis import Basis, grounds_of
+from services.cases.basis import Basis, ground_of, grounds_of
 from services.cases.judge import Judge
 from services.cases.loaded import Asking, Loaded
 from services.cases.loading import Loader
-from services.cases.outline import Cut, Outline, apart, outline
+from services.cases.outline import Cut, Outline, apart, outline, summaries_in
 from services.cases.record import Record
 from services.cases.rendering import Renderer, canonical
 from services.cases.sight import Sight
@@ -33,6 +33,8 @@ from services.kernel.handling import Draft
 from services.kernel.http import Call
 from services.kernel.runtime import Runtime
 
+_RECORDS: Final = frozenset(map(str, RecordKind))
+
 
 @dataclass(frozen=True, slots=True)
 class Asked:
@@ -42,6 +44,10 @@ class Asked:
     claims: Claims
     action: str
     if_match: tuple[str, ...] = ()
+
+    def again(self) -> "Asked":
+        """Return the same as its repeat is written down: what it did happened once, this reads."""
+        return replace(self, action="read")
 
 
 class View(NamedTuple):
@@ -167,10 +173,11 @@ class Desk:
                 asked,
                 loaded.asking,
                 e.READ,
-                grounds=grounds_of(one.basis),
+                grounds=grounds_of(one.basis) or _known_by(one.sight),
                 student_id=loaded.student_id,
                 object_=object_,
                 shown=one.shown,
+                data=summaries_in(one),
             )
             for own in apart(self.judge, seen, cut)
             for one in own.by_event()
@@ -201,7 +208,7 @@ class Desk:
             outcome=outcome_of(problem),
             student_id=loaded.student_id if loaded.exists else None,
             object_=object_,
-            data={"code": problem.code},
+            data={"code": problem.code, **record_of(object_, loaded.record_id)},
             organisation_id=basis.assignment.organisation_id if basis else None,
         )
         rests_on = list(dict.fromkeys((*loaded.guards, *guards)))
@@ -239,6 +246,21 @@ def _organisation(asking: Asking, grounds: Sequence[Ground]) -> UUID | None:
         wanted, held = grounds[0].assignment_id, asking.caller.assignments
         return next((a.organisation_id for a in held if a.id == wanted), None)
     return asking.caller.organisation_id
+
+
+def _known_by(sight: Sight) -> tuple[Ground, ...]:
+    """Return by what the caller knows of the record, where none of what they asked for is seen."""
+    return (ground_of(sight.first),) if sight.first else ()
+
+
+def record_of(object_: ObjectRef, record_id: UUID) -> Mapping[str, object]:
+    """Return, for the data of an event, the case that ``object_`` belongs to if it is none.
+
+    A fact says it by its stream; what is only seen or refused has none.
+    """
+    if object_.type in _RECORDS:
+        return {}
+    return {"record": {"type": RecordKind.CASE, "id": record_id}}
 
 
 def staff_of(assignment: Assignment, person_id: UUID) -> Staff:

@@ -54,7 +54,7 @@ async def drafted_again(
     shown = await finished(
         await disclose(
             desk,
-            asked,
+            asked.again(),
             RecordKind.REQUEST,
             made["id"],
             frozenset({"overview"}),

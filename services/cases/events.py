@@ -101,7 +101,10 @@ class CaseOpened(msgspec.Struct, frozen=True, kw_only=True):
     referral: Box
     referral_labels: tuple[Label, ...] = ()
     referral_labelled_by: dict[Label, UUID] = {}
+    #: of the request it was
     submitted_at: datetime | None = None
+    reviewed_at: datetime | None = None
+    allocated_at: datetime | None = None
 
 
 class CaseAssigned(msgspec.Struct, frozen=True, kw_only=True):

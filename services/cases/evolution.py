@@ -84,6 +84,8 @@ def _opened(p: e.CaseOpened, moment: datetime, version: int) -> Record:
         made_by=p.made_by,
         case_manager=p.case_manager,
         submitted_at=p.submitted_at or moment,
+        reviewed_at=p.reviewed_at,
+        allocated_at=p.allocated_at,
         number=p.number,
         created_at=moment,
         version=version,

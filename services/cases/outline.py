@@ -91,6 +91,19 @@ def apart(judge: Judge, seen: Outline, cut: Cut) -> list[Outline]:
     return [one for one in own if one.basis] or [cut(seen)]
 
 
+def summaries_in(seen: Outline) -> dict[str, object]:
+    """Return, for the data of an event, which of the items ``seen`` shows by their summary alone.
+
+    Whoever read of an item no more than that is told apart for ever (SG-13, SG-23, BR-3).
+    """
+    shown = seen.shown.get("items")
+    if not shown:
+        return {}
+    alone = [entry.item.id for entry in seen.sight.entries if not entry.whole]
+    summaries = [id_ for id_ in alone if id_ in shown]
+    return {"summaries": summaries} if summaries else {}
+
+
 def sights_apart(judge: Judge, loaded: Loaded, sight: Sight) -> list[tuple[Loaded, Sight]]:
     """Return what the caller sees at each organisation by itself; all of it where that is one."""
     callers = loaded.caller.apart()

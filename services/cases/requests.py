@@ -133,7 +133,7 @@ async def require_provider(
     if organisation is None or organisation.kind not in kinds:
         raise NotFound
     if not await loader.serves(asking, organisation_id, school_id, change.now):
-        raise Conflict if sees_all else NotFound
+        raise Conflict("the school is not in its catchment") if sees_all else NotFound
 
 
 class Holder(NamedTuple):
@@ -191,6 +191,8 @@ def assign(person_id: UUID) -> Command:
                 referral_labels=record.referral_labels,
                 referral_labelled_by=record.referral_labelled_by,
                 submitted_at=record.submitted_at,
+                reviewed_at=record.reviewed_at,
+                allocated_at=record.allocated_at,
             )
         )
 

@@ -10,6 +10,7 @@ import json
 from typing import TYPE_CHECKING, Any, Final
 from zoneinfo import ZoneInfo
 
+import asyncpg
 import click
 
 from services import demonstration
@@ -57,6 +58,8 @@ async def marked(installation: Installation) -> Mark:
     owner = await connect_as_owner(installation)
     try:
         mark = await demonstration.read(owner)
+    except asyncpg.InsufficientPrivilegeError:
+        raise UserError("CASEWARDEN_DATABASE_URL does not name the database's owner") from None
     finally:
         await owner.close()
     if mark is None:

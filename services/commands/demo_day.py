@@ -34,8 +34,7 @@ def run(settings: Settings, *, seed: int, scale: float, as_json: bool) -> None:
         raise UserError("a school day is driven from this machine only: serve on 127.0.0.1")
     with running(settings, embedded(settings)) as installation:
         mark = asyncio.run(marked(installation))
-        if not asyncio.run(days.reachable(base)):
-            raise UserError(f"nothing serves on {base}: start it with casewarden up")
+        check(base)
         plan = day_plan.plan(
             demonstration(mark.seed, mark.today),
             seed=mark.seed,
@@ -50,6 +49,18 @@ def run(settings: Settings, *, seed: int, scale: float, as_json: bool) -> None:
         click.echo(json.dumps(summary, indent=1))
     else:
         _print(summary, base)
+
+
+def check(base: str) -> None:
+    """Raise :class:`UserError` unless Casewarden serves there and has nothing left to catch up."""
+    try:
+        status = asyncio.run(days.health(base))
+    except httpx.HTTPError:
+        raise UserError(f"nothing serves on {base}: start it with casewarden up") from None
+    if status is None:
+        raise UserError(f"what serves on {base} does not answer as Casewarden does")
+    if status != "ok":
+        raise UserError(f"what serves on {base} is not ready ({status}): try again in a moment")
 
 
 def _driven(plan: Plan, advance: Callable[[], None]) -> dict[str, Any]:
@@ -88,12 +99,22 @@ def _print(summary: dict[str, Any], base: str) -> None:
         f" {browser['events']} events, {browser['denied']} of them refusals.\n"
         f"Somebody tried one password on {sprayer['accounts_tried']} accounts"
         f" from {sprayer['address']}.\n"
-        f"One learner's records were touched {learner['accesses']} times that day"
-        f" by {learner['people']} people.\n"
+        f"{touched(learner)}\n"
         "\nWhere to look, with a security analyst's token:\n"
         f"  {base}/audit/v1/alerts?status=open\n"
         f"  {base}/audit/v1/people/{browser['person_id']}/activity\n"
-        f"  {base}/audit/v1/students/{learner['student_id']}/accesses\n"
+        f"  {base}/audit/v1/students/{learner['student_id'] or '…'}/accesses\n"
         f"and without one:\n"
         f"  {base}/audit/metrics    casewarden_alerts_open, casewarden_login_attempts_total"
     )
+
+
+def touched(learner: dict[str, Any]) -> str:
+    """Return the sentence about the learner whom the browser came across."""
+    times = _counted(learner["accesses"], "time", "times")
+    people = _counted(learner["people"], "person", "people")
+    return f"One learner's records were touched {times} that day by {people}."
+
+
+def _counted(count: int, one: str, more: str) -> str:
+    return f"{count} {one if count == 1 else more}"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import signal
 from typing import TYPE_CHECKING, Final
 
 from services import demonstration as marker
@@ -32,6 +33,8 @@ _GARBAGE: Final = 200_000
 
 def run(settings: Settings) -> None:
     """Load, or finish loading; load nothing twice, and wait for whoever is loading."""
+    # at once, for there is nothing to leave: up, which sends it, keeps the database itself
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     with running(settings, embedded(settings)) as installation, shown() as progress:
         # the whole region stays in memory: looking through it for garbage took a tenth of the time
         gc.set_threshold(_GARBAGE)

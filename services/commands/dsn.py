@@ -9,7 +9,7 @@ import click
 from services.installation import embedded, installation_of
 from services.kernel.database import role_name
 from services.kernel.events import Service
-from services.kernel.migrate import role_password
+from services.kernel.server_roles import role_password
 
 if TYPE_CHECKING:
     from services.kernel.settings import Settings

@@ -4,28 +4,36 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import asyncpg
 
 from services.installation import UserError, embedded, running, vocabulary
-from services.kernel.migrate import newest_revision, reset_roles
+from services.kernel.migrate import newest_revision
+from services.kernel.server_roles import are_marked, reset_roles
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from services.kernel.runtime import Installation
     from services.kernel.settings import Settings
 
 
-def run(settings: Settings) -> None:
+_SHOWN: Final = 3
+
+
+def run(settings: Settings, *, take_roles: bool) -> None:
     """Migrate; start the embedded server for it when no other is named."""
     from alembic.util import CommandError
 
     from services.kernel.migrate import ForeignSecrets, UnsupportedServer, migrate
+    from services.kernel.server_roles import ForeignRoles
 
     with running(settings, embedded(settings), make=True) as installation:
         try:
             asyncio.run(_refuse_to_adopt(installation))
-            asyncio.run(migrate(installation.server, installation.secret("roles"), vocabulary()))
+            secret = installation.secret("roles")
+            asyncio.run(migrate(installation.server, secret, vocabulary(), take_roles=take_roles))
         except (OSError, asyncpg.PostgresConnectionError) as error:
             raise UserError(f"the database cannot be reached: {error}") from None
         except asyncpg.InvalidAuthorizationSpecificationError as error:
@@ -36,6 +44,8 @@ def run(settings: Settings) -> None:
             raise UserError(str(error)) from None
         except ForeignSecrets:
             raise UserError(foreign(installation)) from None
+        except ForeignRoles as error:
+            raise UserError(_of_another(error.databases)) from None
         except CommandError as error:
             raise UserError(f"this version cannot migrate the database: {error}") from None
 
@@ -68,11 +78,20 @@ def foreign(installation: Installation) -> str:
     )
 
 
+def _of_another(databases: Sequence[str]) -> str:
+    shown = ", ".join(databases[:_SHOWN]) + (", …" if len(databases) > _SHOWN else "")
+    return (
+        f"the roles of this server belong to another installation of Casewarden ({shown});"
+        " one server holds one. If that one is given up: casewarden migrate --take-roles"
+    )
+
+
 async def needed(installation: Installation) -> bool:
     """Say whether anything is to migrate; cheap, so that a warm start is quick.
 
     Where nothing is, does what migrating would do on every run besides: partitions are made ahead.
-    In any case it takes back the defaults that services' roles were given, where the owner may.
+    It takes back the defaults that services' roles were given, where the owner may. Roles without
+    this installation's mark are left alone: migrating says whose they are, or marks them.
     Raises :class:`UserError` when the server cannot be reached.
     """
     if not (installation.data / "secrets" / "roles").exists():
@@ -84,6 +103,8 @@ async def needed(installation: Installation) -> bool:
     except (OSError, asyncpg.PostgresError, TimeoutError) as error:
         raise UserError(f"the database cannot be reached: {error}") from None
     try:
+        if not await are_marked(owner, installation.secret("roles")):
+            return True
         with contextlib.suppress(asyncpg.InsufficientPrivilegeError):
             await reset_roles(owner)
         return await _behind(owner)

@@ -32,13 +32,25 @@ def run(folder: str, *, check: bool) -> None:
     """Write ``<folder>/<service>.json``, or with ``check`` fail at the first that differs."""
     for service, text in asyncio.run(documents()).items():
         path = Path(folder) / f"{service}.json"
-        if check:
-            if not path.exists() or path.read_text(encoding="utf-8") != text:
-                raise UserError(f"{path} has drifted: run casewarden openapi")
-        else:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text, encoding="utf-8")
+        try:
+            drifted = check and _there(path) != text.encode()
+            if not check:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(text, encoding="utf-8")
+        except OSError as error:
+            done = "read" if check else "written"
+            raise UserError(f"{path} cannot be {done}: {error.strerror}") from None
+        if drifted:
+            raise UserError(f"{path} has drifted: run casewarden openapi")
+        if not check:
             click.echo(str(path))
+
+
+def _there(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
 
 
 async def documents() -> Mapping[Service, str]:

@@ -17,8 +17,9 @@ from services.installation import UserError, vocabulary
 from services.kernel.database import role_name
 from services.kernel.epochs import EpochKeys
 from services.kernel.events import Service
-from services.kernel.migrate import fingerprint, newest_revision, role_password
+from services.kernel.migrate import newest_revision
 from services.kernel.sealing import Compartment
+from services.kernel.server_roles import fingerprint, role_password
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

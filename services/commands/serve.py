@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def run(settings: Settings, name: str) -> None:
-    """Serve until SIGINT or SIGTERM. Migrates nothing: in production that is a step of its own."""
+    """Serve until a signal. Migrates nothing: in production that is a step of its own."""
     import uvloop
 
     services = tuple(Service) if name == "all" else (Service(name),)

@@ -8,6 +8,7 @@ the same as after any later rebuild.
 from __future__ import annotations
 
 import asyncio
+import sys
 from typing import TYPE_CHECKING
 
 import asyncpg
@@ -25,13 +26,45 @@ if TYPE_CHECKING:
     from services.progress import Progress
 
 
-def run(settings: Settings, position: int, reason: str) -> None:
-    """Set ``position`` aside and rebuild what had folded it; say what was done."""
-    with running(settings, embedded(settings)) as installation, shown() as progress:
-        aside = asyncio.run(_append(installation, position, reason))
-        click.echo(f"position {position} ({aside.recorded.event.type}) is set aside")
-        for service in Service:
-            asyncio.run(_rebuild(settings, installation, service, aside, progress))
+def run(settings: Settings, position: int, reason: str, *, yes: bool) -> None:
+    """Set ``position`` aside and rebuild what had folded it; say what was done.
+
+    It cannot be taken back: on a terminal it asks, and elsewhere ``yes`` has to be said.
+    """
+    with running(settings, embedded(settings)) as installation:
+        if not yes:
+            _ask(position, asyncio.run(_type_of(installation, position)))
+        with shown() as progress:
+            aside = asyncio.run(_append(installation, position, reason))
+            click.echo(f"position {position} ({aside.recorded.event.type}) is set aside")
+            for service in Service:
+                asyncio.run(_rebuild(settings, installation, service, aside, progress))
+
+
+def _ask(position: int, type_: str) -> None:
+    """Return when whoever sits at the terminal agrees; raise otherwise."""
+    if not sys.stdin.isatty():
+        raise UserError("setting a position aside cannot be taken back: say --yes")
+    click.confirm(
+        f"No read model will ever show position {position} ({type_}) again. Set it aside?",
+        abort=True,
+        err=True,
+    )
+
+
+async def _type_of(installation: Installation, position: int) -> str:
+    owner = await connect_as_owner(installation)
+    try:
+        type_: str | None = await owner.fetchval(
+            "select type from log.event where position = $1", position
+        )
+    except asyncpg.UndefinedTableError:
+        raise UserError("the database is not migrated: run casewarden migrate") from None
+    finally:
+        await owner.close()
+    if type_ is None:
+        raise UserError(f"there is no position {position}")
+    return type_
 
 
 async def _append(installation: Installation, position: int, reason: str) -> Aside:

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 
 def run(settings: Settings) -> None:
-    """Serve until SIGINT or SIGTERM; repeating them changes nothing."""
+    """Serve until a signal; repeating them changes nothing."""
     began = time.monotonic()
     claimed = claim(settings)
     postgres = embedded(settings)

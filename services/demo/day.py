@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from datetime import UTC, datetime, timedelta
-from http import HTTPStatus
 from random import Random
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
@@ -132,11 +131,14 @@ class Day:
             await caller.logout()
 
 
-async def reachable(base: str) -> bool:
-    """Say whether the demonstration serves."""
+async def health(base: str) -> str | None:
+    """Return the status that ``/healthz`` tells, ``None`` when what answers tells none.
+
+    Raises :class:`httpx.HTTPError` when nothing answers.
+    """
+    async with httpx.AsyncClient(trust_env=False) as client:
+        answered = await client.get(f"{base}/healthz", timeout=5)
     try:
-        async with httpx.AsyncClient(trust_env=False) as client:
-            answered = await client.get(f"{base}/healthz", timeout=5)
-    except httpx.HTTPError:
-        return False
-    return answered.status_code == HTTPStatus.OK
+        return str(answered.json()["status"])
+    except (KeyError, TypeError, ValueError):
+        return None

@@ -13,6 +13,7 @@ from services.cases import events as e
 from services.cases.content_events import ItemAdded, ItemDeleted, PlanWritten
 from services.cases.terms import ItemKind, Label, PlanStatus, RecordKind, Staff
 from services.demo.steps import Step, Teller, Text, json_of, number
+from services.kernel.events import ObjectRef
 from services.kernel.sealing import Compartment
 
 if TYPE_CHECKING:
@@ -121,6 +122,9 @@ class Narrator:
                 "provider_id": case.provider_id,
                 "made_by": maker,
                 "case_manager": manager,
+                "submitted_at": request.submitted_at,
+                "reviewed_at": request.reviewed_at,
+                "allocated_at": request.allocated_at,
             },
             texts={"referral": Text(_referral(request))},
         )
@@ -150,23 +154,26 @@ class Narrator:
     def _content(self, tell: Teller, case: Case) -> Iterator[Step]:
         for place, version in enumerate(case.plan_versions):
             author = self._posts.of(version.author_assignment_id)
+            plan_id = self._chance.identify("plan", f"{case.case_id}:{place}")
             yield tell.step(
                 PlanWritten,
                 version.created_at,
                 author,
                 "update",
                 fields={
-                    "plan_id": self._chance.identify("plan", f"{case.case_id}:{place}"),
+                    "plan_id": plan_id,
                     "status": PlanStatus(version.status),
                     "author": author,
                 },
                 texts={"content": Text(json_of(goals=version.goals, actions=version.actions))},
+                about=ObjectRef("plan", str(plan_id)),
             )
         for item in case.items:
             yield from self._item(tell, item)
 
     def _item(self, tell: Teller, item: Item) -> Iterator[Step]:
         author = self._posts.of(item.author_assignment_id)
+        about = ObjectRef("item", str(item.item_id))
         shut = Compartment.SENSITIVE if item.labels else Compartment.RECORD
         texts = {"text": Text(item.text, shut)}
         if item.summary:
@@ -185,6 +192,7 @@ class Narrator:
                 "labelled_by": author.assignment_id if item.labels else None,
             },
             texts=texts,
+            about=about,
         )
         if item.deleted is not None:
             yield tell.step(
@@ -194,6 +202,7 @@ class Narrator:
                 "delete",
                 fields={"item_id": item.item_id},
                 texts={"reason": Text(item.deleted)},
+                about=about,
             )
 
     def _ending(self, tell: Teller, case: Case, lead: Staff, manager: Staff) -> Iterator[Step]:

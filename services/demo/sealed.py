@@ -69,7 +69,7 @@ class Sealer:
             actor=_actor(step),
             action=step.action,
             student_id=step.student_id,
-            object=ObjectRef(step.kind, str(step.id)),
+            object=step.about or ObjectRef(step.kind, str(step.id)),
             organisation_id=step.organisation_id,
             touches=step.touches,
             data=msgspec.structs.asdict(payload),

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from services.cases.terms import RecordKind, Staff
     from services.demo.chance import Chance
     from services.demo.records import Student
+    from services.kernel.events import ObjectRef
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,10 @@ class Text:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """One fact to be: its payload's type and plain fields, and the texts to seal into it."""
+    """One fact to be: its payload's type and plain fields, and the texts to seal into it.
+
+    ``about`` is what of the record it is about, where that is one thing in it.
+    """
 
     payload: type[msgspec.Struct]
     at: datetime | None
@@ -48,6 +52,7 @@ class Step:
     fields: dict[str, Any] = field(default_factory=dict)
     texts: dict[str, Text] = field(default_factory=dict)
     touches: tuple[str, ...]
+    about: ObjectRef | None = None
 
 
 def number(chance: Chance, kind: str, record_id: UUID) -> str:
@@ -138,6 +143,7 @@ class Teller:
         *,
         fields: dict[str, Any] | None = None,
         texts: dict[str, Text] | None = None,
+        about: ObjectRef | None = None,
     ) -> Step:
         """Return a step at the organisation of who did it."""
         return Step(
@@ -152,4 +158,5 @@ class Teller:
             fields=fields or {},
             texts=texts or {},
             touches=(record_key(self.record_id), student_key(self.student_id)),
+            about=about,
         )

@@ -22,6 +22,7 @@ from services.kernel.bodies import SMALL_BYTES, most_bytes_of
 from services.kernel.database import is_connection_error
 from services.kernel.errors import Problem
 from services.kernel.events import Service
+from services.kernel.http import REQUEST_ID
 from services.kernel.problems import as_problem, marks, problem_response
 
 #: from having read a request to beginning its answer, everything tried again included
@@ -30,7 +31,7 @@ _BODY_S: Final = 10.0
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 #: what one reader of a path takes for a separator or a step, and another does not (RFC 3986, 2.2)
 _AMBIGUOUS: Final = re.compile(rb"%2f|%5c|\\|(?:^|/)(?:\.|%2e){1,2}(?:/|\Z)", re.IGNORECASE)
-_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9-]{1,64}\Z")
+_REQUEST_ID: Final = re.compile(rf"{REQUEST_ID}\Z")
 _logger = structlog.get_logger(__name__)
 
 

@@ -6,6 +6,7 @@ the system's temporary folder turns a second user of the machine away. Never dec
 turn it is, and who still uses the server, is :mod:`services.kernel.postgres`'s.
 """
 
+import contextlib
 import importlib.util
 import os
 import shlex
@@ -23,6 +24,8 @@ SUPERUSER: Final = "postgres"
 # Recovery of a large log and the last checkpoint take their time; giving up early loses both.
 _START_SECONDS: Final = 300
 _STOP_SECONDS: Final = 60
+#: of PostgreSQL's own ``postmaster.pid``
+_SOCKET_LINE: Final = 4
 _INITDB: Final = (
     f"--username={SUPERUSER}",
     "--auth=trust",
@@ -100,6 +103,19 @@ class Cluster:
         except (OSError, ValueError):
             return None
         return pid if os.fsencode(self.path) in arguments else None
+
+    def socket_directory(self) -> Path | None:
+        """Return where the server over this directory has its socket; ``None`` without a server.
+
+        ``None`` too for one that has only begun: its file has an empty line there, no directory.
+        """
+        if not self.alive():
+            return None
+        with contextlib.suppress(OSError, IndexError):
+            # the process, where it is, when it began, its port, the directory of its socket, …
+            found = Path(self.pid_file.read_text().split("\n")[_SOCKET_LINE])
+            return found if found.is_absolute() else None
+        return None
 
     def start(self, settings: Mapping[str, str]) -> str | None:
         """Start a server; return nothing once it answers, and what it said when it does not."""

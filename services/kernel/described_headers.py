@@ -6,9 +6,9 @@ Data alone. Which route reads which of them is :mod:`services.kernel.documents`.
 from collections.abc import Mapping
 from typing import Any, Final
 
-from services.kernel.http import PURPOSES
+from services.kernel.http import PURPOSES, REQUEST_ID
 
-_REQUEST_ID: Final = {"type": "string", "pattern": "^[A-Za-z0-9-]{1,64}$"}
+_REQUEST_ID: Final = {"type": "string", "pattern": f"^{REQUEST_ID}$"}
 _TAG: Final = '"ElkWw4giQ74s1rqnqWPQXA"'
 #: of requests: what ``components.parameters`` calls each, and what it says of it
 REQUEST: Final[Mapping[str, Mapping[str, Any]]] = {

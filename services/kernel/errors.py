@@ -1,7 +1,7 @@
 """The errors a caller can be told about, each with a stable code and an HTTP status.
 
 A :class:`Problem` is RFC 9457 problem+json in waiting: raised anywhere, rendered in one place
-(:mod:`services.kernel.boundary`). The order in which a request is checked is the contract's:
+(:mod:`services.kernel.problems`). The order in which a request is checked is the contract's:
 401, 422, 404, 403, 428, 412, 409, 429, 503. ``detail`` never says anything about a record the
 caller may not see, and never repeats what the caller sent.
 """
@@ -11,6 +11,9 @@ from http import HTTPStatus
 from typing import ClassVar, Final
 
 from services.kernel.events import Outcome
+
+#: what a problem is sent as (RFC 9457)
+MEDIA_TYPE: Final = "application/problem+json"
 
 
 class Problem(Exception):  # noqa: N818 - RFC 9457 calls it a problem

@@ -6,6 +6,7 @@ revoked it ("fresh or refused"). A refusal takes the same path as a disclosure a
 before it is told.
 """
 
+import contextlib
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Generic, TypeVar
@@ -21,6 +22,8 @@ from services.kernel.wholeness import signed_in
 
 T = TypeVar("T")
 _TRIES: Final = 20
+#: how long an answer waits for the fold of what it did; well within a request's deadline
+_FOLDED_S: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +49,11 @@ class Handling:
     async def run(self, decide: Callable[[], Awaitable[Draft[T]]]) -> T:
         """Return the reply of a decision that the log took; raise it when it is a problem.
 
-        Facts appended are folded when this returns, so the caller sees their own write. Raises
-        :class:`Unavailable` when the log cannot be written, or changes faster than twenty
-        decisions; :class:`services.kernel.log.Duplicate` goes through to whoever set a once-key.
+        Facts appended are folded when this returns, so the caller sees their own write; but what
+        is durable is answered also where the fold does not get there soon, as while rows are folded
+        anew: it happened, and whoever is told 503 does it again. Raises :class:`Unavailable` when
+        the log cannot be written, or changes faster than twenty decisions;
+        :class:`services.kernel.log.Duplicate` goes through to whoever set a once-key.
 
         A session that is not known here (:class:`services.kernel.wholeness.NotSignedIn`) may have
         begun a moment ago elsewhere: it is decided once more with the log folded up to its head.
@@ -67,7 +72,8 @@ class Handling:
                 continue
             if any(event.stream for event in draft.group.events):
                 self._projector.nudge()
-                await self._projector.reached(position)
+                with contextlib.suppress(Unavailable):
+                    await self._projector.reached(position, within_s=_FOLDED_S)
             if isinstance(draft.reply, Problem):
                 raise draft.reply
             return draft.reply

@@ -13,6 +13,8 @@ from services.kernel import errors
 
 #: how much of a user agent is kept
 _USER_AGENT: Final = 300
+#: the form of ``X-Request-ID`` (contract), as a pattern without anchors
+REQUEST_ID: Final = "[A-Za-z0-9-]{1,64}"
 #: Why somebody looks (SG-15); the optional ``Purpose`` header is one of these codes.
 PURPOSES: Final = frozenset(
     {

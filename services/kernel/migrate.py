@@ -7,9 +7,7 @@ needs the right to create roles and databases. Safe to run again, and by two at 
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import hmac
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
@@ -18,7 +16,7 @@ import asyncpg
 
 from services.kernel.database import Server, role_name
 from services.kernel.event_types import EventType, Kind
-from services.kernel.events import Service
+from services.kernel.server_roles import claim_roles, fingerprint, recognise_roles, reset_roles
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -35,65 +33,79 @@ class ForeignSecrets(Exception):  # noqa: N818 - a state of the world
     """The database was migrated with the secrets of another directory."""
 
 
-def role_password(secret: bytes, service: Service) -> str:
-    """Return the database password of a service's role, derived from the installation's secret."""
-    return hmac.new(secret, b"database role " + service.encode(), hashlib.sha256).hexdigest()
-
-
-def fingerprint(secret: bytes) -> bytes:
-    """Return what the database keeps to know an installation by; says nothing of its secret."""
-    return hmac.new(secret, b"installation", hashlib.sha256).digest()
-
-
 def newest_revision() -> str:
     """Return the newest migration of this build: the number its file's name begins with."""
     folder = files("services.kernel.migrations") / "versions"
     return max(entry.name[1:5] for entry in folder.iterdir() if entry.name.startswith("v"))
 
 
-async def migrate(server: Server, secret: bytes, types: Iterable[EventType]) -> None:
+async def migrate(
+    server: Server, secret: bytes, types: Iterable[EventType], *, take_roles: bool = False
+) -> None:
     """Create what is missing: databases, roles, schemas, event types, partitions.
 
-    Raises :class:`UnsupportedServer`, :class:`ForeignSecrets` (and has changed nothing then), and
-    whatever the server says to who may not do this.
+    Raises :class:`UnsupportedServer`, :class:`ForeignSecrets`, :class:`ForeignRoles` unless they
+    are to be taken (and has changed nothing then), and whatever the server says to who may not.
     """
-    await _create_database(server.url)
-    await _create_database(server.keys_url)
-    owner = await asyncpg.connect(server.url)
-    try:
-        if owner.get_server_version().major < _OLDEST:
-            msg = f"needs PostgreSQL {_OLDEST} or later; this is {owner.get_server_version().major}"
-            raise UnsupportedServer(msg)
+    urls = (server.url, server.keys_url)
+    own = {_name(url) for url in urls}
+    for url in urls:
+        async with _connected(url) as connection:
+            await _recognise(connection, secret)
+            if not take_roles:
+                await recognise_roles(connection, secret, own)
+    for url in urls:
+        await _create_database(url)
+    async with _connected(server.url) as owner:
         await owner.execute("select pg_advisory_lock($1)", _LOCK)
-        await _recognise(owner, secret)
-        await _create_roles(owner, secret)
+        await claim_roles(owner, secret, own, take=take_roles)
         await reset_roles(owner)
         await _run_alembic(server.url)
         await _register(owner, types)
         await _sign(owner, secret)
         await owner.execute("select log.make_partitions(2, 5000000)")
-    finally:
-        await owner.close()
-    await _create_key_store(server.keys_url)
+        async with _connected(server.keys_url) as keeper:
+            # the key store may be on a server of its own, which has roles of its own
+            await claim_roles(keeper, secret, own, take=take_roles)
+            await reset_roles(keeper)
+            await _create_key_store(keeper)
 
 
-async def _create_database(url: str) -> None:
-    parts = urlsplit(url)
-    name = parts.path.lstrip("/")
+def _name(url: str) -> str:
+    return urlsplit(url).path.lstrip("/")
+
+
+@contextlib.asynccontextmanager
+async def _connected(url: str) -> AsyncIterator[asyncpg.Connection]:
+    """Connect to a database or, while there is none of its name, to its server."""
     try:
         connection = await asyncpg.connect(url)
     except asyncpg.InvalidCatalogNameError:
-        connection = await asyncpg.connect(urlunsplit(parts._replace(path="/postgres")))
+        connection = await asyncpg.connect(urlunsplit(urlsplit(url)._replace(path="/postgres")))
+    try:
+        yield connection
+    finally:
+        await connection.close()
+
+
+async def _create_database(url: str) -> None:
+    async with _connected(url) as connection:
+        if await connection.fetchval("select current_database()") == _name(url):
+            return
         with contextlib.suppress(asyncpg.DuplicateDatabaseError, asyncpg.UniqueViolationError):
-            await connection.execute(f'create database "{name}" encoding utf8 template template0')
-    await connection.close()
+            create = f'create database "{_name(url)}" encoding utf8 template template0'
+            await connection.execute(create)
 
 
-async def _recognise(owner: asyncpg.Connection, secret: bytes) -> None:
-    """Raise :class:`ForeignSecrets` unless the database is new, or of this secret."""
-    if await owner.fetchval("select to_regclass('log.installation')") is None:
+async def _recognise(connection: asyncpg.Connection, secret: bytes) -> None:
+    """Raise :class:`UnsupportedServer`, or :class:`ForeignSecrets` for a log of another secret."""
+    if connection.get_server_version().major < _OLDEST:
+        is_of = connection.get_server_version().major
+        msg = f"needs PostgreSQL {_OLDEST} or later; this is {is_of}"
+        raise UnsupportedServer(msg)
+    if await connection.fetchval("select to_regclass('log.installation')") is None:
         return
-    known = await owner.fetchval("select fingerprint from log.installation")
+    known = await connection.fetchval("select fingerprint from log.installation")
     if known is not None and known != fingerprint(secret):
         raise ForeignSecrets
 
@@ -105,31 +117,6 @@ async def _sign(owner: asyncpg.Connection, secret: bytes) -> None:
         fingerprint(secret),
         newest_revision(),
     )
-
-
-async def _create_roles(owner: asyncpg.Connection, secret: bytes) -> None:
-    for service in Service:
-        role = role_name(service)
-        await owner.execute(
-            f"do $$ begin create role {role} login; exception when duplicate_object then null;"
-            " when unique_violation then null; end $$"
-        )
-        await owner.execute(f"alter role {role} password '{role_password(secret, service)}'")
-
-
-async def reset_roles(owner: asyncpg.Connection) -> None:
-    """Take back every default that the services' roles were given, by themselves or by anybody.
-
-    A role may set its own, and each later session of that service would begin with them.
-    """
-    given = await owner.fetch(
-        "select r.rolname, coalesce(' in database ' || quote_ident(d.datname), '') as of_one"
-        " from pg_db_role_setting s join pg_roles r on r.oid = s.setrole"
-        " left join pg_database d on d.oid = s.setdatabase where r.rolname = any($1)",
-        [role_name(service) for service in Service],
-    )
-    for role, of_one in given:
-        await owner.execute(f"alter role {role}{of_one} reset all")
 
 
 async def _run_alembic(url: str) -> None:
@@ -176,13 +163,9 @@ def _appender(type_: EventType) -> str | None:
     return None if type_.by_owner else role_name(type_.service)
 
 
-async def _create_key_store(url: str) -> None:
-    owner = await asyncpg.connect(url)
-    try:
-        async with owner.transaction():
-            await owner.execute("select pg_advisory_xact_lock($1)", _LOCK)
-            if await owner.fetchval("select to_regclass('keys.data_key')") is None:
-                await owner.execute((files("services.kernel.migrations") / "keys.sql").read_text())
-            await owner.execute((files("services.kernel.migrations") / "narrow.sql").read_text())
-    finally:
-        await owner.close()
+async def _create_key_store(owner: asyncpg.Connection) -> None:
+    async with owner.transaction():
+        await owner.execute("select pg_advisory_xact_lock($1)", _LOCK)
+        if await owner.fetchval("select to_regclass('keys.data_key')") is None:
+            await owner.execute((files("services.kernel.migrations") / "keys.sql").read_text())
+        await owner.execute((files("services.kernel.migrations") / "narrow.sql").read_text())

@@ -82,7 +82,13 @@ class EmbeddedPostgres:
 
     @property
     def socket_directory(self) -> Path:
-        """Where the server's socket is, once it was started: short, private, the same for all."""
+        """Where the server's socket is, once it was started: short, private, the same for all.
+
+        For those too whose temporary folder is another than that of whoever started it.
+        """
+        return self._cluster.socket_directory() or self._own_socket_directory()
+
+    def _own_socket_directory(self) -> Path:
         account = account_for(self.cluster)
         uid = account.uid if account else os.geteuid()
         digest = hashlib.sha256(os.fsencode(self.cluster)).hexdigest()[:12]
@@ -212,10 +218,13 @@ class EmbeddedPostgres:
 
     def _shut_down(self) -> None:
         """End the server; what was committed is not lost, however it ends."""
+        sockets = self.socket_directory
         if not self._cluster.stop():
             log = self._cluster.log_file
             raise PostgresError(f"PostgreSQL over {self.cluster} does not stop; its log is {log}")
-        shutil.rmtree(self.socket_directory, ignore_errors=True)
+        # ours, wherever it is; somebody who started the server by hand may use /tmp itself
+        if sockets.name == self._own_socket_directory().name:
+            shutil.rmtree(sockets, ignore_errors=True)
 
 
 def _locked(file: IO[bytes], kind: int) -> bool:

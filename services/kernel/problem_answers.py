@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from services.kernel import errors
-from services.kernel.errors import Problem
+from services.kernel.errors import MEDIA_TYPE, Problem
+from services.kernel.http import REQUEST_ID
 
 Described = dict[str, Any]
-MEDIA_TYPE: Final = "application/problem+json"
 _REQUEST_ID: Final = "4d36a288-0ae0-45c8-a1ec-7415f8455202"
 
 SCHEMA: Final[Mapping[str, Any]] = {
@@ -30,7 +30,7 @@ SCHEMA: Final[Mapping[str, Any]] = {
             "description": "For people; of a malformed request which fields are wrong, and how.",
         },
         "code": {"type": "string", "description": "Stable; made for programs. More may come."},
-        "request_id": {"type": "string", "pattern": "^[A-Za-z0-9-]{1,64}$"},
+        "request_id": {"type": "string", "pattern": f"^{REQUEST_ID}$"},
     },
 }
 #: the problems that many routes answer alike, and what each tells who gets it

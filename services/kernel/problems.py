@@ -21,7 +21,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.kernel import errors
 from services.kernel.database import is_connection_error
-from services.kernel.errors import Problem
+from services.kernel.errors import MEDIA_TYPE, Problem
 
 #: after which somebody may ask again who was answered 503, where nothing better is known; many who
 #: wait are told one time, and who is refused again waits longer by themselves
@@ -71,7 +71,7 @@ def problem_response(problem: Problem, request_id: str, **extension: str) -> Res
         headers["www-authenticate"] = "Bearer"
     if isinstance(problem, errors.MethodNotAllowed):
         headers["allow"] = ", ".join(sorted(problem.allowed))
-    return Response(body, int(problem.status), headers, media_type="application/problem+json")
+    return Response(body, int(problem.status), headers, media_type=MEDIA_TYPE)
 
 
 def marks(request_id: str) -> tuple[tuple[bytes, bytes], ...]:

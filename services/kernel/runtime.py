@@ -24,10 +24,10 @@ from services.kernel.events import Service
 from services.kernel.handling import Handling
 from services.kernel.keystore import KeyStore
 from services.kernel.log import Log
-from services.kernel.migrate import role_password
 from services.kernel.origins import Origins
 from services.kernel.projection import Projection
 from services.kernel.projector import Projector
+from services.kernel.server_roles import role_password
 
 _POOL: Final = 8
 _CLOSE_S: Final = 3.0

@@ -10,7 +10,8 @@ side rows, shows only against hashes that were taken before, outside the databas
 log, so of a guard it proves that it is not older than its newest touch, and touched at all.
 
 A position that the owner set aside (docs/decisions/0013) is counted and named, its bytes compared
-with the leaf hash that the owner named; what its JSON says is not looked at, for no fold does.
+with the leaf hash that the owner named. Of what its JSON says only the keys it touches are looked
+at, where they can be read: ``log.guard`` may have them still, under the last fact of its group.
 """
 
 from services.verification.check import verify

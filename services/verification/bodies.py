@@ -53,7 +53,7 @@ def decoded(position: int, text: bytes) -> dict[str, Any]:
     """Return the JSON object in ``text``."""
     try:
         payload = json.loads(text.decode())
-    except ValueError:
+    except (ValueError, RecursionError):
         raise Wrong(position, "the body does not hold JSON") from None
     if not isinstance(payload, dict):
         raise Wrong(position, "the body does not hold a JSON object")
@@ -63,20 +63,45 @@ def decoded(position: int, text: bytes) -> dict[str, Any]:
 def touched(position: int, text: bytes, *, fact: bool) -> list[str]:
     """Return the guard keys that the event touches; its JSON is in the one form there is."""
     payload = decoded(position, text)
-    if canonical(payload) != text:
+    if not _is_canonical(payload, text):
         raise Wrong(position, "the JSON is not in canonical form")
     recorded = payload.get("recorded_at")
     if not isinstance(recorded, str) or not _TIME.fullmatch(recorded):
         raise Wrong(position, "recorded_at is not a time in UTC")
-    touches = payload.get("touches", [])
-    if not isinstance(touches, list) or not all(isinstance(t, str) for t in touches):
-        raise Wrong(position, "touches is not a list of keys")
+    touches = _touches(position, payload)
     if touches and not fact:
         raise Wrong(position, "an observation touches nothing")
     return touches
 
 
+def claimed(text: bytes) -> list[str]:
+    """Return the guard keys that a fact which was set aside says it touches.
+
+    Of its JSON nothing else is looked at; when what it touches cannot be read, there are none.
+    """
+    try:
+        return _touches(0, decoded(0, text))
+    except Wrong:
+        return []
+
+
+def _is_canonical(payload: object, text: bytes) -> bool:
+    try:
+        return canonical(payload) == text
+    except (ValueError, RecursionError):
+        return False
+
+
+def _touches(position: int, payload: dict[str, Any]) -> list[str]:
+    touches = payload.get("touches", [])
+    if not isinstance(touches, list) or not all(isinstance(t, str) for t in touches):
+        raise Wrong(position, "touches is not a list of keys")
+    return touches
+
+
 def key_of(touch: str) -> int:
     """Return the number a guard key is kept as: its BLAKE2b of 64 bits, big-endian and signed."""
-    number = int(hashlib.blake2b(touch.encode(), digest_size=8).hexdigest(), 16)
+    # what was set aside may hold text that is none
+    text = touch.encode(errors="surrogatepass")
+    number = int(hashlib.blake2b(text, digest_size=8).hexdigest(), 16)
     return number - (1 << 64) if number >> 63 else number

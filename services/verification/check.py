@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from services.verification.bodies import Stated, decoded, parted, touched
+from services.verification.bodies import Stated, claimed, decoded, parted, touched
 from services.verification.findings import Summary, Wrong
 from services.verification.tables import Guards, Side, check_once
 from services.verification.tree import Leaves, Tree
@@ -67,7 +67,7 @@ class Check:
         count = await self._events()
         self._leaves.end(count)
         guards = self._rows("select position, key from log.guard order by position")
-        await self._guards.check(guards, self._facts, self._aside, count)
+        await self._guards.check(guards, self._facts, count)
         strays = "select position, key from log.once order by position desc limit 1"
         await check_once(self._rows(strays), count)
         aside = tuple(sorted(self._aside))
@@ -133,6 +133,8 @@ class Check:
         self._registered(position, stated.type, fact=fact)
         if position in self._aside:
             self._streams.leave_out(stated)
+            if fact:
+                self._guards.leave_out(position, claimed(text))
         else:
             self._streams.follow(position, stated)
             self._guards.touch(position, touched(position, text, fact=fact))

@@ -42,33 +42,55 @@ class Side:
 
 
 class Guards:
-    """What facts touched last, by guard key, and ``log.guard`` against it."""
+    """What facts touched last, by guard key, and ``log.guard`` against it.
+
+    A key has the position of the last fact of the group that touched it, and group boundaries are
+    not in the log: a row proves a touch at or before its position. A fact that was set aside leaves
+    its rows behind, under its own position or, where its group went on, under that of a fact which
+    was kept. So what it says it touches lets a row be, and never asks for one: it may say what it
+    likes. A row under the position of a fact that was set aside is let be whatever its key, for
+    what such a fact says may not be readable.
+
+    Whoever puts a row past these rules gains nothing by it: a key that is touched for nothing has a
+    decision made once more. To let a stale decision pass, a row must be gone, or older than the
+    newest touch that was kept; both are found wherever it points to.
+    """
 
     def __init__(self) -> None:
         self._touched: dict[int, int] = {}
+        self._left_out: set[int] = set()
+        self._claimed: dict[int, int] = {}
 
     def touch(self, position: int, touches: Iterable[str]) -> None:
         """Say what the fact at ``position`` touches."""
         for touch in touches:
             self._touched[key_of(touch)] = position
 
+    def leave_out(self, position: int, claims: Iterable[str]) -> None:
+        """Say that the fact at ``position`` was set aside, and what it says it touches."""
+        self._left_out.add(position)
+        for claim in claims:
+            self._claimed.setdefault(key_of(claim), position)
+
     async def check(
-        self,
-        rows: AsyncIterator[asyncpg.Record],
-        facts: Container[int],
-        aside: Container[int],
-        count: int,
+        self, rows: AsyncIterator[asyncpg.Record], facts: Container[int], count: int
     ) -> None:
-        """Raise unless each key has one row, not older than its newest touch and of a fact."""
+        """Raise unless each key has one row, not older than its newest touch and of a fact.
+
+        ``facts`` are the positions of those that were kept.
+        """
         async for row in rows:
-            position = row["position"]
-            touched = self._touched.pop(row["key"], None)
-            if position in aside:
-                continue
-            if touched is None:
-                raise Wrong(min(position, count), "log.guard has a key that nothing touched")
-            if position < touched or position not in facts:
+            position, key = row["position"], row["key"]
+            touched = self._touched.pop(key, None)
+            if touched is not None and position < touched:
                 raise Wrong(touched, f"log.guard says {position} for a key it touches")
+            if position in self._left_out:
+                continue
+            known = self._claimed.get(key) if touched is None else touched
+            if known is None or position < known:
+                raise Wrong(min(position, count), "log.guard has a key that nothing touched")
+            if position not in facts:
+                raise Wrong(known, f"log.guard says {position} for a key it touches")
         for touched in sorted(self._touched.values()):
             raise Wrong(touched, "log.guard has no row for a key it touches")
 

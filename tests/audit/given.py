@@ -33,6 +33,7 @@ from services.authz.session_events import (
     session_key,
 )
 from services.cases import events as cases
+from services.cases.content_events import ITEM_ADDED
 from services.kernel.boundary import Boundary
 from services.kernel.event_types import Registry
 from services.kernel.events import Actor, Event, Ground, ObjectRef, Origin, Outcome, Service
@@ -262,8 +263,12 @@ class World:
         kind: str = "case",
         at: datetime | None = None,
         in_vain: bool = False,
+        part_of: UUID | None = None,
     ) -> UUID:
-        """Let a person read something in cases, or list ``in_vain``; return the event's id."""
+        """Let a person read something in cases, or list ``in_vain``; return the event's id.
+
+        What is read is ``part_of`` that case, as something other than a record is.
+        """
         event_id, allowed = self.id(), outcome is Outcome.ALLOWED
         call = Call("request-7", "203.0.113.7", "Mozilla/5.0 Firefox/140.0")
         case_id = case_id or self.id()
@@ -285,10 +290,28 @@ class World:
             shown={"overview": [str(case_id)]} if allowed and not in_vain else {},
             data={"students": [str(s) for s in students]}
             if students or in_vain
+            else {"record": {"type": "case", "id": str(part_of)}}
+            if part_of
             else {"kept": "apart"},
         )
         await self.cases.log.append(Group([event]))
         return event_id
+
+    async def wrote(self, person: Staff, case_id: UUID, item_id: UUID) -> UUID:
+        """Let a person put the first item on a case; return the event's id."""
+        event = Event(
+            id=self.id(),
+            type=ITEM_ADDED,
+            stream=f"case:{case_id}",
+            version=1,
+            recorded_at=self.clock.now(),
+            actor=Actor(person_id=person.id, organisation_id=person.organisation_id),
+            action="create",
+            object=ObjectRef("item", str(item_id)),
+            data={"kept": "apart"},
+        )
+        await self.cases.log.append(Group([event]))
+        return event.id
 
     def token(self, person: Staff, session_id: UUID) -> str:
         """Sign an access token."""

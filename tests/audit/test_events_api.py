@@ -112,6 +112,8 @@ OF_EVENTS: tuple[dict[str, str], ...] = (
     {"object": "x" * 201},
     {"actor": "a\x00b"},
     {"type": "a\x00b"},
+    {"type": "cases.raed"},
+    {"type": "cases"},
     {"action": ""},
     {"action": "   "},
 )

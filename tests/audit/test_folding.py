@@ -19,6 +19,7 @@ from services.kernel.migrations.versions import (
     v0013_audit_scopes,
     v0016_own_events,
     v0019_own_actors,
+    v0024_records,
 )
 from services.kernel.runtime import Installation
 from tests.audit.detection.given import failure
@@ -57,6 +58,9 @@ async def lived_in(world: World) -> None:
     await world.reset(analyst.person, office, AT_NIGHT)
     await world.saw(office, world.id(), session_id=session)
     await world.saw(office, world.id(), outcome=Outcome.DENIED)
+    item, case = world.id(), world.id()
+    await world.wrote(office, case, item)
+    await world.saw(office, world.id(), case_id=item, kind="item", part_of=case)
     await world.saw(office, action="list", students=(world.id(), world.id()))
     await world.end(office, session)
     await settled(world)
@@ -80,7 +84,10 @@ async def test_rebuilt_projections_equal_the_live_ones(world: World) -> None:
     ("table", "script"),
     [
         ("organisation_student", v0013_audit_scopes._TABLES),
-        ("organisation_event", v0016_own_events._TABLES + v0019_own_actors._EVENTS),
+        (
+            "organisation_event",
+            v0016_own_events._TABLES + v0019_own_actors._EVENTS + v0024_records._FILL,
+        ),
     ],
 )
 async def test_migration_fills_what_own_auditors_are_answered_from_as_folding_does(
@@ -95,7 +102,8 @@ async def test_migration_fills_what_own_auditors_are_answered_from_as_folding_do
     before = owner.transaction()
     await before.start()
     await owner.execute(
-        "alter table audit.event add actor_organisation_id uuid, add organisation_id uuid"
+        "alter table audit.event add actor_organisation_id uuid, add organisation_id uuid;"
+        " alter table audit.organisation_event alter column record_type set default ''"
     )
     await owner.executemany(
         "update audit.event set actor_organisation_id = $2, organisation_id = $3"
@@ -111,6 +119,27 @@ async def test_migration_fills_what_own_auditors_are_answered_from_as_folding_do
     await before.rollback()
     assert folded
     assert filled == folded
+
+
+async def test_migration_finds_facts_under_their_records_as_folding_does(
+    world: World, connect: Connect
+) -> None:
+    """Of what was only seen before, nothing said which record it was part of."""
+    await lived_in(world)
+    owner = await connect(None)
+    records = "select position, record_type, record_id from audit.{} where {} order by 1, 2, 3"
+    of_facts = "position in (select position from log.fact)"
+    for table in ("event", "organisation_event"):
+        folded = await owner.fetch(records.format(table, of_facts))
+        before = owner.transaction()
+        await before.start()
+        for each in ("event", "organisation_event"):
+            await owner.execute(f"update audit.{each} set record_type = '', record_id = null")
+        await owner.execute(v0024_records._FILL)
+        assert await owner.fetch(records.format(table, of_facts)) == folded
+        assert not await owner.fetch(records.format(table, f"record_id <> '' and not {of_facts}"))
+        await before.rollback()
+        assert {row["record_type"] for row in folded} >= {"", "case"}
 
 
 async def test_memory_of_other_rules_is_folded_anew(

@@ -18,6 +18,7 @@ from services.authz.client_events import (
 )
 from services.authz.client_register import end
 from services.kernel.budgets import BURST
+from services.kernel.events import decode
 from services.kernel.groups import Group
 from services.kernel.log import Log
 from tests.audit.given import World
@@ -121,7 +122,9 @@ async def test_a_client_of_an_organisation_sees_what_is_its_own_and_is_seen_ther
     assert await others.items("/v1/events", actor="monitor") == []
 
 
-async def test_what_a_client_read_is_an_event_that_names_client_and_clause(world: World) -> None:
+async def test_what_a_client_read_is_an_event_that_names_client_clause_and_scope(
+    world: World,
+) -> None:
     """AC-USE-1, SG-12: the policy row, though there is no assignment to name."""
     await register(world, "audit.read")
     read = await world.saw(await world.staff("school_office", await world.organisation("school")))
@@ -136,7 +139,8 @@ async def test_what_a_client_read_is_an_event_that_names_client_and_clause(world
     body = await world.audit.runtime.pool.fetchval(
         "select body from log.event where position = $1", asked["position"]
     )
-    assert b'"clause":"SG-8"' in body
+    data = decode(asked["position"], body).event.data
+    assert (data["clause"], data["scope"]) == ("SG-8", "audit.read")
 
 
 @pytest.mark.parametrize("scopes", [(), ("feeds",), ("decisions", "feeds")])

@@ -32,15 +32,16 @@ _EVENTS: Final = """
     insert into audit.organisation_event
         select case when n between $1 + 1 and $1 + $2 then $3::uuid
             else md5((n % 40)::text)::uuid end, n, now(),
-            id, id::text, 'cases.read', 'read', 'allowed', 'case', id::text, id
+            id, id::text, 'cases.read', 'read', 'allowed', 'item', id::text, id, 'case', id::text
         from generate_series(0, $4::int) n, lateral (select case when n <= $1 then $5::uuid
             when n <= $1 + $2 then $6::uuid else gen_random_uuid() end as id) drawn
 """
 _OF_ALL: Final = """
     insert into audit.event
-        (position, recorded_at, actor_id, client_id, type, action, outcome, object_type, object_id)
+        (position, recorded_at, actor_id, client_id, type, action, outcome, object_type, object_id,
+            record_type, record_id)
         select distinct on (position) position, recorded_at, actor_id, client_id, type, action,
-            outcome, object_type, object_id from audit.organisation_event;
+            outcome, object_type, object_id, record_type, record_id from audit.organisation_event;
     insert into audit.event_student select actor_id, position from audit.event;
     insert into audit.organisation_student
         select organisation_id, actor_id, position from audit.organisation_event;
@@ -129,8 +130,14 @@ def _alerts(**filters: Any) -> Callable[[str, Scope], tuple[Selection, str, str]
     return of
 
 
+def _of_kind(kind: str) -> Callable[[str, Scope], tuple[Selection, str, str]]:
+    return lambda id_, scope: _events(object=f"{kind}:{id_}")("", scope)
+
+
 LISTS: Final[Mapping[str, Callable[[str, Scope], tuple[Selection, str, str]]]] = {
     "events by object": _events(object=...),
+    "events by record": _of_kind("case"),
+    "events by object, of a kind": _of_kind("item"),
     "events by object, learner and outcome": _events(object=..., student=..., outcome="allowed"),
     "events by actor": _events(actor=...),
     "events by actor, type and action": _events(actor=..., type="cases.read", action="read"),

@@ -81,13 +81,13 @@ async def test_a_page_with_nothing_of_an_organisation_is_no_event_of_its(two: Re
 
 
 async def test_a_person_is_told_to_each_with_their_post_there(two: Region) -> None:
-    """AC-SEE-7: the profile, which both posts show, is named in both."""
+    """AC-SEE-7, AC-DO-13: who it is both posts show, how to reach them the one that corrects."""
     relief = str(two.people["relief"])
     own = posts(await ask(two, f"/v1/people/{relief}"), two)
     assert set(own) == {MATAI, RIMU}
     assert await told(two) == [
         Told(MATAI, [Role.SCHOOL_LEADER], {"profile": [relief], "assignment": [own[MATAI]]}),
-        Told(RIMU, [Role.SCHOOL_OFFICE], {"profile": [relief], "assignment": [own[RIMU]]}),
+        Told(RIMU, [Role.SCHOOL_OFFICE], {"name": [relief], "assignment": [own[RIMU]]}),
     ]
 
 
@@ -163,9 +163,7 @@ async def test_a_correction_answers_what_another_post_shows_on_an_event_of_its_o
     assert fact == Told(
         MATAI, [Role.SCHOOL_LEADER], {"profile": [relief], "assignment": [own[MATAI]]}
     )
-    assert read == Told(
-        RIMU, [Role.SCHOOL_OFFICE], {"profile": [relief], "assignment": [own[RIMU]]}
-    )
+    assert read == Told(RIMU, [Role.SCHOOL_OFFICE], {"name": [relief], "assignment": [own[RIMU]]})
     assert await two.authz.runtime.projector.head() == before + 2
 
 

@@ -263,7 +263,7 @@ async def test_what_is_seen_of_a_catchment_is_recorded_for_the_ministry_alone(
     await entries(region, KOTARE)
     await entries(region, MATAI)
     reads = [r.event for r in await region.log(e.READ)]
-    assert [event.action for event in reads] == ["update", "list", "list"]
+    assert [event.action for event in reads] == ["read", "list", "list"]
     assert all(event.shown["catchment"] for event in reads)
     told = {o for event in reads for o in (event.organisation_id, event.actor.organisation_id)}
     assert told == {region.organisations[MINISTRY]}

@@ -136,6 +136,15 @@ async def test_a_token_request_that_is_malformed_is_told_so_as_oauth_and_as_ever
     assert await door.of_type(CLIENT_TOKEN_ISSUED) == []
 
 
+async def test_a_multipart_form_is_no_token_request(door: Door) -> None:
+    """RFC 6749, 4.4.2."""
+    await _client(door)
+    form = {"grant_type": (None, "client_credentials")}
+    answer = await door.at(HOME).post("/v1/token", files=form, auth=("feeds-1", CLIENT_SECRET))
+    assert (answer.status_code, answer.json()["error"]) == (422, "invalid_request")
+    assert await door.of_type(CLIENT_TOKEN_ISSUED) == []
+
+
 async def test_another_grant_is_refused_as_such(door: Door) -> None:
     """RFC 6749, 5.2."""
     await _client(door)
@@ -210,6 +219,30 @@ async def test_signed_assertion_proves_a_client_once(door: Door) -> None:
     first, again = await _assert(door, assertion), await _assert(door, assertion)
 
     assert (first, again) == (200, 401)
+
+
+@pytest.mark.parametrize("header", [f"Bearer {CLIENT_SECRET}", "Basic", "basic", ""])
+async def test_client_that_says_who_it_is_in_two_ways_at_once_is_malformed(
+    door: Door, header: str
+) -> None:
+    """RFC 6749, 2.3: one method a request; which of two counted would be anybody's guess."""
+    key = Ed25519PrivateKey.generate()
+    pem = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    await _client(door, pem.decode())
+    if header == "Basic":
+        header += " " + base64.b64encode(f"feeds-1:{CLIENT_SECRET}".encode()).decode()
+    form = {
+        "grant_type": "client_credentials",
+        "client_assertion_type": "urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
+        "client_assertion": _assertion(door, key),
+    }
+
+    both = await door.at(HOME).post("/v1/token", data=form, headers={"authorization": header})
+    alone = await _assert(door, form["client_assertion"])
+
+    assert (both.status_code, both.json()["error"]) == (422, "invalid_request")
+    assert alone == 200  # nothing was tried, so the assertion still serves
+    assert len(await door.of_type(CLIENT_TOKEN_ISSUED)) == 1
 
 
 async def test_assertion_of_another_key_audience_or_time_is_refused(door: Door) -> None:

@@ -24,7 +24,7 @@ from services.authz.recording import data_of
 from services.authz.session_events import LOGIN_FAILED, SESSION_ENDED, login_key
 from services.authz.sessions import Sessions
 from services.authz.visits import Gate
-from services.kernel import batches
+from services.kernel import batches, handling
 from services.kernel.batches import Folded
 from services.kernel.events import Actor, Event, Outcome
 from services.kernel.groups import Group
@@ -198,6 +198,21 @@ async def test_who_is_right_is_503_and_neither_counted_nor_recorded_while_it_is_
     assert counted_then == counted
     assert [r.event for r in await door.log() if r.event.outcome is not Outcome.ALLOWED] == []
     assert [answer.text for answer in folded if not answer.is_success] == []
+
+
+@pytest.mark.parametrize("way", [_refreshed, _second_factor, _own_password])
+async def test_what_is_durable_is_answered_also_where_it_cannot_be_folded_yet(
+    door: Door, way: Way, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SG-19: told 503, whoever holds the new tokens would use the old ones again, and lose both."""
+    monkeypatch.setattr(handling, "_FOLDED_S", 0.05)
+    attempt, runtime = await way(door, await door.somebody("leader")), door.authz.runtime
+    async with unfolded(runtime.installation, runtime.projector):
+        answer = await attempt()
+    assert answer.is_success, answer.text
+    if access := (answer.json() if answer.content else {}).get("access_token"):
+        assert (await door.get("/v1/me", access)).status_code == 200
+    assert [r.event.type for r in await door.log() if r.event.type == SESSION_ENDED] == []
 
 
 #: who reads later, as what, in which request, the rows it is in, and how many sessions end by it

@@ -8,7 +8,7 @@ import pytest
 from services.authz import seeding
 from services.authz.client_events import CLIENT_REVOKED, client_key
 from services.authz.events import OrganisationKind, Role
-from services.authz.session_events import SESSION_STARTED
+from services.authz.session_events import PASSWORD_ACCEPTED, SESSION_STARTED
 from services.kernel.events import Event
 from services.kernel.groups import Group
 from services.kernel.runtime import Installation
@@ -134,7 +134,7 @@ async def test_rebuilt_activity_equals_the_live_one(door: Door) -> None:
     follower = door.authz.follower
     await follower.reached(await follower.head())
     live = await _contents(door, "authz.activity", "authz.projection")
-    assert len(live["authz.activity"]) == 4
+    assert len(live["authz.activity"]) == 6
 
     await follower.rebuild()
 
@@ -154,5 +154,5 @@ async def test_own_activity_goes_on_from_where_it_was(
         items = (await second.get("/v1/me/activity", token)).json()["items"]
         rows = await second.authz.runtime.pool.fetchval("select count(*) from authz.activity")
 
-    assert [item["type"] for item in items] == [SESSION_STARTED] * 2
+    assert [item["type"] for item in items] == [SESSION_STARTED, PASSWORD_ACCEPTED] * 2
     assert rows >= 2

@@ -9,7 +9,12 @@ import pytest
 from services.audit import events as audit
 from services.authz import events as e
 from services.authz.activity_views import OwnEvent, own_event
-from services.authz.session_events import LOGIN_FAILED, SESSION_ENDED, SESSION_STARTED
+from services.authz.session_events import (
+    LOGIN_FAILED,
+    PASSWORD_ACCEPTED,
+    SESSION_ENDED,
+    SESSION_STARTED,
+)
 from services.cases import events as cases
 from services.cases.content_events import ITEM_ADDED
 from services.kernel.event_types import UnknownEvent
@@ -86,13 +91,16 @@ async def test_activity_lists_own_logins_with_address_and_device(door: Door) -> 
 
     assert [item["type"] for item in items] == [
         SESSION_STARTED,
+        PASSWORD_ACCEPTED,
         SESSION_ENDED,
         SESSION_STARTED,
+        PASSWORD_ACCEPTED,
     ]
-    assert [item["origin"]["ip"] for item in items] == [HOME, ELSEWHERE, ELSEWHERE]
+    places = [HOME, HOME, ELSEWHERE, ELSEWHERE, ELSEWHERE]
+    assert [item["origin"]["ip"] for item in items] == places
     assert items[0]["origin"]["device"] == "Firefox on Windows"
-    assert items[1]["object"]["id"] == items[2]["object"]["id"]
-    assert items[1]["object"]["type"] == "session"
+    assert items[2]["object"]["id"] == items[3]["object"]["id"]
+    assert items[2]["object"]["type"] == "session"
 
 
 async def test_what_one_did_in_every_service_is_shown_refusals_included(
@@ -118,6 +126,7 @@ async def test_what_one_did_in_every_service_is_shown_refusals_included(
         cases.REFUSED,
         cases.READ,
         SESSION_STARTED,
+        PASSWORD_ACCEPTED,
     ]
     assert [item["outcome"] for item in items[1:5]] == ["denied", "allowed", "denied", "allowed"]
 
@@ -249,10 +258,10 @@ async def test_asking_is_itself_activity(door: Door) -> None:
 
     first, second = await _items(door, token), await _items(door, token)
 
-    assert [item["type"] for item in first] == [SESSION_STARTED]
+    assert [item["type"] for item in first] == [SESSION_STARTED, PASSWORD_ACCEPTED]
     assert second[1:] == first
     assert (second[0]["type"], second[0]["action"]) == (e.READ, "list")
-    assert second[0]["shown"] == {"activity": [first[0]["id"]]}
+    assert second[0]["shown"] == {"activity": [item["id"] for item in first]}
     assert second[0]["grounds"][0]["clause"] == "AC-SEE-22"
 
 
@@ -289,7 +298,7 @@ async def test_what_others_did_is_not_in_mine_not_even_to_me(door: Door, pools: 
 
     items = await _items(door, token)
 
-    assert [item["type"] for item in items] == [SESSION_STARTED]
+    assert [item["type"] for item in items] == [SESSION_STARTED, PASSWORD_ACCEPTED]
     assert ELSEWHERE not in str(items)
 
 
@@ -300,8 +309,8 @@ async def test_failed_logins_in_ones_name_are_shown(door: Door) -> None:
 
     items = await _items(door, await _token(door, leader))
 
-    assert (items[1]["type"], items[1]["outcome"]) == (LOGIN_FAILED, "failed")
-    assert items[1]["origin"]["ip"] == ELSEWHERE
+    assert [item["type"] for item in items[1:]] == [PASSWORD_ACCEPTED, LOGIN_FAILED]
+    assert (items[2]["outcome"], items[2]["origin"]["ip"]) == ("failed", ELSEWHERE)
 
 
 async def test_nothing_sealed_and_no_position_is_shown(door: Door, pools: Pools) -> None:
@@ -330,7 +339,7 @@ async def test_types_that_authz_was_never_told_of_are_activity_too(
 
     items = await _items(door, token)
 
-    assert [item["type"] for item in items] == ["cases.new", SESSION_STARTED]
+    assert [item["type"] for item in items] == ["cases.new", SESSION_STARTED, PASSWORD_ACCEPTED]
     assert door.authz.follower.stopped is None
 
 

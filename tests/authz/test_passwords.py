@@ -147,7 +147,7 @@ async def test_flood_of_hashing_is_refused_beyond_a_bound(
     refused = [a for a in answers if isinstance(a, TooManyRequests)]
     assert len(refused) == 60 - 32
     assert [a for a in answers if a is False] == [False] * 32
-    assert refused[0].retry_after_s == 1
+    assert all(a.retry_after_s is not None and a.retry_after_s >= 1 for a in refused)
     passwords.close()
 
 

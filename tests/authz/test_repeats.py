@@ -80,6 +80,9 @@ async def done(region: Region, name: str, who: str = "leader") -> None:
     first, again = await send(region, name, who), await send(region, name, who)
     assert first.is_success, first.text
     assert (again.status_code, again.json()) == (first.status_code, first.json())
+    newest = (await region.log(e.READ))[-1]
+    assert newest.position == await region.authz.runtime.projector.head()
+    assert newest.event.action == "read"
 
 
 async def refused(region: Region, name: str, who: str = "leader") -> int:

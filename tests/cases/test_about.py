@@ -45,6 +45,20 @@ async def test_a_refusal_about_an_item_names_the_item(place: Region, method: str
     assert await about(place) == ("cases.refused", ObjectRef("item", item))
 
 
+@pytest.mark.parametrize("who", ["manager", "other_manager"])
+async def test_a_look_at_an_item_says_of_which_case_it_is(place: Region, who: str) -> None:
+    """What is only seen or refused has no stream that says so; refused or not, it says the same."""
+    world, case = place.world, await place.case()
+    items = f"/v1/cases/{case}/items"
+    made = await world.must(place.manager, "POST", items, {"kind": "note", "text": "Seen."})
+    await world.get(getattr(place, who), f"{items}/{made['id']}")
+    event = await world.newest()
+    assert event.object == ObjectRef("item", made["id"])
+    assert event.data["record"] == {"type": "case", "id": str(case)}
+    await world.get(getattr(place, who), f"/v1/cases/{case}")
+    assert "record" not in (await world.newest()).data
+
+
 async def test_what_is_done_to_the_plan_names_its_version(place: Region) -> None:
     world, case = place.world, await place.case()
     made = await world.must(place.manager, "PUT", f"/v1/cases/{case}/plan", PLAN, **ANY)
@@ -88,3 +102,16 @@ async def test_an_assigned_request_is_edited_by_its_case_manager_and_so_is_its_c
     await world.must(place.manager, "POST", f"/v1/cases/{case}/close", {"outcome": "Back."})
     late = await world.send(place.lead, "PATCH", f"/v1/requests/{request}", edit, **ANY)
     assert late.status_code == 409
+
+
+async def test_a_case_has_the_dates_of_the_request_it_was(place: Region) -> None:
+    """The overview holds when it was submitted, accepted and allocated, in both."""
+    world, case = place.world, await place.case()
+    opened = (await place.world.events())[-1].event
+    kept = {}
+    for path in (f"/v1/cases/{case}", f"/v1/requests/{opened.data['request_id']}"):
+        overview = (await world.get(place.lead, path)).json()["parts"]["overview"]
+        kept[path] = [overview[f"{done}_at"] for done in ("submitted", "reviewed", "allocated")]
+    of_case, of_request = kept.values()
+    assert of_case == of_request
+    assert all(of_case)

@@ -59,7 +59,7 @@ def body_of(atlas: Atlas, action: str, key: str) -> Json | None:
         "allocate": {"organisation_id": str(atlas.ids[ASP if asp else OTHER_ASP])},
         "move": {"organisation_id": str(atlas.ids[ASP if asp else OTHER_ASP])},
         "name contact": {"person_id": str(staff["contact"].id)},
-        "name member": {"person_id": str(staff["manager" if not asp else "other_manager"].id)},
+        "name member": {"person_id": str(staff["member" if not asp else "other_manager"].id)},
         "plan": {"goals": "Every day.", "actions": "A lift on Mondays."},
         "close": {"outcome": "Attends again."},
     }

@@ -347,6 +347,8 @@ async def test_a_repeated_request_answers_what_is_seen_now(place: Region) -> Non
     second = await world.must(place.leader, "POST", "/v1/requests", body, **key)
     assert second["id"] == first["id"]
     assert second["status"] == "submitted"
+    repeat = await world.newest()
+    assert (repeat.type, repeat.action) == ("cases.read", "read")
 
 
 async def test_a_purpose_is_recorded_and_an_unknown_one_is_malformed(place: Region) -> None:
@@ -432,3 +434,18 @@ async def test_one_author_adds_only_so_many_items_to_a_case_and_stops_nobody_els
     for who in (place.manager, place.leader):
         answers = [await place.world.send(who, "POST", path, comment) for _ in range(3)]
         assert [answer.status_code for answer in answers] == [201, 201, 409]
+
+
+async def test_nobody_keeps_a_case_by_a_place_on_its_team_that_they_gave_themselves(
+    place: Region,
+) -> None:
+    """AC-DO-5, 6: who has the case is not named to its team, and nobody names themselves."""
+    world, case = place.world, await place.case()
+    path = f"/v1/cases/{case}"
+    own, colleague = ({"person_id": str(p.id)} for p in (place.manager, place.colleague))
+    refused = await world.send(place.manager, "POST", f"{path}/team", own)
+    assert (refused.status_code, refused.json()["code"]) == (403, "forbidden")
+    by_lead = await world.send(place.lead, "POST", f"{path}/team", own)
+    assert (by_lead.status_code, by_lead.json()["code"]) == (409, "conflict")
+    await world.must(place.lead, "POST", f"{path}/assign", colleague)
+    assert (await world.get(place.manager, path)).status_code == 404

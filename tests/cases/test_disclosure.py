@@ -52,6 +52,7 @@ def ids_recorded(atlas: Atlas, key: str, seen: Seen) -> dict[str, set[str]]:
 def assert_recorded(atlas: Atlas, event: Event, person: str, key: str, seen: Seen) -> None:
     """Assert that the event names exactly the parts and ids shown, and on what they rest."""
     assert {p: set(i) for p, i in event.shown.items()} == ids_recorded(atlas, key, seen)
+    assert set(event.data.get("summaries", ())) == {str(atlas.ids[i]) for i in seen.summaries}
     assert {part for ground in event.grounds for part in ground.parts} == seen.parts
     posts = {atlas.staff[post.key].assignment_id: post for post in atlas.people[person]}
     for ground in event.grounds:
@@ -108,6 +109,10 @@ async def test_asking_for_parts_shows_and_records_just_those(atlas: Atlas, perso
             recorded = {p: set(i) for p, i in event.shown.items()}
             everything = ids_recorded(atlas, key, seen)
             assert recorded == {p: everything[p] for p in seen.parts & wanted}
+            # by what they know of the record is said also where none of that is theirs to see
+            assert event.grounds, (person, key, wanted)
+            named = {part for ground in event.grounds for part in ground.parts}
+            assert named == seen.parts & wanted
 
 
 @pytest.mark.parametrize("person", ["leader", "lead", "manager", "twice"])
@@ -221,6 +226,7 @@ async def test_items_one_by_one_are_those_of_the_record(atlas: Atlas, person: st
                 assert set(answer.json()) == {"id", "kind", "created_at", "summary"}
             if whole or summary:
                 assert dict(event.shown) == {"items": [str(atlas.ids[item.key])]}
+                assert event.data.get("summaries", []) == list(event.shown["items"]) * summary
 
 
 @pytest.mark.parametrize("person", ["leader", "office", "lead", "member", "team", "twice"])

@@ -7,6 +7,7 @@ import asyncpg
 import pytest
 
 from services.authz.access import Claims
+from services.cases import drafting
 from services.cases.desk import Asked
 from services.cases.terms import RecordKind
 from services.kernel.background import ended
@@ -114,3 +115,13 @@ async def test_a_request_goes_where_its_case_goes(atlas: Atlas) -> None:
         for who in kept:
             answer = await atlas.world.get(atlas.callers[who], atlas.path(key))
             assert answer.status_code == 200, (key, who)
+
+
+async def test_chance_that_gives_two_records_one_number_stops_no_fold(
+    place: Region, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(drafting, "request_number", lambda _: "R-22222-22222")
+    for _ in range(2):
+        drafted = await place.world.request(place.leader, place.student, submit=False)
+        read = await place.world.get(place.leader, f"/v1/requests/{drafted}")
+        assert read.json()["number"] == "R-22222-22222"

@@ -50,13 +50,13 @@ async def test_a_repeat_does_not_name_an_item_that_a_label_shut(place: Region) -
 
 
 async def test_a_repeat_names_the_item_in_its_event(place: Region) -> None:
-    """AC-USE-1: the answer names it, so the event does."""
+    """AC-USE-1: the answer names it, so the event does; it was made once, and is read now."""
     case, key = await place.case(), str(uuid4())
     _, first = await note(place, place.manager, case, key)
     status, second = await note(place, place.manager, case, key)
     assert (status, second["id"]) == (201, first["id"])
     event = await place.world.newest()
-    assert event.type == "cases.read"
+    assert (event.type, event.action) == ("cases.read", "read")
     assert event.shown == {"overview": [str(case)], "items": [first["id"]]}
     assert {part for ground in event.grounds for part in ground.parts} == {"overview", "items"}
 

@@ -479,7 +479,11 @@ class World:
             for part, ids in one.shown.items():
                 shown.setdefault(part, []).extend(ids)
         grounds = tuple(ground for one in told for ground in one.grounds)
-        return msgspec.structs.replace(newest, shown=shown, grounds=grounds)
+        alone = {id_ for one in told for id_ in one.data.get("summaries", ())}
+        for one in told:
+            alone -= set(one.shown.get("items", ())) - set(one.data.get("summaries", ()))
+        data = {**newest.data, "summaries": sorted(alone)}
+        return msgspec.structs.replace(newest, shown=shown, grounds=grounds, data=data)
 
     async def _peek(self) -> asyncpg.Connection:
         if self._owner is None:

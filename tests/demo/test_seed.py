@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from dataclasses import replace
 from datetime import date
 from functools import cache
@@ -31,7 +31,7 @@ from services.demo.posts import Posts
 from services.demo.region import Region, build_region
 from services.kernel.epochs import EpochKeys
 from services.kernel.errors import Unavailable
-from services.kernel.events import Recorded, Service
+from services.kernel.events import Event, Recorded, Service
 from services.kernel.groups import Group
 from services.kernel.keystore import KeyStore
 from services.kernel.log import Log
@@ -39,7 +39,9 @@ from services.kernel.runtime import Installation
 from services.kernel.sealing import Compartment, KeyRef
 from services.progress import Progress
 from services.verification import verify
-from tests.conftest import Connect, Pools
+from tests.cases.world import Region as Place
+from tests.cases.world import make_region, open_world
+from tests.conftest import Clock, Connect, Pools
 from tests.kernel.given import fact, read_all
 
 TODAY = date(2026, 7, 1)
@@ -139,6 +141,51 @@ async def test_every_record_folds_to_the_state_the_region_gives_it(
         assert {member.person_id for member in record.team} == set(case.team)
         assert len(record.items) == sum(item.deleted is None for item in case.items)
         assert record.notified == case.prosecution_notified
+
+
+async def test_loaded_facts_are_about_what_live_ones_of_their_type_are_about(
+    installation: Installation, connect: Connect, clock: Clock
+) -> None:
+    """AC-USE-1: the audit log answers the demonstration's questions as it does any other's."""
+    past = await loaded(installation, connect)
+    async with open_world(installation, clock) as world:
+        await _whole_lives(await make_region(world))
+        live = (await world.events())[len(past) :]
+    told = _about([one.event for one in past if one.event.student_id])
+    # a learner becomes known by the enrolment register, which nobody asks for anything
+    assert told.pop(cases.STUDENT_REGISTERED) == {"student"}
+    done = _about([one.event for one in live if one.event.grounds])
+    assert told == {type_: done.get(type_) for type_ in told}
+    assert set().union(*told.values()) == {"item", "plan", "case", "request"}
+
+
+def _about(events: Iterable[Event]) -> dict[str, set[str]]:
+    """Return what kinds of object the facts among ``events`` are about, by type."""
+    kinds: dict[str, set[str]] = {}
+    for event in events:
+        if event.stream is not None and event.object is not None:
+            kinds.setdefault(event.type, set()).add(event.object.type)
+    return kinds
+
+
+async def _whole_lives(place: Place) -> None:
+    """Let everything happen to records that the demonstration tells of, as requests."""
+    world, reason = place.world, {"reason": "By mistake."}
+    for who, end in ((place.leader, "withdraw"), (place.team, "decline")):
+        request = await world.request(place.leader, place.student)
+        await world.must(who, "POST", f"/v1/requests/{request}/{end}", reason)
+    mistaken, case = [f"/v1/cases/{await place.case()}" for _ in range(2)]
+    await world.must(place.lead, "DELETE", mistaken, reason, if_match="*")
+    note = {"kind": "note", "text": "Seen."}
+    item = (await world.must(place.manager, "POST", f"{case}/items", note))["id"]
+    plan = {"goals": "Every day.", "actions": "A lift on Mondays."}
+    contact, member = ({"person_id": str(one.id)} for one in (place.contact, place.member))
+    await world.must(place.manager, "DELETE", f"{case}/items/{item}", reason, if_match="*")
+    await world.must(place.manager, "PUT", f"{case}/plan", plan, if_match="*")
+    await world.must(place.leader, "PUT", f"{case}/primary-contact", contact, if_match="*")
+    await world.must(place.lead, "POST", f"{case}/team", member)
+    await world.must(place.manager, "PUT", f"{case}/prosecution-notice", if_match="*")
+    await world.must(place.manager, "POST", f"{case}/close", {"outcome": "Back at school."})
 
 
 async def test_the_loaded_log_passes_verification(

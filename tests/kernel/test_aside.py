@@ -14,7 +14,7 @@ from services.commands import set_aside as command
 from services.kernel.aside import NotSetAside, set_aside
 from services.kernel.errors import Unavailable
 from services.kernel.event_types import Registry
-from services.kernel.events import Event, Recorded, Service, encode, leaf_hash
+from services.kernel.events import Event, Recorded, Service, encode, guard_key, leaf_hash
 from services.kernel.groups import APPEND, Group
 from services.kernel.log import Log, VersionConflict
 from services.kernel.projection import Connection
@@ -233,6 +233,97 @@ async def test_verify_finds_other_bytes_behind_a_position_set_aside(
     with pytest.raises(Wrong, match="set aside") as wrong:
         await verify(owner)
     assert wrong.value.position == at
+
+
+async def together(connection: asyncpg.Connection, bodies: list[bytes], *touches: str) -> None:
+    """Append ``bodies`` as one group that touches these keys."""
+    keys = [guard_key(touch) for touch in touches]
+    row = await connection.fetchrow(
+        APPEND,
+        bodies,
+        "{" + ",".join("1" for _ in bodies) + "}",
+        "{-1}",
+        None,
+        None,
+        None,
+        "{" + ",".join("1" for _ in keys) + "}",
+        "{" + ",".join(map(str, keys)) + "}",
+        None,
+        None,
+    )
+    assert row is not None
+    assert row["status"] == [0]
+
+
+async def group_of_three(connection: asyncpg.Connection) -> None:
+    """Append a look, and then a group whose keys all have the position of its last fact."""
+    await append_raw(connection, encode(read()))
+    facts = [fact("", 1, "person:a"), fact("", 1, "person:b"), fact("", 1, "person:c")]
+    await together(connection, [encode(f) for f in facts], "person:a", "person:b", "person:c")
+
+
+@pytest.mark.parametrize("positions", [(1,), (2,), (3,), (1, 2), (1, 3), (1, 2, 3)])
+async def test_verify_goes_on_over_any_event_of_a_group_that_was_set_aside(
+    owner: asyncpg.Connection, connect: Connect, clock: Clock, positions: tuple[int, ...]
+) -> None:
+    """Its keys stay under the position of the group's last fact, and nothing else touches them."""
+    await group_of_three(await connect(Service.AUTHZ))
+    for position in positions:
+        await set_aside(owner, clock.effects(), position, REASON)
+    assert (await verify(owner)).aside == positions
+
+
+@pytest.mark.parametrize(
+    ("position", "change"),
+    [
+        (0, "update log.guard set position = 0 where key = {a}"),
+        (4, "update log.guard set position = 4 where key = {z}"),
+        (2, "update log.guard set position = 1 where key = {b}"),
+        (2, "delete from log.guard where key = {b}"),
+        (1, "update log.guard set position = 5 where key = {a}"),
+    ],
+    ids=["before the claim", "never claimed", "before a kept touch", "gone", "of no fact"],
+)
+async def test_setting_an_event_aside_hides_no_guard_that_is_wrong(
+    owner: asyncpg.Connection, connect: Connect, clock: Clock, position: int, change: str
+) -> None:
+    """What it says it touches lets a row be; the keys of the facts that are kept are as safe."""
+    authz = await connect(Service.AUTHZ)
+    await group_of_three(authz)
+    await set_aside(owner, clock.effects(), 1, REASON)
+    await append_raw(authz, encode(read()))
+    await owner.execute(
+        "set session_replication_role = replica;"
+        f" insert into log.guard (key, position) values ({guard_key('person:z')}, 1)"
+    )
+    await verify(owner)
+    await owner.execute(change.format(**{key: guard_key(f"person:{key}") for key in "abz"}))
+    with pytest.raises(Wrong, match="guard") as wrong:
+        await verify(owner)
+    assert wrong.value.position == position
+
+
+@pytest.mark.parametrize(
+    "said",
+    ['"touches":5', '"touches":["\\ud800"]', '"x":' + "[" * 3000 + "]" * 3000],
+    ids=["no list", "no text", "too deep"],
+)
+async def test_what_cannot_be_read_is_wrong_until_it_and_its_groups_last_fact_are_set_aside(
+    owner: asyncpg.Connection, connect: Connect, clock: Clock, said: str
+) -> None:
+    """No service writes it; whoever did had a service's role, and appended the whole group."""
+    event, kept = fact("person:poison", 1), fact("", 1)
+    line = encode(event).partition(b"\n")[0]
+    json = f'{{"recorded_at":"2026-03-03T00:00:00Z",{said}}}'
+    await together(
+        await connect(Service.AUTHZ), [line + b"\n" + json.encode(), encode(kept)], "person:unsaid"
+    )
+    for position in (0, 1):
+        with pytest.raises(Wrong) as wrong:
+            await verify(owner)
+        assert wrong.value.position == position
+        await set_aside(owner, clock.effects(), position, REASON)
+    assert (await verify(owner)).aside == (0, 1)
 
 
 async def test_nothing_but_what_was_set_aside_leaves_the_facts(

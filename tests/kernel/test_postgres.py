@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -180,6 +181,21 @@ async def test_a_second_process_shares_the_server_and_the_last_one_ends_it(
     assert not server.alive()
 
 
+async def test_who_has_another_temporary_folder_finds_the_server_and_ends_it(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = make("data")
+    first.start()
+    sockets = first.socket_directory
+    monkeypatch.setattr(tempfile, "tempdir", "/elsewhere")
+    second = make("data")
+    assert second.socket_directory == sockets
+    assert await ask(second, "select 1") == 1
+    first.stop()
+    assert not sockets.exists()
+    assert second.socket_directory.parent == Path("/elsewhere")
+
+
 async def test_a_half_made_cluster_is_made_anew(make: Make) -> None:
     server = make("data")
     (server.directory / "cluster.new").mkdir(parents=True)
@@ -195,6 +211,35 @@ async def test_servers_over_two_directories_run_beside_each_other(
     second.start()
     await ask(server, "CREATE TABLE only_here ()")
     assert await ask(second, "SELECT to_regclass('only_here')") is None
+
+
+def test_a_server_that_has_only_begun_has_its_socket_in_no_other_directory(make: Make) -> None:
+    """Its file has an empty line there, and empty is the folder one is in: not to be removed."""
+    server = make("data")
+    server.cluster.mkdir(parents=True)
+    command = [sys.executable, "-c", "input()", str(server.cluster)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE) as begun:
+        told = f"{begun.pid}\n{server.cluster}\n1\n5432\n\n"
+        (server.cluster / "postmaster.pid").write_text(told)
+        wait_until(server.alive)
+        assert server.socket_directory.parent == Path(tempfile.gettempdir())
+        assert server.socket_directory.name.startswith("casewarden-")
+        begun.kill()
+
+
+def test_stopping_removes_no_directory_but_our_own(
+    server: EmbeddedPostgres, tmp_path: Path
+) -> None:
+    """Whoever started a server by hand may have its socket in the temporary folder itself."""
+    ours, theirs = server.socket_directory, tmp_path / "theirs"
+    theirs.mkdir()
+    file = server.cluster / "postmaster.pid"
+    file.write_text(file.read_text().replace(str(ours), str(theirs)))
+    assert server.socket_directory == theirs
+    server.stop()
+    assert not server.alive()
+    assert theirs.exists()
+    ours.rmdir()
 
 
 def test_a_socket_directory_of_somebody_else_is_refused(

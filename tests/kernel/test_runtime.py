@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from pathlib import Path
 from urllib.parse import parse_qs, urlsplit, urlunsplit
 from uuid import uuid4
 
@@ -25,6 +26,7 @@ from services.kernel.events import Service
 from services.kernel.groups import Group
 from services.kernel.problems import as_problem
 from services.kernel.runtime import Installation, Runtime, open_runtime
+from services.kernel.server_roles import ROLES
 from services.kernel.settings import Settings
 from tests.conftest import Connect, Pools, address
 from tests.kernel.given import fact, read
@@ -108,6 +110,23 @@ async def test_what_a_role_made_its_defaults_holds_in_no_session_and_ends_with_a
     later = await connect(Service.CASES)
     assert await later.fetchval("show statement_timeout") == "0"
     assert await later.fetchval("show default_transaction_isolation") == "read committed"
+
+
+async def test_a_warm_start_leaves_roles_alone_that_do_not_carry_its_mark(
+    installation: Installation, connect: Connect, tmp_path: Path
+) -> None:
+    """Migrating says whose they are; until then nothing of another installation is changed."""
+    owner, (role, *_) = await connect(None), ROLES
+    theirs = replace(installation, data=tmp_path / "theirs")
+    theirs.secret("roles")
+    of_one = "select setconfig from pg_db_role_setting where setrole = $1::regrole"
+    await owner.execute(f"alter role {role} set statement_timeout = '1ms'")
+    try:
+        assert await needed(theirs)
+        assert await owner.fetchval(of_one, role) == ["statement_timeout=1ms"]
+    finally:
+        assert not await needed(installation)
+    assert await owner.fetchval(of_one, role) is None
 
 
 def test_what_is_malformed_is_no_lost_connection() -> None:

@@ -82,12 +82,12 @@ def running(
     try:
         try:
             postgres.start()
-        except PostgresError as error:
-            raise UserError(str(error)) from None
-        yield installation_of(settings, postgres)
-    finally:
-        # also what was ended while it was started
-        postgres.stop()
+            yield installation_of(settings, postgres)
+        finally:
+            # also what was ended while it was started
+            postgres.stop()
+    except PostgresError as error:
+        raise UserError(str(error)) from None
 
 
 async def connect_as_owner(installation: Installation) -> asyncpg.Connection:

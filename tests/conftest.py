@@ -306,6 +306,7 @@ def _served(embedded: EmbeddedPostgres | None) -> Iterator[TestServer]:
     if embedded is None:
         names = (started.template, f"{started.template}_keys", *started.spare)
         asyncio.run(started.drop(*names))
+        asyncio.run(_leave_roles(started))
 
 
 async def _hold_demonstrations(server: TestServer, databases: Sequence[str]) -> bool:
@@ -337,6 +338,13 @@ async def _prepare(server: TestServer) -> None:
             await migrate(template, server.roles, TYPES, take_roles=True)
         for role in ROLES:
             await owner.execute(f"comment on role {role} is '{mark(server.roles)}{_OF_TESTS}'")
+
+
+async def _leave_roles(server: TestServer) -> None:
+    """Leave the roles to whoever is next: a demonstration that was there takes them again."""
+    async with _connected(server.url) as owner:
+        for role in ROLES:
+            await owner.execute(f"comment on role {role} is null")
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from services.authz.login_views import Session
 from services.authz.passwords import REFUSALS
 from services.authz.second_factors import METHODS, Method
 from services.authz.sessions import Sessions
-from services.authz.tokens import Tokens
+from services.authz.tokens import SigningKey, Tokens
 from services.authz.verification import Verification
 from services.kernel.errors import Malformed, Unauthenticated
 from services.kernel.http import call_of
@@ -106,9 +106,9 @@ def login_router(
     """Return the routes of people."""
     router = APIRouter(tags=["login"])
 
-    async def handed_out(session: Session, refresh_token: str) -> SessionTokens:
+    def handed_out(key: SigningKey, session: Session, refresh_token: str) -> SessionTokens:
         until = sessions.ends_at(session)
-        access, seconds = await tokens.access(session.person_id, session.id, until)
+        access, seconds = tokens.access(key, session.person_id, session.id, until)
         return SessionTokens(access_token=access, expires_in=seconds, refresh_token=refresh_token)
 
     @router.post("/v1/login", responses=one_of(BadCredentials))
@@ -123,9 +123,9 @@ def login_router(
     @router.post("/v1/login/verify", responses=one_of(BadCredentials))
     async def verify_login(request: Request, body: SecondFactor) -> SessionTokens:
         """Offer the second factor and begin a session (SG-2). A code serves once."""
-        call = call_of(request)
+        key, call = await tokens.key(), call_of(request)
         begun = await verification.verify(body.login_token, body.method, body.code, call)
-        return await handed_out(begun.session, begun.refresh_token)
+        return handed_out(key, begun.session, begun.refresh_token)
 
     @router.post("/v1/token/refresh", responses=one_of(Unauthenticated))
     async def refresh_session(request: Request, body: RefreshToken) -> SessionTokens:
@@ -133,8 +133,9 @@ def login_router(
 
         A refresh token serves once: a second use ends the session, whoever it is by.
         """
+        key = await tokens.key()
         session, fresh = await sessions.refresh(body.refresh_token, call_of(request))
-        return await handed_out(session, fresh)
+        return handed_out(key, session, fresh)
 
     @router.post("/v1/enrolment", responses=one_of(BadInvitation, Malformed, *REFUSALS))
     async def begin_enrolment(request: Request, body: Invited) -> Enrolling:

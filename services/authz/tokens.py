@@ -8,11 +8,12 @@ random bits of which only a digest is kept.
 import base64
 import hashlib
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Final, NamedTuple
 from uuid import UUID
 
 import jwt
 import msgspec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from services.authz import access
 from services.authz.signing_keys import SigningKeys
@@ -41,6 +42,13 @@ class LoginToken(msgspec.Struct, frozen=True):
         return f"login:{self.token_id}".encode()
 
 
+class SigningKey(NamedTuple):
+    """A key of authz's, and its name."""
+
+    kid: str
+    private: Ed25519PrivateKey
+
+
 class Tokens:
     """Signs and reads authz's tokens."""
 
@@ -49,23 +57,33 @@ class Tokens:
         self._effects = effects
         self._access_life = access_life
 
-    async def access(self, person_id: UUID, session_id: UUID, until: datetime) -> tuple[str, int]:
+    async def key(self) -> SigningKey:
+        """Return the key to sign with; raise :class:`Unavailable` while it is not known.
+
+        Whoever hands out what cannot be asked for twice has it before that is in the log.
+        """
+        return SigningKey(*await self._keys.current())
+
+    def access(
+        self, key: SigningKey, person_id: UUID, session_id: UUID, until: datetime
+    ) -> tuple[str, int]:
         """Return an access token of a session that ends at ``until``, and its life in seconds."""
         seconds = self._seconds(until)
         claims = {"sub": str(person_id), "sid": str(session_id)}
-        return await self._sign(claims, access.AUDIENCE, access.TYPE, seconds), seconds
+        return self._signed(key, claims, access.AUDIENCE, access.TYPE, seconds), seconds
 
     async def client(self, client_id: str, scopes: tuple[str, ...]) -> tuple[str, int]:
         """Return an access token of a service client, and its life in seconds."""
         seconds = int(self._access_life.total_seconds())
         claims = {"sub": client_id, "client_id": client_id, "scope": " ".join(scopes)}
-        return await self._sign(claims, access.AUDIENCE, access.TYPE, seconds), seconds
+        key = await self.key()
+        return self._signed(key, claims, access.AUDIENCE, access.TYPE, seconds), seconds
 
     async def login(self, person_id: UUID, password_event: UUID) -> str:
         """Return the token that a second factor completes."""
         claims = {"sub": str(person_id), "pwd": str(password_event)}
         seconds = int(LOGIN_LIFE.total_seconds())
-        return await self._sign(claims, LOGIN_AUDIENCE, LOGIN_TYPE, seconds)
+        return self._signed(await self.key(), claims, LOGIN_AUDIENCE, LOGIN_TYPE, seconds)
 
     async def read_login(self, token: str) -> LoginToken:
         """Return what a login token says; raise :class:`Unauthenticated` when it is not one."""
@@ -105,8 +123,9 @@ class Tokens:
         left = until - self._effects.now()
         return max(0, int(min(self._access_life, left).total_seconds()))
 
-    async def _sign(self, claims: dict[str, str], audience: str, kind: str, seconds: int) -> str:
-        kid, key = await self._keys.current()
+    def _signed(
+        self, key: SigningKey, claims: dict[str, str], audience: str, kind: str, seconds: int
+    ) -> str:
         issued = int(self._effects.now().timestamp())
         payload = {
             **claims,
@@ -116,7 +135,7 @@ class Tokens:
             "exp": issued + seconds,
             "jti": str(self._effects.new_id()),
         }
-        return jwt.encode(payload, key, access.ALGORITHM, {"kid": kid, "typ": kind})
+        return jwt.encode(payload, key.private, access.ALGORITHM, {"kid": key.kid, "typ": kind})
 
 
 def digest(token: str) -> str:

@@ -6,6 +6,7 @@ revoked it ("fresh or refused"). A refusal takes the same path as a disclosure a
 before it is told.
 """
 
+import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -22,8 +23,10 @@ from services.kernel.wholeness import signed_in
 
 T = TypeVar("T")
 _TRIES: Final = 20
-#: how long an answer waits for the fold of what it did; well within a request's deadline
+#: how long an answer waits for the fold of what it did
 _FOLDED_S: Final = 2.0
+#: from when the decision began; a request that waits on is cut off (services.kernel.boundary)
+_ANSWERED_S: Final = 4.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +61,8 @@ class Handling:
         A session that is not known here (:class:`services.kernel.wholeness.NotSignedIn`) may have
         begun a moment ago elsewhere: it is decided once more with the log folded up to its head.
         """
+        clock = asyncio.get_running_loop().time
+        answered_by = clock() + _ANSWERED_S
         for _ in range(_TRIES):
             self._projector.check_whole()
             draft = await signed_in(self._projector, decide)
@@ -72,8 +77,9 @@ class Handling:
                 continue
             if any(event.stream for event in draft.group.events):
                 self._projector.nudge()
+                within_s = max(0.0, min(_FOLDED_S, answered_by - clock()))
                 with contextlib.suppress(Unavailable):
-                    await self._projector.reached(position, within_s=_FOLDED_S)
+                    await self._projector.reached(position, within_s=within_s)
             if isinstance(draft.reply, Problem):
                 raise draft.reply
             return draft.reply

@@ -184,11 +184,20 @@ class EmbeddedPostgres:
             directory.mkdir(mode=0o700)
             if account:
                 account.own(directory)
-        found = directory.lstat()
-        owner = account.uid if account else os.geteuid()
-        if not stat.S_ISDIR(found.st_mode) or found.st_uid != owner or found.st_mode & 0o077:
+        if not self._is_ours(directory):
             msg = f"{directory} belongs to somebody else; remove it or set TMPDIR"
             raise PostgresError(msg)
+
+    def _is_ours(self, directory: Path) -> bool:
+        """Say whether a socket directory is of our making: no link, our account's, and private."""
+        account = account_for(self.cluster)
+        owner = account.uid if account else os.geteuid()
+        try:
+            found = directory.lstat()
+        except OSError:
+            return False
+        private = stat.S_ISDIR(found.st_mode) and not found.st_mode & 0o077
+        return private and found.st_uid == owner
 
     def _launch(self) -> None:
         """Start the server and wait until it answers, or say what its log says."""
@@ -222,8 +231,8 @@ class EmbeddedPostgres:
         if not self._cluster.stop():
             log = self._cluster.log_file
             raise PostgresError(f"PostgreSQL over {self.cluster} does not stop; its log is {log}")
-        # ours, wherever it is; somebody who started the server by hand may use /tmp itself
-        if sockets.name == self._own_socket_directory().name:
+        # wherever it is; somebody who started the server by hand may use /tmp itself
+        if sockets.name == self._own_socket_directory().name and self._is_ours(sockets):
             shutil.rmtree(sockets, ignore_errors=True)
 
 

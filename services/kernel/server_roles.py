@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import asyncpg
 
 ROLES: Final = tuple(role_name(service) for service in Service)
+_MARK: Final = "casewarden "
 _COMMENTS: Final = (
     "select shobj_description(oid, 'pg_authid') from pg_roles where rolname = any($1)"
 )
@@ -65,12 +66,12 @@ def fingerprint(secret: bytes) -> bytes:
 
 def mark(secret: bytes) -> str:
     """Return what the comments of an installation's roles begin with; more may follow it."""
-    return f"casewarden {fingerprint(secret).hex()}"
+    return f"{_MARK}{fingerprint(secret).hex()}"
 
 
 async def are_marked(connection: asyncpg.Connection, secret: bytes) -> bool:
     """Say whether every service has its role on this server, and each is this installation's."""
-    comments = [row[0] or "" for row in await connection.fetch(_COMMENTS, ROLES)]
+    comments = await _comments(connection)
     return len(comments) == len(ROLES) and all(c.startswith(mark(secret)) for c in comments)
 
 
@@ -79,15 +80,20 @@ async def recognise_roles(
 ) -> None:
     """Raise :class:`ForeignRoles` for roles that somebody else on this server lives by.
 
-    Without our mark (another's, or none, as before there were marks) they are somebody else's when
-    they open a database that is not of ``own``. Those of an installation whose databases are gone
-    are nobody's.
+    With another's mark they are somebody else's when they open any database, though it be of a name
+    among ``own``; without one, as before there were marks, when they open another than those. Those
+    of an installation whose databases are gone are nobody's.
     """
     if await are_marked(connection, secret):
         return
-    opened = await connection.fetch(_OPENED, ROLES, list(own))
+    marked = any(comment.startswith(_MARK) for comment in await _comments(connection))
+    opened = await connection.fetch(_OPENED, ROLES, [] if marked else list(own))
     if opened:
         raise ForeignRoles([row["datname"] for row in opened])
+
+
+async def _comments(connection: asyncpg.Connection) -> list[str]:
+    return [row[0] or "" for row in await connection.fetch(_COMMENTS, ROLES)]
 
 
 async def claim_roles(

@@ -161,7 +161,9 @@ class Region:
     async def _keep_token(self, name: str) -> None:
         until = self.installation.effects.now() + SESSION_LASTS
         tokens = self.authz.tokens
-        self.tokens[name], _ = await tokens.access(self.people[name], self.sessions[name], until)
+        self.tokens[name], _ = tokens.access(
+            await tokens.key(), self.people[name], self.sessions[name], until
+        )
 
     async def call(
         self,

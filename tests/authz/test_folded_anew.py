@@ -40,7 +40,7 @@ from tests.authz.door import (
     two_opened,
 )
 from tests.conftest import Clock
-from tests.emptied import emptied, emptied_before, empty, unfolded
+from tests.emptied import emptied, emptied_after, emptied_before, empty, unfolded
 
 NEW_PASSWORD = "basalt-heron-candle-58-wharf"
 CLIENT_SECRET = "c2VydmljZSBjbGllbnQgc2VjcmV0IG9mIHRoZSB0ZXN0"
@@ -213,6 +213,18 @@ async def test_what_is_durable_is_answered_also_where_it_cannot_be_folded_yet(
     if access := (answer.json() if answer.content else {}).get("access_token"):
         assert (await door.get("/v1/me", access)).status_code == 200
     assert [r.event.type for r in await door.log() if r.event.type == SESSION_ENDED] == []
+
+
+@pytest.mark.parametrize("way", [_refreshed, _second_factor])
+async def test_tokens_that_are_durable_are_handed_out_though_the_keys_are_folded_anew(
+    door: Door, way: Way
+) -> None:
+    """SG-19: after the append nothing rests on rows that somebody may have emptied."""
+    attempt, runtime = await way(door, await door.somebody("leader")), door.authz.runtime
+    async with emptied_after(runtime.log, "append", runtime.projector):
+        answer = await attempt()
+    assert answer.is_success, answer.text
+    assert answer.json()["access_token"]
 
 
 #: who reads later, as what, in which request, the rows it is in, and how many sessions end by it

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -250,6 +251,19 @@ def test_a_socket_directory_of_somebody_else_is_refused(
     with pytest.raises(PostgresError, match="somebody else"):
         server.start()
     server.socket_directory.unlink()
+
+
+def test_a_socket_directory_that_was_refused_keeps_what_is_in_it(server: EmbeddedPostgres) -> None:
+    server.stop()
+    refused = server.socket_directory
+    refused.mkdir(mode=0o755)
+    letter = refused / "letter"
+    letter.write_text("Dear reader")
+    with pytest.raises(PostgresError, match="somebody else"):
+        server.start()
+    server.stop()
+    assert letter.read_text() == "Dear reader"
+    shutil.rmtree(refused)
 
 
 def test_a_cluster_of_another_major_version_is_refused_by_name(server: EmbeddedPostgres) -> None:

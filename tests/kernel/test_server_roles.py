@@ -9,7 +9,7 @@ import pytest
 from services.kernel.database import Server
 from services.kernel.migrate import migrate
 from services.kernel.postgres import EmbeddedPostgres
-from services.kernel.server_roles import ROLES, ForeignRoles, are_marked, mark
+from services.kernel.server_roles import ROLES, ForeignRoles, are_marked, mark, recognise_roles
 from tests.conftest import TYPES, embedded_server
 
 FIRST, SECOND = b"1" * 32, b"2" * 32
@@ -96,6 +96,20 @@ async def test_roles_without_a_mark_that_open_no_other_database_are_adopted(
     await unmark(owner)
     await migrate(first, FIRST, TYPES)
     assert [row[2] for row in await roles(owner)] == [mark(FIRST)] * len(ROLES)
+
+
+async def test_marked_roles_are_anothers_also_where_their_databases_have_ones_own_names(
+    owner: asyncpg.Connection, first: Server
+) -> None:
+    """A key store of one's own name may be another's, whose log is on another server."""
+    assert first.url
+    own = ("first", "first_keys")
+    with pytest.raises(ForeignRoles) as refused:
+        await recognise_roles(owner, SECOND, own)
+    assert refused.value.databases == own
+    await recognise_roles(owner, FIRST, own)
+    await unmark(owner)
+    await recognise_roles(owner, SECOND, own)
 
 
 async def test_roles_of_an_installation_whose_databases_are_gone_are_nobodys(

@@ -6,6 +6,7 @@ from then on, so that rows are folded again only where a request has them folded
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any, Final
 
 import asyncpg
@@ -61,14 +62,11 @@ async def emptied_before(
 ) -> AsyncIterator[None]:
     """Empty rows at the moment when ``place.name``, which is awaited, is called: each time."""
 
-    def emptying(called: Called) -> Called:
-        async def later(*arguments: Any, **named: Any) -> Any:  # noqa: ANN401 - as it is
-            await empty(projector, *names)
-            return await called(*arguments, **named)
+    async def emptying(called: Called) -> Any:  # noqa: ANN401 - as it is
+        await empty(projector, *names)
+        return await called()
 
-        return later
-
-    async with _replaced(place, name, projector, emptying):
+    async with _around(place, name, projector, emptying):
         yield
 
 
@@ -78,23 +76,26 @@ async def emptied_after(
 ) -> AsyncIterator[None]:
     """Empty rows at the moment when ``place.name``, which is awaited, has answered: each time."""
 
-    def emptying(called: Called) -> Called:
-        async def then(*arguments: Any, **named: Any) -> Any:  # noqa: ANN401 - as it is
-            answer = await called(*arguments, **named)
-            await empty(projector, *names)
-            return answer
+    async def emptying(called: Called) -> Any:  # noqa: ANN401 - as it is
+        answer = await called()
+        await empty(projector, *names)
+        return answer
 
-        return then
-
-    async with _replaced(place, name, projector, emptying):
+    async with _around(place, name, projector, emptying):
         yield
 
 
 @asynccontextmanager
-async def _replaced(
-    place: object, name: str, projector: Projector, by: Callable[[Called], Called]
+async def _around(
+    place: object, name: str, projector: Projector, emptying: Called
 ) -> AsyncIterator[None]:
+    """Have ``emptying`` do what ``place.name`` does, which it is handed with its arguments."""
+    called = getattr(place, name)
+
+    async def instead(*arguments: Any, **named: Any) -> Any:  # noqa: ANN401 - as it is
+        return await emptying(partial(called, *arguments, **named))
+
     await projector.stop()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(place, name, by(getattr(place, name)))
+        patch.setattr(place, name, instead)
         yield

@@ -15,7 +15,8 @@ from services.authz.login_views import Session
 from services.authz.passwords import REFUSALS
 from services.authz.second_factors import METHODS, Method
 from services.authz.sessions import Sessions
-from services.authz.tokens import SigningKey, Tokens
+from services.authz.signing_keys import SigningKey
+from services.authz.tokens import Tokens
 from services.authz.verification import Verification
 from services.kernel.errors import Malformed, Unauthenticated
 from services.kernel.http import call_of

@@ -14,13 +14,24 @@ import asyncpg
 import msgspec
 
 from services.authz.client_events import client_subject
-from services.authz.directory import Person, decode_person
+from services.authz.directory import (
+    CALLER_COLUMNS,
+    Caller,
+    Person,
+    caller_joins,
+    caller_of,
+    decode_person,
+)
 from services.kernel.projection import Connection
 from services.kernel.sealing import Compartment, KeyRef, Sealed
-from services.kernel.wholeness import NEWEST, AsOf, not_behind
+from services.kernel.wholeness import NEWEST, AsOf, NotSignedIn, not_behind
 
 #: the position that facts of authz's own tables are read at; ``authz.activity`` holds no facts
 AT: Final = "(select min(position) from authz.projection where name <> 'authz.activity') as at"
+
+_CALLER: Final = (
+    f"select {AT}, {CALLER_COLUMNS} from (select) one{caller_joins('authz', '$1', '$2')}"
+)
 
 
 class Account(msgspec.Struct, frozen=True):
@@ -125,6 +136,25 @@ def session_columns(alias: str) -> str:
 def session_of(row: asyncpg.Record) -> Session:
     """Return the session in a row selected with :func:`session_columns`."""
     return Session(*(row[name] for name in Session.__struct_fields__))
+
+
+async def live_caller(
+    pool: asyncpg.Pool | Connection,
+    person_id: UUID,
+    session_id: UUID,
+    expires_at: datetime,
+    now: datetime,
+) -> tuple[Caller, int]:
+    """Return who is calling, and the position it was read at.
+
+    Raises :class:`NotSignedIn` without a live session.
+    """
+    row = await pool.fetchrow(_CALLER, person_id, session_id)
+    assert row is not None  # noqa: S101 - everything is joined to one row
+    caller = caller_of(row, session_id, expires_at, now)
+    if caller is None:
+        raise NotSignedIn(row["at"])
+    return caller, row["at"]
 
 
 async def live_sessions(

@@ -56,6 +56,13 @@ _PUBLIC: Final = (
 _REF: Final = KeyRef(uuid5(NAMESPACE_URL, "casewarden:signing-keys"), Compartment.CREDENTIAL)
 
 
+class SigningKey(NamedTuple):
+    """A key to sign with, and its name."""
+
+    kid: str
+    private: Ed25519PrivateKey
+
+
 class _State(NamedTuple):
     """The keys that are not retired, where they were read, and the version of their stream.
 
@@ -144,8 +151,8 @@ class SigningKeys:
                 if kid != newest:
                     await self.retire(kid)
 
-    async def current(self) -> tuple[str, Ed25519PrivateKey]:
-        """Return the key to sign with, and its name; where there is none it is made.
+    async def current(self) -> SigningKey:
+        """Return the key to sign with; where there is none it is made.
 
         Raises :class:`Unavailable` while the keys are folded anew.
         """
@@ -168,7 +175,7 @@ class SigningKeys:
             self._private = {
                 kid: Ed25519PrivateKey.from_private_bytes(base64.b64decode(text)),
             }
-        return kid, self._private[kid]
+        return SigningKey(kid, self._private[kid])
 
     async def public(self, kid: str) -> Ed25519PublicKey | None:
         """Return the public key called ``kid`` that is not retired.

@@ -19,28 +19,22 @@ from services.authz.administration import AccessDecision
 from services.authz.catchment_views import CatchmentViews
 from services.authz.credential_events import CREDENTIALS_RESET
 from services.authz.directory import (
-    CALLER_COLUMNS,
     Caller,
     Organisation,
     Person,
-    caller_joins,
-    caller_of,
     decode_organisation,
     decode_person,
 )
 from services.authz.events import OrganisationKind
-from services.authz.login_views import AT, Session, live_sessions
+from services.authz.login_views import Session, live_caller, live_sessions
 from services.authz.posts import Posts
 from services.authz.recording import person_stream
 from services.authz.visits import Visit
 from services.kernel.intake import decode_envelope
 from services.kernel.projection import Connection
 from services.kernel.sealing import Compartment, KeyRef, Sealed
-from services.kernel.wholeness import NEWEST, NotSignedIn
+from services.kernel.wholeness import NEWEST
 
-_CALLER: Final = (
-    f"select {AT}, {CALLER_COLUMNS} from (select) one{caller_joins('authz', '$1', '$2')}"
-)
 #: both neighbours are looked for, whether or not the person is there: it takes as long either way
 _NEAREST: Final = (
     "select n.id, n.state, h.organisation_id as home from ("
@@ -209,9 +203,6 @@ async def snapshot(pool: asyncpg.Pool, visit: Visit, now: datetime) -> AsyncIter
         pool.acquire() as connection,
         connection.transaction(isolation="repeatable_read", readonly=True),
     ):
-        row = await connection.fetchrow(_CALLER, visit.person_id, visit.session_id)
-        assert row is not None  # noqa: S101 - everything is joined to one row
-        caller = caller_of(row, visit.session_id, visit.expires_at, now)
-        if caller is None:
-            raise NotSignedIn(row["at"])
-        yield Snapshot(connection, row["at"], now, caller)
+        session = (visit.person_id, visit.session_id, visit.expires_at)
+        caller, at = await live_caller(connection, *session, now)
+        yield Snapshot(connection, at, now, caller)

@@ -8,15 +8,14 @@ random bits of which only a digest is kept.
 import base64
 import hashlib
 from datetime import UTC, datetime, timedelta
-from typing import Final, NamedTuple
+from typing import Final
 from uuid import UUID
 
 import jwt
 import msgspec
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from services.authz import access
-from services.authz.signing_keys import SigningKeys
+from services.authz.signing_keys import SigningKey, SigningKeys
 from services.kernel.effects import Effects
 from services.kernel.errors import Unauthenticated
 
@@ -42,13 +41,6 @@ class LoginToken(msgspec.Struct, frozen=True):
         return f"login:{self.token_id}".encode()
 
 
-class SigningKey(NamedTuple):
-    """A key of authz's, and its name."""
-
-    kid: str
-    private: Ed25519PrivateKey
-
-
 class Tokens:
     """Signs and reads authz's tokens."""
 
@@ -62,7 +54,7 @@ class Tokens:
 
         Whoever hands out what cannot be asked for twice has it before that is in the log.
         """
-        return SigningKey(*await self._keys.current())
+        return await self._keys.current()
 
     def access(
         self, key: SigningKey, person_id: UUID, session_id: UUID, until: datetime

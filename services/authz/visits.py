@@ -7,7 +7,6 @@ read. Admission is the gate only; every decision loads the caller again, with th
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
 from typing import Annotated, Any, Final
 from uuid import UUID
 
@@ -17,8 +16,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from services.authz.access import AccessTokens
-from services.authz.directory import CALLER_COLUMNS, caller_joins, caller_of
-from services.authz.login_views import AT
+from services.authz.login_views import live_caller
 from services.kernel.budgets import RefusalBudget
 from services.kernel.errors import (
     Conflict,
@@ -30,9 +28,8 @@ from services.kernel.errors import (
 )
 from services.kernel.http import Call, call_of
 from services.kernel.runtime import Runtime
-from services.kernel.wholeness import NotSignedIn, signed_in
+from services.kernel.wholeness import signed_in
 
-_LIVE: Final = f"select {AT}, {CALLER_COLUMNS} from (select) one{caller_joins('authz', '$1', '$2')}"
 #: the answers that leave a refusal in the log
 _REFUSALS: Final = (
     Malformed,
@@ -69,17 +66,12 @@ class Gate:
         """Return the visit; raise ``Unauthenticated``, and only then look at the rest."""
         now = self._runtime.effects.now()
         person_id, session_id, expires_at = await self._tokens.person(request, now)
-        live = partial(self._live, person_id, session_id, expires_at)
-        await signed_in(self._runtime.projector, live)
+        runtime, session = self._runtime, (person_id, session_id, expires_at)
+        await signed_in(
+            runtime.projector, lambda: live_caller(runtime.pool, *session, runtime.effects.now())
+        )
         self._budget.check(person_id, now)
         return Visit(person_id, session_id, expires_at, call_of(request))
-
-    async def _live(self, person_id: UUID, session_id: UUID, expires_at: datetime) -> None:
-        """Raise :class:`NotSignedIn` without a live session."""
-        row = await self._runtime.pool.fetchrow(_LIVE, person_id, session_id)
-        assert row is not None  # noqa: S101 - everything is joined to one row
-        if caller_of(row, session_id, expires_at, self._runtime.effects.now()) is None:
-            raise NotSignedIn(row["at"])
 
     def refused(self, visit: Visit) -> None:
         """Count one refusal of whoever visits."""

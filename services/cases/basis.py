@@ -4,7 +4,7 @@ Pure values. Made by :mod:`services.cases.judge` and :mod:`services.cases.sight`
 the grounds of an event.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -41,6 +41,15 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     item: Item
     basis: Basis
     whole: bool
+
+
+def summaries_of(entries: Iterable[Entry]) -> dict[str, object]:
+    """Return, for the data of an event, which of the items shown are shown by their summary alone.
+
+    Whoever read of an item no more than that is told apart for ever (SG-13, SG-23, BR-3).
+    """
+    alone = [entry.item.id for entry in entries if not entry.whole]
+    return {"summaries": alone} if alone else {}
 
 
 def ground_of(basis: Basis, parts: tuple[str, ...] = ()) -> Ground:

@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 from uuid import UUID
 
 from services.authz.directory import Caller
-from services.cases.basis import Basis
+from services.cases.basis import Basis, summaries_of
 from services.cases.judge import Judge
 from services.cases.loaded import Loaded
 from services.cases.parts import PARTS
@@ -92,16 +92,11 @@ def apart(judge: Judge, seen: Outline, cut: Cut) -> list[Outline]:
 
 
 def summaries_in(seen: Outline) -> dict[str, object]:
-    """Return, for the data of an event, which of the items ``seen`` shows by their summary alone.
-
-    Whoever read of an item no more than that is told apart for ever (SG-13, SG-23, BR-3).
-    """
+    """Return the same as :func:`summaries_of` of the items that ``seen`` shows."""
     shown = seen.shown.get("items")
     if not shown:
         return {}
-    alone = [entry.item.id for entry in seen.sight.entries if not entry.whole]
-    summaries = [id_ for id_ in alone if id_ in shown]
-    return {"summaries": summaries} if summaries else {}
+    return summaries_of(entry for entry in seen.sight.entries if entry.item.id in shown)
 
 
 def sights_apart(judge: Judge, loaded: Loaded, sight: Sight) -> list[tuple[Loaded, Sight]]:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from uuid import UUID
 
 from services.cases import events as e
-from services.cases.basis import grounds_of
+from services.cases.basis import grounds_of, summaries_of
 from services.cases.desk import Asked, Desk, View, record_of
 from services.cases.meanwhile import meanwhile
 from services.cases.outline import sights_apart
@@ -87,10 +87,7 @@ async def _read(
             student_id=loaded.student_id,
             object_=object_,
             shown={"items": [item_id]},
-            data={
-                **record_of(object_, case_id),
-                **({} if one.whole else {"summaries": [item_id]}),
-            },
+            data={**record_of(object_, case_id), **summaries_of([one])},
         )
         for one in entries or [entry]
     ]

@@ -7,7 +7,6 @@ before it is told.
 """
 
 import asyncio
-import contextlib
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Generic, TypeVar
@@ -48,6 +47,7 @@ class Handling:
         self._log = log
         self._projector = projector
         self._stale = telemetry.STALE_DECISIONS.labels(service)
+        self._folding: set[asyncio.Task[None]] = set()
 
     async def run(self, decide: Callable[[], Awaitable[Draft[T]]]) -> T:
         """Return the reply of a decision that the log took; raise it when it is a problem.
@@ -77,10 +77,23 @@ class Handling:
                 continue
             if any(event.stream for event in draft.group.events):
                 self._projector.nudge()
-                within_s = max(0.0, min(_FOLDED_S, answered_by - clock()))
-                with contextlib.suppress(Unavailable):
-                    await self._projector.reached(position, within_s=within_s)
+                await self._folded(position, max(0.0, min(_FOLDED_S, answered_by - clock())))
             if isinstance(draft.reply, Problem):
                 raise draft.reply
             return draft.reply
         raise Unavailable
+
+    async def _folded(self, position: int, within_s: float) -> None:
+        """Return when the log up to ``position`` is folded, or ``within_s`` are over.
+
+        Then the fold goes on by itself: what is cancelled is rolled back, and waited for.
+        """
+        folding = asyncio.create_task(self._projector.reached(position))
+        self._folding.add(folding)
+        folding.add_done_callback(self._done)
+        await asyncio.wait({folding}, timeout=within_s)
+
+    def _done(self, folding: asyncio.Task[None]) -> None:
+        self._folding.discard(folding)
+        if not folding.cancelled():
+            folding.exception()  # nobody else looks: whoever asks next is told that it stands

@@ -88,14 +88,18 @@ class EmbeddedPostgres:
         """
         return self._cluster.socket_directory() or self._own_socket_directory()
 
-    def _own_socket_directory(self) -> Path:
+    @property
+    def _uid(self) -> int:
+        """Who runs the server, and owns what it makes."""
         account = account_for(self.cluster)
-        uid = account.uid if account else os.geteuid()
+        return account.uid if account else os.geteuid()
+
+    def _own_socket_directory(self) -> Path:
         digest = hashlib.sha256(os.fsencode(self.cluster)).hexdigest()[:12]
         temporary = Path(tempfile.gettempdir())
         if len(os.fsencode(temporary)) > _LONGEST_SOCKET_DIRECTORY - 40:
             temporary = Path("/tmp")  # noqa: S108 - the only short name there is; checked when made
-        return temporary / f"casewarden-{uid}-{digest}"
+        return temporary / f"casewarden-{self._uid}-{digest}"
 
     def dsn(self, database: str = "postgres", user: str = SUPERUSER) -> str:
         """Return the address of `database` as `user`, as libpq, asyncpg and SQLAlchemy read it."""
@@ -190,14 +194,12 @@ class EmbeddedPostgres:
 
     def _is_ours(self, directory: Path) -> bool:
         """Say whether a socket directory is of our making: no link, our account's, and private."""
-        account = account_for(self.cluster)
-        owner = account.uid if account else os.geteuid()
         try:
             found = directory.lstat()
         except OSError:
             return False
         private = stat.S_ISDIR(found.st_mode) and not found.st_mode & 0o077
-        return private and found.st_uid == owner
+        return private and found.st_uid == self._uid
 
     def _launch(self) -> None:
         """Start the server and wait until it answers, or say what its log says."""

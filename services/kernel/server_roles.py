@@ -71,8 +71,7 @@ def mark(secret: bytes) -> str:
 
 async def are_marked(connection: asyncpg.Connection, secret: bytes) -> bool:
     """Say whether every service has its role on this server, and each is this installation's."""
-    comments = await _comments(connection)
-    return len(comments) == len(ROLES) and all(c.startswith(mark(secret)) for c in comments)
+    return _ours(await _comments(connection), secret)
 
 
 async def recognise_roles(
@@ -84,9 +83,10 @@ async def recognise_roles(
     among ``own``; without one, as before there were marks, when they open another than those. Those
     of an installation whose databases are gone are nobody's.
     """
-    if await are_marked(connection, secret):
+    comments = await _comments(connection)
+    if _ours(comments, secret):
         return
-    marked = any(comment.startswith(_MARK) for comment in await _comments(connection))
+    marked = any(comment.startswith(_MARK) for comment in comments)
     opened = await connection.fetch(_OPENED, ROLES, [] if marked else list(own))
     if opened:
         raise ForeignRoles([row["datname"] for row in opened])
@@ -94,6 +94,10 @@ async def recognise_roles(
 
 async def _comments(connection: asyncpg.Connection) -> list[str]:
     return [row[0] or "" for row in await connection.fetch(_COMMENTS, ROLES)]
+
+
+def _ours(comments: Collection[str], secret: bytes) -> bool:
+    return len(comments) == len(ROLES) and all(c.startswith(mark(secret)) for c in comments)
 
 
 async def claim_roles(

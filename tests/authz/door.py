@@ -1,8 +1,8 @@
 """A running authz with people who can log in: what the tests of its front door begin with."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cache
@@ -12,6 +12,7 @@ from uuid import UUID
 import asyncpg
 import httpx
 import pyotp
+import pytest
 from argon2 import PasswordHasher
 
 from services.authz import events as e
@@ -20,8 +21,10 @@ from services.authz.app import Authz, build
 from services.authz.passwords import Effort, hash_password
 from services.authz.usernames import username_once
 from services.kernel.boundary import Boundary
+from services.kernel.errors import Unavailable
 from services.kernel.events import Event, Recorded, Service, decode
 from services.kernel.groups import Group
+from services.kernel.log import Log
 from services.kernel.runtime import Installation
 from services.kernel.settings import Settings
 from tests.conftest import Clock
@@ -199,6 +202,18 @@ class Door:
         for client in self._clients.values():
             await client.aclose()
         await self.authz.stop()
+
+
+@contextmanager
+def log_away() -> Iterator[None]:
+    """Let nothing be appended meanwhile: whoever would is 503."""
+
+    async def away(_log: Log, _group: Group) -> int:
+        raise Unavailable
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Log, "append", away)
+        yield
 
 
 @asynccontextmanager

@@ -18,15 +18,12 @@ from services.authz.recording import person_object
 from services.authz.session_events import PASSWORD_ACCEPTED, SESSION_STARTED
 from services.authz.throttle import WINDOW
 from services.kernel.boundary import Boundary
-from services.kernel.errors import Unavailable
 from services.kernel.events import Actor, Outcome, Service
-from services.kernel.groups import Group
 from services.kernel.http import Call
-from services.kernel.log import Log
 from services.kernel.origins import Places
 from services.kernel.runtime import Installation
 from services.kernel.settings import Settings
-from tests.authz.door import ELSEWHERE, HOME, PASSWORD, Door, Somebody, opened
+from tests.authz.door import ELSEWHERE, HOME, PASSWORD, Door, Somebody, log_away, opened
 from tests.authz.staffed import MATAI, RIMU, Region, region
 from tests.conftest import TYPES, Clock
 
@@ -118,16 +115,12 @@ async def test_many_addresses_of_one_account_fill_no_log_either(door: Door) -> N
 
 
 async def test_what_cannot_be_recorded_is_not_answered_and_is_recorded_next_time(
-    door: Door, monkeypatch: pytest.MonkeyPatch
+    door: Door,
 ) -> None:
     """Design: no disclosure without a record; 503 counts against nobody."""
     leader = await door.somebody()
 
-    async def away(_log: Log, _group: Group) -> int:
-        raise Unavailable
-
-    with monkeypatch.context() as patched:
-        patched.setattr(Log, "append", away)
+    with log_away():
         refused = [await _try(door, leader) for _ in range(6)]
     after = await _try(door, leader)
 

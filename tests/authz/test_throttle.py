@@ -11,11 +11,9 @@ from services.authz import events as e
 from services.authz import passwords
 from services.authz.session_events import LOGIN_FAILED, LOGIN_THROTTLED
 from services.authz.throttle import Throttle
-from services.kernel.errors import TooManyRequests, Unavailable
-from services.kernel.groups import Group
-from services.kernel.log import Log
+from services.kernel.errors import TooManyRequests
 from services.kernel.runtime import Installation
-from tests.authz.door import ELSEWHERE, HOME, PASSWORD, Door, opened, two_opened
+from tests.authz.door import ELSEWHERE, HOME, PASSWORD, Door, log_away, opened, two_opened
 from tests.conftest import Clock
 
 WRONG = "wrong-wrong-wrong-wrong"
@@ -182,16 +180,12 @@ async def test_overload_is_nobodys_failure(door: Door, monkeypatch: pytest.Monke
 
 
 async def test_wrong_password_stays_counted_when_it_cannot_be_recorded(
-    door: Door, monkeypatch: pytest.MonkeyPatch
+    door: Door,
 ) -> None:
     """SG-4: while the log is away nobody guesses without end."""
     leader = await door.somebody()
 
-    async def away(_log: Log, _group: Group) -> int:
-        raise Unavailable
-
-    with monkeypatch.context() as patched:
-        patched.setattr(Log, "append", away)
+    with log_away():
         statuses = [(await _try(door, leader.username, ELSEWHERE)).status_code for _ in range(6)]
 
     assert statuses == [503] * 5 + [429]

@@ -12,9 +12,9 @@ from services.kernel.sealing import Compartment, packed, unpacked
 
 
 class Kept(msgspec.Struct, frozen=True, gc=False, array_like=True):
-    """A sealed text, and where it was sealed; opens nowhere else."""
+    """A sealed text, and where it was sealed, the event by its 16 bytes; opens nowhere else."""
 
-    event: UUID
+    event: bytes
     field: str
     compartment: Compartment
     content: bytes
@@ -22,7 +22,7 @@ class Kept(msgspec.Struct, frozen=True, gc=False, array_like=True):
     @property
     def box(self) -> Box:
         """What it was made of, for another fact to carry on."""
-        return Box(self.event, self.field, unpacked(self.content), self.compartment)
+        return Box(UUID(bytes=self.event), self.field, unpacked(self.content), self.compartment)
 
 
 class Particulars(msgspec.Struct, frozen=True, gc=False, array_like=True):
@@ -35,7 +35,7 @@ class Particulars(msgspec.Struct, frozen=True, gc=False, array_like=True):
 
 def kept(box: Box) -> Kept:
     """Return the content of a fact as a record keeps it."""
-    return Kept(box.event, box.field, box.compartment, packed(box.text))
+    return Kept(box.event.bytes, box.field, box.compartment, packed(box.text))
 
 
 def kept_if(box: Box | None) -> Kept | None:

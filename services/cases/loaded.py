@@ -30,7 +30,8 @@ class Involved(msgspec.Struct, frozen=True, gc=False):
 
     id: UUID
     profile: bytes
-    profile_event: UUID
+    #: the event it was sealed for, as its 16 bytes
+    profile_event: bytes
 
     def opened(self, keys: KeyStore) -> str:
         """Open the profile, whose key has been loaded; raise :class:`SealBroken` without it."""

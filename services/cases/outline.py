@@ -93,10 +93,11 @@ def apart(judge: Judge, seen: Outline, cut: Cut) -> list[Outline]:
 
 def summaries_in(seen: Outline) -> dict[str, object]:
     """Return the same as :func:`summaries_of` of the items that ``seen`` shows."""
-    shown = seen.shown.get("items")
-    if not shown:
+    alone = [entry for entry in seen.sight.entries if not entry.whole]
+    if not alone:
         return {}
-    return summaries_of(entry for entry in seen.sight.entries if entry.item.id in shown)
+    shown = frozenset(seen.shown.get("items", ()))
+    return summaries_of(entry for entry in alone if entry.item.id in shown)
 
 
 def sights_apart(judge: Judge, loaded: Loaded, sight: Sight) -> list[tuple[Loaded, Sight]]:

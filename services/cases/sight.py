@@ -87,11 +87,9 @@ class Sight(msgspec.Struct, eq=False, gc=False):
     def _thing(self, part: str, facts: int, author: Staff | None = None) -> Basis | None:
         mine = None if author is None else self._places().get(author.assignment_id.int)
         key = (part, facts, mine)
-        try:
-            return self._known[key]
-        except KeyError:
-            decided = self._known[key] = self._decide(part, facts, mine)
-            return decided
+        if key not in self._known:
+            self._known[key] = self._decide(part, facts, mine)
+        return self._known[key]
 
     def _decide(self, part: str, facts: int, mine: int | None) -> Basis | None:
         policy, object_ = self.policy, f"{self.record.kind}.{part}"

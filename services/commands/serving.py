@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 #: ``gc.set_threshold``. Neither requests nor folds leave cycles behind, so looking often finds
 #: nothing: only objects still in use. The first number is more than 64 requests hold at a time. At
 #: Python's default (700) the collector took an eighth of the processor; at 20,000, under load, too.
-_COLLECTED: Final = (100_000, 20, 20)
+COLLECTED: Final = (100_000, 20, 20)
 
 
 async def serve_until_signalled(
@@ -50,7 +50,7 @@ async def serve_until_signalled(
     from services.kernel.background import patiently
     from services.server import serve
 
-    gc.set_threshold(*_COLLECTED)
+    gc.set_threshold(*COLLECTED)
     telemetry.configure_logging(settings.log_format, settings.log_level)
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)
     stop = signals.stop_event()

@@ -9,9 +9,11 @@ keys live in the key store, which wraps them under the keys of an epoch.
 import binascii
 import contextlib
 from datetime import datetime
+from functools import lru_cache
 from typing import Final, NamedTuple
 from uuid import NAMESPACE_URL, UUID, uuid5
 
+import msgspec
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
@@ -42,15 +44,11 @@ class Compartment(Code):
     REVIEW = "review"
 
 
-class KeyRef(NamedTuple):
+class KeyRef(msgspec.Struct, frozen=True, gc=False):
     """Whose key, of which compartment."""
 
     subject: UUID
     compartment: Compartment
-
-    def __hash__(self) -> int:
-        """As equal as its subject: a subject has few compartments, and it is asked very often."""
-        return hash(self[0].int)
 
 
 class SealBroken(Exception):  # noqa: N818 - a state of the data
@@ -100,26 +98,33 @@ class DataKey:
 
     def __init__(self, key: bytes, compartment: Compartment) -> None:
         self._key = AESGCM(key)
-        self._compartment = b"|" + compartment.encode()
+        self._compartment = compartment
 
     def seal(self, nonce: bytes, event_id: UUID, field: str, text: str) -> str:
         """Return ``text`` sealed for a field of an event; a nonce serves a key once."""
-        box = nonce + self._key.encrypt(nonce, text.encode(), self._bound(event_id, field))
+        bound = event_id.bytes + _bound(field, self._compartment)
+        box = nonce + self._key.encrypt(nonce, text.encode(), bound)
         return _PREFIX + binascii.b2a_base64(box, newline=False).decode()
 
     def open(self, event_id: UUID, field: str, sealed: str) -> str:
         """Return what :meth:`seal` sealed; raise :class:`SealBroken` when it does not open."""
-        return self.open_packed(event_id, field, packed(sealed))
+        return self.open_packed(event_id.bytes, field, packed(sealed))
 
-    def open_packed(self, event_id: UUID, field: str, box: bytes) -> str:
-        """Return what :meth:`seal` sealed and :func:`packed` packed, or raise the same."""
+    def open_packed(self, event_id: bytes, field: str, box: bytes) -> str:
+        """Return what :meth:`seal` sealed and :func:`packed` packed, or raise the same.
+
+        The event's id as its 16 bytes, as a projection keeps it.
+        """
         if not box.startswith(_PACKED):
             raise SealBroken(field)
-        nonce, text = box[1:_NONCE_END], box[_NONCE_END:]
+        bound = event_id + _bound(field, self._compartment)
         try:
-            return self._key.decrypt(nonce, text, self._bound(event_id, field)).decode()
+            return self._key.decrypt(box[1:_NONCE_END], box[_NONCE_END:], bound).decode()
         except (InvalidTag, ValueError):
             raise SealBroken(field) from None
 
-    def _bound(self, event_id: UUID, field: str) -> bytes:
-        return event_id.bytes + b"|" + field.encode() + self._compartment
+
+@lru_cache(maxsize=256)
+def _bound(field: str, compartment: Compartment) -> bytes:
+    """Return what a value is bound to beside its event; few, and asked for very often."""
+    return b"|" + field.encode() + b"|" + compartment.encode()

@@ -2,11 +2,13 @@
 
 import argparse
 import asyncio
+import gc
 import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from services.commands.serving import COLLECTED
 from tests.bench import appends, decisions, lists, memory, place, reads, whole
 from tests.bench.results import Results
 
@@ -24,6 +26,7 @@ def main() -> None:
         parser.error(f"no such suite: {', '.join(sorted(unknown))}")
     suites = asked.suites or SUITES
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+    gc.set_threshold(*COLLECTED)  # as when it serves, for every side measured in this process
     results = Results()
     try:
         _measure(results, suites, quick=asked.quick)

@@ -1,7 +1,8 @@
 """The peers over HTTP: what one would write without Casewarden, served with the same settings.
 
-``bare`` reads bytes by id and answers them. ``obvious`` verifies the token of every request, asks
-Casbin once for each part, and inserts one audit row, committed before it answers. Both are FastAPI
+``bare`` reads bytes by id and answers them. ``recorded`` does the same and inserts one audit row,
+committed before it answers: the least that a recorded read can be in this stack. ``obvious``
+verifies the token of every request besides, and asks Casbin once for each part. All are FastAPI
 with SQLAlchemy Core over asyncpg, and a pool of as many connections as Casewarden's.
 """
 
@@ -63,7 +64,7 @@ AUDIT: Final = sa.Table(
 
 
 def metadata() -> sa.MetaData:
-    """Return the tables of both peers."""
+    """Return the tables of the peers."""
     return _meta
 
 
@@ -74,13 +75,32 @@ def bare(database: AsyncEngine) -> FastAPI:
     @app.get("/cases/v1/cases/{case_id}")
     async def read(case_id: UUID) -> Response:
         async with database.connect() as connection:
-            statement = sa.select(ANSWER.c.body).where(ANSWER.c.id == case_id)
-            body = (await connection.execute(statement)).scalar_one_or_none()
-        if body is None:
-            raise HTTPException(404)
-        return Response(body, media_type="application/json")
+            return await _answer(connection, case_id)
 
     return app
+
+
+def recorded(database: AsyncEngine) -> FastAPI:
+    """Return the application that reads, writes one row of who read what, and answers."""
+    app = FastAPI()
+
+    @app.get("/cases/v1/cases/{case_id}")
+    async def read(case_id: UUID) -> Response:
+        async with database.begin() as connection:
+            answer = await _answer(connection, case_id)
+            audit = {"id": uuid4(), "person_id": case_id, "action": "read", "record_id": case_id}
+            await connection.execute(sa.insert(AUDIT).values(**audit, parts=[]))
+        return answer
+
+    return app
+
+
+async def _answer(connection: AsyncConnection, case_id: UUID) -> Response:
+    statement = sa.select(ANSWER.c.body).where(ANSWER.c.id == case_id)
+    body = (await connection.execute(statement)).scalar_one_or_none()
+    if body is None:
+        raise HTTPException(404)
+    return Response(body, media_type="application/json")
 
 
 def obvious(database: AsyncEngine, public_key: Ed25519PublicKey) -> FastAPI:
@@ -127,6 +147,8 @@ def obvious(database: AsyncEngine, public_key: Ed25519PublicKey) -> FastAPI:
 def _application(name: str, database: AsyncEngine) -> FastAPI:
     if name == "bare":
         return bare(database)
+    if name == "recorded":
+        return recorded(database)
     key = Ed25519PublicKey.from_public_bytes(Path(os.environ["BENCH_KEY"]).read_bytes())
     return obvious(database, key)
 

@@ -1,6 +1,6 @@
-"""The audited read over HTTP against the bare read and the obvious build, round about.
+"""The audited read over HTTP against a bare, a recorded and an obviously built one, round about.
 
-Three processes serve side by side over one PostgreSQL and are asked one after the other, again and
+Four processes serve side by side over one PostgreSQL and are asked one after the other, again and
 again; each rate is the median of its rounds.
 """
 
@@ -32,7 +32,8 @@ from tests.bench.serving import Serving
 
 FLUSH_MS: Final = 4
 _DATABASE: Final = "peers"
-_SIDES: Final = ("casewarden", "bare", "obvious")
+#: the peers, each with what its read is called
+_PEERS: Final = {"bare": "bare_read", "recorded": "recorded_read", "obvious": "obvious_build"}
 _THINGS: Final = "shared cleared agreed seen_itself elsewhere sees_record"
 
 
@@ -67,7 +68,7 @@ def measure(results: Results, installation: Installation, made: Region, effort: 
         url = asyncio.run(_fill_peers(installation, answers))
         settings = {"BENCH_DATABASE": url, "BENCH_KEY": str(installation.data / "bench.key")}
         sides = {"casewarden": ours}
-        for name in _SIDES[1:]:
+        for name in _PEERS:
             sides[name] = stack.enter_context(serving.peer(name, settings))
         requests = [target.request for target, _ in answers]
         size = middle([float(len(body)) for _, body in answers])
@@ -77,7 +78,7 @@ def measure(results: Results, installation: Installation, made: Region, effort: 
             lone = asyncio.run(place.lone_commit_ms(installation))
             results.figure("lone_commit_ms_4ms", lone, "with 4 ms injected into every flush")
             _compare(results, sides, requests, effort, f"_{FLUSH_MS}ms")
-    for peer in ("bare_read", "obvious_build"):
+    for peer in _PEERS.values():
         name = f"audited_read_vs_{peer}"
         results.least(name, f"{name}_c1", f"{name}_c64")
 
@@ -105,7 +106,7 @@ def _compare(
         ours = middle(rates["casewarden"])
         results.figure(f"audited_read_per_s_{label}", ours, "a second")
         results.figure(f"audited_read_p99_ms_{label}", middle(tails), "ms")
-        for peer, name in (("bare", "bare_read"), ("obvious", "obvious_build")):
+        for peer, name in _PEERS.items():
             ratio = f"audited_read_vs_{name}_{label}"
             results.ratio(ratio, ours, middle(rates[peer]), "reads/s")
 

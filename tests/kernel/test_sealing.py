@@ -106,7 +106,7 @@ def test_what_is_packed_opens_like_what_was_sealed(text: str) -> None:
     ref, keys = student(), loaded()
     keys.cache(ref)
     sealed = keys.store.seal(ref, EVENT, "note", text)
-    assert keys.store.key(ref).open_packed(EVENT, "note", packed(sealed)) == text
+    assert keys.store.key(ref).open_packed(EVENT.bytes, "note", packed(sealed)) == text
     assert unpacked(packed(sealed)) == sealed
 
 
@@ -117,7 +117,7 @@ def test_packing_is_total_and_what_was_never_sealed_opens_nowhere(text: str) -> 
     for odd in (text, f"A256GCM.1.{text}", f"A256GCM.2.{text}"):
         assert unpacked(packed(odd)) == odd
         with pytest.raises(SealBroken):
-            keys.store.key(ref).open_packed(EVENT, "note", packed(odd))
+            keys.store.key(ref).open_packed(EVENT.bytes, "note", packed(odd))
 
 
 @pytest.mark.parametrize("text", ["", "A256GCM", "A256GCM.1.", "A256GCM.1.AAAA", "x.1.AAAA", "é"])

@@ -73,7 +73,7 @@ class Health:
             return UNAVAILABLE
         if whole:
             return OK if self.started else STARTING
-        behind = max((p.standing for p in self._projectors), key=lambda one: one.to_fold)
+        behind = max((p.progress for p in self._projectors), key=lambda one: one.to_fold)
         percent = 100 * behind.folded // (behind.folded + behind.to_fold)
         return {"status": "catching_up", "percent": percent}
 
@@ -83,12 +83,12 @@ class Health:
         While services start, or when it is far behind, nothing is folded to find out.
         """
         projector.check()
-        if not self.started or projector.standing.to_fold > _FAR:
-            return not projector.standing.to_fold
+        if not self.started or projector.progress.to_fold > _FAR:
+            return not projector.progress.to_fold
         try:
             await projector.caught_up(within_s=_FOLD_S)
         except Unavailable:
-            if projector.stopped or not projector.standing.to_fold:
+            if projector.stopped or not projector.progress.to_fold:
                 raise
             return False
         return True

@@ -8,7 +8,7 @@ from typing import Final
 from fastapi import FastAPI
 
 from services.audit.alerts import Alerts
-from services.audit.api import Answers, routes
+from services.audit.api import Front, routes
 from services.audit.asking import Asking
 from services.audit.detecting import follower, forget_other_rules
 from services.audit.events import UNAUTHENTICATED, WholeLog
@@ -16,6 +16,7 @@ from services.audit.grounds import AUDIT_READ
 from services.audit.judging import Judging
 from services.audit.queries import EventQueries
 from services.audit.raising import Raising
+from services.audit.rendering import Renderer
 from services.audit.reviews import Reviews
 from services.audit.sessions import SessionQueries
 from services.audit.views import EventIndex, Sessions
@@ -114,22 +115,23 @@ def _wired(runtime: Runtime, settings: Settings, vocabulary: Sequence[EventType]
     budget = RefusalBudget()
     app = application(Service.AUDIT, _WAYS)
     refusals.count_unauthenticated(app, UNAUTHENTICATED)
-    answers = _answers(runtime, settings, budget, vocabulary)
-    authenticate_first(app, answers.admit, answers.signed_in)
-    app.include_router(routes(answers))
+    front = _front(runtime, settings, budget, vocabulary)
+    authenticate_first(app, front.admit, front.signed_in)
+    app.include_router(routes(front))
     return Audit(app, runtime, detection, Raising(runtime), refusals, budget)
 
 
-def _answers(
+def _front(
     runtime: Runtime, settings: Settings, budget: RefusalBudget, vocabulary: Sequence[EventType]
-) -> Answers:
+) -> Front:
     asking = Asking(runtime, engine.load(), budget)
     places = Places(runtime.keys)
     cursors = Cursors(runtime.installation.secret("cursor"))
-    events = EventQueries(runtime.pool, asking, places, cursors, vocabulary)
+    renderer = Renderer(places)
+    events = EventQueries(runtime.pool, asking, renderer, cursors, vocabulary)
     idle = timedelta(seconds=settings.session_idle_seconds)
-    reviews = Reviews(runtime.pool, asking, events, runtime.keys, cursors)
-    return Answers(
+    reviews = Reviews(runtime.pool, asking, events, renderer, runtime.keys, cursors)
+    return Front(
         tokens=AccessTokens(runtime.pool, "audit", runtime.projector),
         asking=asking,
         now=runtime.effects.now,

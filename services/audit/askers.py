@@ -1,6 +1,6 @@
 """Who asks: a person in a live session, or a service client, and what is true of them.
 
-Place in the flow: ``token verified -> standing loaded -> scope``. Neither verifies a token nor
+Place in the flow: ``token verified -> principal loaded -> scope``. Neither verifies a token nor
 decides how far anybody sees (:mod:`services.audit.grounds`).
 """
 
@@ -54,7 +54,7 @@ class Asker:
 
 
 @dataclass(frozen=True, slots=True)
-class ClientStanding:
+class ClientPrincipal:
     """What is true of a service client at a position of the log."""
 
     client_id: str
@@ -83,7 +83,7 @@ class ClientStanding:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class PersonPrincipal:
     """What is true of a person at a position of the log."""
 
     caller: Caller
@@ -112,9 +112,10 @@ class Standing:
         return self.caller.organisation_id
 
 
-async def standing_of(
-    pool: asyncpg.Pool, claims: Claims, now: datetime, head: int
-) -> Standing | ClientStanding:
+Principal = PersonPrincipal | ClientPrincipal
+
+
+async def principal_of(pool: asyncpg.Pool, claims: Claims, now: datetime, head: int) -> Principal:
     """Load who asks, with the position that is true at: ``head``, which was folded, or further.
 
     Raises :class:`Unauthenticated` when the session is over, or the client is not registered, and
@@ -130,10 +131,10 @@ async def standing_of(
     caller = caller_of(row, claims.session_id, claims.expires_at, now)
     if caller is None:
         raise NotSignedIn(row["at"])
-    return Standing(caller, frozenset(row["ministries"]), row["at"])
+    return PersonPrincipal(caller, frozenset(row["ministries"]), row["at"])
 
 
-async def _client(pool: asyncpg.Pool, claims: Claims, client_id: str, head: int) -> ClientStanding:
+async def _client(pool: asyncpg.Pool, claims: Claims, client_id: str, head: int) -> ClientPrincipal:
     row = await pool.fetchrow(_LOAD_CLIENT, client_id)
     assert row is not None  # noqa: S101 - everything is joined to the projection's row
     not_behind(row["at"], head)
@@ -141,4 +142,4 @@ async def _client(pool: asyncpg.Pool, claims: Claims, client_id: str, head: int)
         raise NotSignedIn(row["at"])
     scopes = frozenset(claims.scopes) & frozenset(row["scopes"])
     place, ministry = row["organisation_id"], bool(row["ministry"])
-    return ClientStanding(client_id, scopes, row["at"], claims.expires_at, place, ministry)
+    return ClientPrincipal(client_id, scopes, row["at"], claims.expires_at, place, ministry)

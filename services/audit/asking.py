@@ -17,13 +17,13 @@ import msgspec
 from starlette.requests import Request
 
 from services.audit import events as e
-from services.audit.askers import Asker, ClientStanding, Standing, standing_of
+from services.audit.askers import Asker, Principal, principal_of
 from services.audit.grounds import AUDIT_READ, Scope, scope_for
 from services.authz.access import Claims
 from services.authz.directory import told
 from services.authz.engine import Policy
-from services.kernel.budgets import RefusalBudget
-from services.kernel.errors import Conflict, Forbidden, NotFound, Problem, outcome_of
+from services.kernel.budgets import RECORDED, RefusalBudget
+from services.kernel.errors import NotFound, Problem, outcome_of
 from services.kernel.events import Actor, Event, ObjectRef
 from services.kernel.groups import Group
 from services.kernel.handling import Draft
@@ -91,12 +91,12 @@ class Asking:
         """
 
         async def decide(head: int) -> Draft[T]:
-            standing = await self.standing(asker, head)
-            scope = self.scope(standing, "read", subject.kind)
+            principal = await self.principal(asker, head)
+            scope = self.scope(principal, "read", subject.kind)
             answer = await find(scope) if scope else None
             if answer is None:
-                return await self.refusal(asker, standing, scope, subject, NotFound())
-            return await self.answer(asker, standing, subject, answer)
+                return await self.refusal(asker, principal, scope, subject, NotFound())
+            return await self.answer(asker, principal, subject, answer)
 
         return await self.run(asker, decide)
 
@@ -133,7 +133,7 @@ class Asking:
         head = await self._runtime.projector.caught_up()
         try:
             return await answer(head)
-        except (NotFound, Forbidden, Conflict):
+        except RECORDED:
             self._budget.spend(asker.who, now)
             raise
 
@@ -144,31 +144,31 @@ class Asking:
     async def signed_in(self, claims: Claims) -> None:
         """Raise :class:`Unauthenticated` when whoever the token names is not let in any more."""
         head = await self._runtime.projector.caught_up()
-        await standing_of(self._runtime.pool, claims, self._runtime.effects.now(), head)
+        await principal_of(self._runtime.pool, claims, self._runtime.effects.now(), head)
 
-    async def standing(self, asker: Asker, head: int) -> Standing | ClientStanding:
-        """Load who asks, as :func:`standing_of` does."""
+    async def principal(self, asker: Asker, head: int) -> Principal:
+        """Load who asks, as :func:`principal_of` does."""
         now = self._runtime.effects.now()
-        return await standing_of(self._runtime.pool, asker.claims, now, head)
+        return await principal_of(self._runtime.pool, asker.claims, now, head)
 
-    def scope(self, standing: Standing | ClientStanding, action: str, kind: str) -> Scope | None:
+    def scope(self, principal: Principal, action: str, kind: str) -> Scope | None:
         """Return how far an action on a kind of object reaches for them."""
-        return scope_for(self._policy, standing, action, kind)
+        return scope_for(self._policy, principal, action, kind)
 
     async def answer(
-        self, asker: Asker, standing: Standing | ClientStanding, subject: Subject, found: Found[T]
+        self, asker: Asker, principal: Principal, subject: Subject, found: Found[T]
     ) -> Draft[T]:
         """Return an answer, given once each of its disclosures has been recorded."""
         events = [
-            await self.event(asker, standing, scope, subject, shown=shown)
+            await self.event(asker, principal, scope, subject, shown=shown)
             for scope, shown in found.disclosures
         ]
-        return self.draft(standing, events, found.reply)
+        return self.draft(principal, events, found.reply)
 
     async def event(
         self,
         asker: Asker,
-        standing: Standing | ClientStanding,
+        principal: Principal,
         scope: Scope | None,
         subject: Subject,
         *,
@@ -177,7 +177,7 @@ class Asking:
         """Return the ``audit.read`` of a question, as one organisation is told of it."""
         in_vain = not any(shown.values())
         event_id, claims = self._runtime.effects.new_id(), asker.claims
-        organisation = scope.organisation_id if scope else standing.organisation_id
+        organisation = scope.organisation_id if scope else principal.organisation_id
         return Event(
             id=event_id,
             type=e.READ,
@@ -205,25 +205,23 @@ class Asking:
     async def refusal(
         self,
         asker: Asker,
-        standing: Standing | ClientStanding,
+        principal: Principal,
         scope: Scope | None,
         subject: Subject,
         problem: Problem,
     ) -> Draft[T]:
         """Return a refusal, told once it is recorded: for the first organisation of ``scope``."""
-        asked = await self.event(asker, standing, scope, subject, shown={})
+        asked = await self.event(asker, principal, scope, subject, shown={})
         outcome = outcome_of(problem)
         refused = msgspec.structs.replace(asked, type=e.REFUSED, outcome=outcome, grounds=())
-        return self.draft(standing, [refused], problem)
+        return self.draft(principal, [refused], problem)
 
-    def draft(
-        self, standing: Standing | ClientStanding, events: Sequence[Event], reply: T | Problem
-    ) -> Draft[T]:
+    def draft(self, principal: Principal, events: Sequence[Event], reply: T | Problem) -> Draft[T]:
         """Return a draft guarded by every fact about who asks: fresh, or decided again."""
         group = Group(
             events,
-            at=standing.at,
-            guards=standing.guards,
-            valid_until=standing.valid_until,
+            at=principal.at,
+            guards=principal.guards,
+            valid_until=principal.valid_until,
         )
         return Draft(group, reply)

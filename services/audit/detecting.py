@@ -102,8 +102,9 @@ async def _learn(
     data = msgspec.convert(recorded.event.data, authz.OrganisationRegistered)
     terms = (data.kind.value, data.time_zone, data.holiday_subdivision)
     await connection.execute(
-        "insert into audit.detection_hours values ($1, $2, $3, $4) on conflict (organisation_id)"
-        " do update set kind = excluded.kind, time_zone = excluded.time_zone,"
+        "insert into audit.detection_hours (organisation_id, kind, time_zone, holiday_subdivision)"
+        " values ($1, $2, $3, $4) on conflict (organisation_id) do update set"
+        " kind = excluded.kind, time_zone = excluded.time_zone,"
         " holiday_subdivision = excluded.holiday_subdivision",
         data.organisation_id,
         *terms,

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
 
-from services.audit.askers import ClientStanding, Standing
+from services.audit.askers import ClientPrincipal, PersonPrincipal, Principal
 from services.audit.events import tells_learner
 from services.authz.directory import Caller
 from services.authz.engine import Policy
@@ -100,33 +100,33 @@ class Scope:
         return self.holds(event.actor.organisation_id)
 
 
-def scope_for(
-    policy: Policy, standing: Standing | ClientStanding, action: str, object_: str
-) -> Scope | None:
+def scope_for(policy: Policy, principal: Principal, action: str, object_: str) -> Scope | None:
     """Return how far ``action`` on ``object_`` reaches.
 
     For a person the union over assignments in force; for a service client what is its own
     organisation's, or everywhere when it is of none or of the Ministry.
     """
-    if isinstance(standing, ClientStanding):
-        facts = policy.bits([_AUDIT_READ_FACT] if AUDIT_READ in standing.scopes else [])
+    if isinstance(principal, ClientPrincipal):
+        facts = policy.bits([_AUDIT_READ_FACT] if AUDIT_READ in principal.scopes else [])
         clause = policy.clause(SERVICE_CLIENT, action, object_, facts)
         if clause is None:
             return None
-        reach = standing.organisations
-        return Scope((), standing.organisation_id, reach, standing.at, clause)
-    posts = (_post(policy, standing, caller, action, object_) for caller in standing.caller.apart())
+        reach = principal.organisations
+        return Scope((), principal.organisation_id, reach, principal.at, clause)
+    posts = (
+        _post(policy, principal, caller, action, object_) for caller in principal.caller.apart()
+    )
     return _together(sorted((p for p in posts if p), key=lambda post: not post.everywhere))
 
 
 def _post(
-    policy: Policy, standing: Standing, caller: Caller, action: str, object_: str
+    policy: Policy, principal: PersonPrincipal, caller: Caller, action: str, object_: str
 ) -> Scope | None:
     """Return how far the posts at one organisation, which are all that ``caller`` has, reach."""
     place = caller.assignments[0].organisation_id
     own = ("own_organisation", frozenset({place}))
     for fact, organisations in (
-        (("everywhere", None), own) if place in standing.ministries else (own,)
+        (("everywhere", None), own) if place in principal.ministries else (own,)
     ):
         bits = policy.bits([fact])
         grounds = tuple(
@@ -135,7 +135,7 @@ def _post(
             if (clause := policy.clause(each.role, action, object_, bits)) is not None
         )
         if grounds:
-            return Scope(grounds, place, organisations, standing.at)
+            return Scope(grounds, place, organisations, principal.at)
     return None
 
 

@@ -9,10 +9,10 @@ from uuid import UUID
 
 import msgspec
 
+from services.audit import answers, models
 from services.audit import events as e
-from services.audit import models
 from services.audit.alerts import Alert, evolve
-from services.audit.askers import Asker, ClientStanding, Standing
+from services.audit.askers import Asker, Principal
 from services.audit.asking import Asking, found
 from services.audit.grounds import Scope
 from services.audit.reviews import Reviews, one_alert
@@ -37,59 +37,61 @@ class Judging:
         alert_id: UUID,
         resolution: models.Resolution,
         attempt: Attempt | None = None,
-    ) -> models.Alert:
+    ) -> answers.Alert:
         """Judge an alert; raise :class:`Conflict` when that was done already.
 
         Whoever repeats an ``attempt`` that did it reads the alert as it is by then.
         """
 
-        async def decide(head: int) -> Draft[models.Alert]:
+        async def decide(head: int) -> Draft[answers.Alert]:
             asking = self._asking
-            standing = await asking.standing(asker, head)
+            principal = await asking.principal(asker, head)
             subject = one_alert(alert_id, "resolve")
-            seen, may = (asking.scope(standing, does, "alert") for does in ("read", "resolve"))
+            seen, may = (asking.scope(principal, does, "alert") for does in ("read", "resolve"))
             alert = await self._reviews.load(alert_id, seen) if seen else None
             if seen is None or alert is None:
-                return await asking.refusal(asker, standing, seen, subject, NotFound())
+                return await asking.refusal(asker, principal, seen, subject, NotFound())
             place = alert.raised.organisation_id
             by = may.at(place) if may else None
-            problem = _problem(alert, standing, by)
+            problem = _problem(alert, principal, by)
             if by is None or problem is not None:
                 shows = by or seen.at(place)
-                return await asking.refusal(asker, standing, shows, subject, problem or Forbidden())
-            return await self._judge(asker, standing, by, seen, alert, resolution)
+                return await asking.refusal(
+                    asker, principal, shows, subject, problem or Forbidden()
+                )
+            return await self._judge(asker, principal, by, seen, alert, resolution)
 
         again = partial(self._again, asker, alert_id)
         return await self._asking.once(asker, attempt, decide, again)
 
-    async def _again(self, asker: Asker, alert_id: UUID, head: int) -> Draft[models.Alert]:
+    async def _again(self, asker: Asker, alert_id: UUID, head: int) -> Draft[answers.Alert]:
         asking, subject = self._asking, one_alert(alert_id, "read")
-        standing = await asking.standing(asker, head)
-        scope = asking.scope(standing, "read", "alert")
+        principal = await asking.principal(asker, head)
+        scope = asking.scope(principal, "read", "alert")
         alert = await self._reviews.load(alert_id, scope) if scope else None
         seen = scope.over(alert.raised.organisation_id) if scope and alert else None
         if alert is None or seen is None:
-            return await asking.refusal(asker, standing, scope, subject, NotFound())
+            return await asking.refusal(asker, principal, scope, subject, NotFound())
         reply = await self._reviews.shown(alert, seen)
         shown = {"alerts": [str(alert_id)]}
-        return await asking.answer(asker, standing, subject, found(reply, seen, lambda _: shown))
+        return await asking.answer(asker, principal, subject, found(reply, seen, lambda _: shown))
 
     async def _judge(
         self,
         asker: Asker,
-        standing: Standing | ClientStanding,
+        principal: Principal,
         by: Scope,
         seen: Scope,
         alert: Alert,
         resolution: models.Resolution,
-    ) -> Draft[models.Alert]:
+    ) -> Draft[answers.Alert]:
         """Judge it by one post; what others show of it is told to their own organisations."""
         place, shown = alert.raised.organisation_id, {"alerts": [str(alert.id)]}
         reaching = seen.over(place) or seen
         others = [p for p in reaching.apart() if p.organisation_id != by.organisation_id]
         asked, *reads = [
             await self._asking.event(
-                asker, standing, post, one_alert(alert.id, "resolve"), shown=shown
+                asker, principal, post, one_alert(alert.id, "resolve"), shown=shown
             )
             for post in (by, *others)
         ]
@@ -107,7 +109,7 @@ class Judging:
         )
         judged = evolve(alert, event)
         reply = await self._reviews.shown(judged or alert, seen)
-        draft: Draft[models.Alert] = self._asking.draft(standing, [event, *reads], reply)
+        draft: Draft[answers.Alert] = self._asking.draft(principal, [event, *reads], reply)
         return draft
 
     async def _seal(self, alert_id: UUID, event_id: UUID, note: str | None) -> str | None:
@@ -118,8 +120,8 @@ class Judging:
         return self._keys.seal(ref, event_id, "note", note)
 
 
-def _problem(alert: Alert, standing: Standing | ClientStanding, by: Scope | None) -> Problem | None:
+def _problem(alert: Alert, principal: Principal, by: Scope | None) -> Problem | None:
     """Return why it cannot be judged by this post of theirs, in the contract's order."""
-    if by is None or alert.raised.person_id == standing.person_id:
+    if by is None or alert.raised.person_id == principal.person_id:
         return Forbidden()
     return Conflict("The alert is already resolved") if alert.judged else None

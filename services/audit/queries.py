@@ -1,9 +1,8 @@
 """Questions about events: which, of whom, about which learner; each answered from the index.
 
 Each ``find`` is what :class:`services.audit.asking.Asking` runs once it knows the asker's scope:
-it reads the index, then the events themselves by position, and renders them as the contract shows
-them. Newest first, by position, so that a walk with cursors meets every event once however many
-are appended meanwhile.
+it reads the index, then the events themselves by position. Newest first, by position, so that a
+walk with cursors meets every event once however many are appended meanwhile.
 """
 
 import re
@@ -13,18 +12,18 @@ from uuid import UUID
 
 import asyncpg
 
-from services.audit import models
+from services.audit import answers, models
 from services.audit.askers import Asker
 from services.audit.asking import Asking, Found, Subject, found
 from services.audit.grounds import Scope
 from services.audit.pages import walk
 from services.audit.read_models import DIRECTORY, EVENTS, at, newest_first
+from services.audit.rendering import Renderer
 from services.audit.selection import events_of, of_events, shows
 from services.kernel.cursors import Cursors
 from services.kernel.errors import Malformed
 from services.kernel.event_types import EventType
-from services.kernel.events import Event, ObjectRef, Recorded, decode
-from services.kernel.origins import Places
+from services.kernel.events import ObjectRef, Recorded, decode
 from services.kernel.wholeness import not_behind
 
 _ROWS: Final = (
@@ -55,10 +54,6 @@ _ONE_OWN: Final = (
     f"{_ROWS} from audit.organisation_event e where e.organisation_id = any($2) and e.position"
     " = coalesce((select i.position from log.event_id i where i.id = $1), -1) limit 1"
 )
-#: of who is not named
-_NOWHERE: Final = models.Origin(
-    ip=None, device=None, user_agent=None, request_id=None, session_id=None
-)
 
 
 class EventQueries:
@@ -68,17 +63,17 @@ class EventQueries:
         self,
         pool: asyncpg.Pool,
         asking: Asking,
-        places: Places,
+        renderer: Renderer,
         cursors: Cursors,
         vocabulary: Sequence[EventType],
     ) -> None:
         self._pool = pool
         self._asking = asking
-        self._places = places
+        self._renderer = renderer
         self._cursors = cursors
         self._types = frozenset(known.name for known in vocabulary)
 
-    async def events(self, asker: Asker, query: models.EventQuery) -> models.EventPage:
+    async def events(self, asker: Asker, query: models.EventQuery) -> answers.EventPage:
         """Return the events that pass every filter; raise :class:`Malformed` for no type of event.
 
         Nothing found for a name that is mistyped would look like peace.
@@ -97,7 +92,7 @@ class EventQueries:
 
     async def accesses(
         self, asker: Asker, student: UUID, window: models.Window
-    ) -> models.EventPage:
+    ) -> answers.EventPage:
         """Return what touched or showed a learner's records, refusals included (BR-3)."""
         query = models.EventQuery(student=student, **_fields(window))
         subject = Subject(
@@ -109,12 +104,14 @@ class EventQueries:
         )
         return await self._asking.ask(asker, subject, self._page(asker, query, "accesses"))
 
-    async def activity(self, asker: Asker, person: UUID, window: models.Window) -> models.EventPage:
+    async def activity(
+        self, asker: Asker, person: UUID, window: models.Window
+    ) -> answers.EventPage:
         """Return what a person did; who is unknown, or of another organisation, is not found."""
         query = models.EventQuery(actor=str(person), **_fields(window))
         page = self._page(asker, query, "activity")
 
-        async def find(scope: Scope) -> Found[models.EventPage] | None:
+        async def find(scope: Scope) -> Found[answers.EventPage] | None:
             known = await self._known(person, scope)
             return await page(known) if known else None
 
@@ -126,14 +123,14 @@ class EventQueries:
         )
         return await self._asking.ask(asker, subject, find)
 
-    async def event(self, asker: Asker, event_id: UUID) -> models.Event:
+    async def event(self, asker: Asker, event_id: UUID) -> answers.Event:
         """Return one event."""
 
-        async def find(scope: Scope) -> Found[models.Event] | None:
+        async def find(scope: Scope) -> Found[answers.Event] | None:
             recorded = await self._one(event_id, scope)
             if recorded is None:
                 return None
-            (shown,) = await self.render([recorded], scope)
+            (shown,) = await self._renderer.render([recorded], scope)
             ids = {"events": [str(event_id)]}
             return found(shown, scope, lambda own: ids if own.covers(recorded.event) else {})
 
@@ -162,17 +159,19 @@ class EventQueries:
 
     def _page(
         self, asker: Asker, query: models.EventQuery, route: str
-    ) -> Callable[[Scope], Awaitable[Found[models.EventPage]]]:
+    ) -> Callable[[Scope], Awaitable[Found[answers.EventPage]]]:
         steps = walk(self._cursors, asker, route, query)
 
-        async def find(scope: Scope) -> Found[models.EventPage]:
+        async def find(scope: Scope) -> Found[answers.EventPage]:
             selection = of_events(query, scope)
             rows_of = f"{_ROWS} from {events_of(selection)} e"
             rows, cursor = await steps.page(
                 self._pool, scope, (EVENTS,), rows_of, "e.position", selection
             )
             recorded = [decode(row["position"], row["body"]) for row in rows]
-            reply = models.EventPage(items=await self.render(recorded, scope), next_cursor=cursor)
+            reply = answers.EventPage(
+                items=await self._renderer.render(recorded, scope), next_cursor=cursor
+            )
             events = [r.event for r in recorded]
             return found(
                 reply,
@@ -190,59 +189,6 @@ class EventQueries:
             rows = await newest_first(self._pool, scope, (EVENTS,), _MANY_OWN, list(ids), scope.own)
             rows.reverse()
         return [decode(row["position"], row["body"]) for row in rows]
-
-    async def render(self, recorded: Sequence[Recorded], scope: Scope) -> list[models.Event]:
-        """Return events as the contract shows them, as far as the scope names who acted."""
-        await self._places.load(r.event for r in recorded if scope.names_actor(r.event))
-        return [self._shown(r.position, r.event, scope) for r in recorded]
-
-    def _shown(self, position: int, event: Event, scope: Scope) -> models.Event:
-        named = scope.names_actor(event)
-        return models.Event(
-            position=position,
-            id=event.id,
-            type=event.type,
-            occurred_at=event.recorded_at,
-            effective_at=event.effective_at,
-            actor=_actor(event, named=named),
-            origin=self._origin(event) if named else _NOWHERE,
-            action=event.action,
-            outcome=event.outcome,
-            grounds=_grounds(event) if named else [],
-            policy_version=event.policy_version,
-            purpose=event.purpose,
-            student_id=scope.learner_of(event),
-            object=models.ObjectRef(type=event.object.type, id=event.object.id)
-            if event.object
-            else None,
-            shown=event.shown,
-        )
-
-    def _origin(self, event: Event) -> models.Origin:
-        place, origin = self._places.of(event), event.origin
-        return models.Origin(
-            ip=place.ip,
-            device=place.device,
-            user_agent=place.user_agent,
-            request_id=origin.request_id,
-            session_id=origin.session_id,
-        )
-
-
-def _actor(event: Event, *, named: bool) -> models.Actor:
-    actor = event.actor
-    return models.Actor(
-        person_id=actor.person_id if named else None,
-        client_id=actor.client_id if named else None,
-        organisation_id=actor.organisation_id,
-    )
-
-
-def _grounds(event: Event) -> list[models.Ground]:
-    return [
-        models.Ground(assignment_id=g.assignment_id, role=g.role, clause=g.clause, parts=g.parts)
-        for g in event.grounds
-    ]
 
 
 def _about(query: models.EventQuery) -> ObjectRef | None:

@@ -9,7 +9,7 @@ from uuid import UUID
 
 import asyncpg
 
-from services.audit import models
+from services.audit import answers, models
 from services.audit.alerts import Alert, Judged, decode_alert
 from services.audit.askers import Asker
 from services.audit.asking import Asking, Found, Subject, found
@@ -17,6 +17,7 @@ from services.audit.grounds import Scope
 from services.audit.pages import walk
 from services.audit.queries import EventQueries
 from services.audit.read_models import ALERTS, newest_first
+from services.audit.rendering import Renderer
 from services.audit.selection import of_alerts
 from services.audit.signals import organisation_of
 from services.kernel.cursors import Cursors
@@ -40,26 +41,28 @@ class Reviews:
         pool: asyncpg.Pool,
         asking: Asking,
         events: EventQueries,
+        renderer: Renderer,
         keys: KeyStore,
         cursors: Cursors,
     ) -> None:
         self._pool = pool
         self._asking = asking
         self._events = events
+        self._renderer = renderer
         self._keys = keys
         self._cursors = cursors
 
-    async def alerts(self, asker: Asker, query: models.AlertQuery) -> models.AlertPage:
+    async def alerts(self, asker: Asker, query: models.AlertQuery) -> answers.AlertPage:
         """Return alerts, the latest raised first."""
         steps = walk(self._cursors, asker, "alerts", query)
 
-        async def find(scope: Scope) -> Found[models.AlertPage]:
+        async def find(scope: Scope) -> Found[answers.AlertPage]:
             rows, cursor = await steps.page(
                 self._pool, scope, (ALERTS,), _ROWS, "a.position", of_alerts(query, scope)
             )
             alerts = [decode_alert(row["state"]) for row in rows]
             items = [await self.shown(alert, scope) for alert in alerts]
-            reply = models.AlertPage(items=items, next_cursor=cursor)
+            reply = answers.AlertPage(items=items, next_cursor=cursor)
             return found(
                 reply,
                 scope,
@@ -74,18 +77,18 @@ class Reviews:
         )
         return await self._asking.ask(asker, subject, find)
 
-    async def alert(self, asker: Asker, alert_id: UUID) -> models.AlertWithEvidence:
+    async def alert(self, asker: Asker, alert_id: UUID) -> answers.AlertWithEvidence:
         """Return an alert with the events behind it that are within the asker's scope."""
 
-        async def find(scope: Scope) -> Found[models.AlertWithEvidence] | None:
+        async def find(scope: Scope) -> Found[answers.AlertWithEvidence] | None:
             alert = await self.load(alert_id, scope)
             seen = scope.over(alert.raised.organisation_id) if alert else None
             if alert is None or seen is None:
                 return None
             evidence = await self._events.by_ids(alert.raised.evidence, seen)
-            reply = models.AlertWithEvidence(
+            reply = answers.AlertWithEvidence(
                 **dict(await self.shown(alert, seen)),
-                evidence=await self._events.render(evidence, seen),
+                evidence=await self._renderer.render(evidence, seen),
                 evidence_more=_left_out(alert, evidence, seen),
             )
             events = [recorded.event for recorded in evidence]
@@ -106,7 +109,7 @@ class Reviews:
         rows = await newest_first(self._pool, scope, (ALERTS,), *one)
         return next((decode_alert(row["state"]) for row in rows), None)
 
-    async def shown(self, alert: Alert, scope: Scope) -> models.Alert:
+    async def shown(self, alert: Alert, scope: Scope) -> answers.Alert:
         """Return an alert as its reader sees it, the note of its judgement opened.
 
         Outside the Ministry it names own people and own counts, and who judged it, in which words,
@@ -114,7 +117,7 @@ class Reviews:
         """
         raised = alert.raised
         told = raised if scope.everywhere else raised.own
-        return models.Alert(
+        return answers.Alert(
             id=alert.id,
             rule=raised.rule,
             severity=raised.severity,
@@ -128,9 +131,9 @@ class Reviews:
             resolution=await self._resolved(alert, alert.judged, scope) if alert.judged else None,
         )
 
-    async def _resolved(self, alert: Alert, judged: Judged, scope: Scope) -> models.Resolved:
+    async def _resolved(self, alert: Alert, judged: Judged, scope: Scope) -> answers.Resolved:
         own = scope.holds(judged.organisation_id)
-        return models.Resolved(
+        return answers.Resolved(
             verdict=judged.verdict,
             note=await self._note(alert) if own else None,
             resolved_by=judged.resolved_by if own else None,

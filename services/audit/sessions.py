@@ -13,7 +13,7 @@ from typing import Final
 
 import asyncpg
 
-from services.audit import models
+from services.audit import answers, models
 from services.audit.askers import Asker
 from services.audit.asking import Asking, Found, Subject, found
 from services.audit.grounds import Scope
@@ -60,17 +60,17 @@ class SessionQueries:
         self._effects = effects
         self._idle = idle
 
-    async def sessions(self, asker: Asker, query: models.SessionQuery) -> models.SessionPage:
+    async def sessions(self, asker: Asker, query: models.SessionQuery) -> answers.SessionPage:
         """Return sessions, the latest begun first."""
         steps = walk(self._cursors, asker, "sessions", query)
 
-        async def find(scope: Scope) -> Found[models.SessionPage]:
+        async def find(scope: Scope) -> Found[answers.SessionPage]:
             selection = of_sessions(query, scope)
             rows_of = _EVERYWHERE if scope.everywhere else _OWN
             rows, cursor = await steps.page(
                 self._pool, scope, (SESSIONS, EVENTS), rows_of, "s.position", selection
             )
-            reply = models.SessionPage(items=await self._render(rows), next_cursor=cursor)
+            reply = answers.SessionPage(items=await self._render(rows), next_cursor=cursor)
             of = [(row["organisation_id"], str(row["id"])) for row in rows]
             return found(
                 reply, scope, lambda own: {"sessions": [id_ for o, id_ in of if own.holds(o)]}
@@ -85,7 +85,7 @@ class SessionQueries:
         )
         return await self._asking.ask(asker, subject, find)
 
-    async def _render(self, rows: Sequence[asyncpg.Record]) -> list[models.Session]:
+    async def _render(self, rows: Sequence[asyncpg.Record]) -> list[answers.Session]:
         events = [decode(row["position"], row["body"]).event for row in rows]
         await self._places.load(events)
         now = self._effects.now()
@@ -94,11 +94,11 @@ class SessionQueries:
             for row, event in zip(rows, events, strict=True)
         ]
 
-    def _session(self, row: asyncpg.Record, place: Place, now: datetime) -> models.Session:
+    def _session(self, row: asyncpg.Record, place: Place, now: datetime) -> answers.Session:
         seen_at = max(row["seen_at"] or row["started_at"], row["started_at"])
         ended_at, reason = self._end(row, seen_at, now)
         until = ended_at or seen_at
-        return models.Session(
+        return answers.Session(
             id=row["id"],
             person_id=row["person_id"],
             organisation_id=row["organisation_id"],

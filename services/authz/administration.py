@@ -60,7 +60,7 @@ def _home(event: Event) -> Iterator[Write]:
     if event.organisation_id is not None:
         person_id = UUID(event.data["person_id"])
         yield Write(
-            "insert into authz.person_home values ($1, $2)",
+            "insert into authz.person_home (person_id, organisation_id) values ($1, $2)",
             (person_id, event.organisation_id),
             (person_id,),
         )
@@ -69,7 +69,8 @@ def _home(event: Event) -> Iterator[Write]:
 def _decided(event: Event) -> Iterator[Write]:
     data = msgspec.convert(event.data, e.AccessDecisionRecorded)
     yield Write(
-        "insert into authz.access_decision values ($1, $2, $3, $4, $5, $6, $7, $8)",
+        "insert into authz.access_decision (id, person_id, role, organisation_id, change,"
+        " expires_at, decided_by, decided_as) values ($1, $2, $3, $4, $5, $6, $7, $8)",
         (
             data.decision_id,
             data.person_id,
@@ -102,14 +103,18 @@ def _granted(event: Event) -> Iterator[Write]:
     key = (data.organisation_id,)
     yield Write("delete from authz.first_lead where organisation_id = $1", key, key)
     if any(ground.role == e.Role.ADMINISTRATOR for ground in event.grounds):
-        yield Write("insert into authz.first_lead values ($1, $2)", (*key, data.assignment_id), key)
+        yield Write(
+            "insert into authz.first_lead (organisation_id, assignment_id) values ($1, $2)",
+            (*key, data.assignment_id),
+            key,
+        )
 
 
 def _reset(event: Event) -> Iterator[Write]:
     data = msgspec.convert(event.data, CredentialsReset)
     if data.act_id is not None:
         yield Write(
-            "insert into authz.credential_reset values ($1, $2)",
+            "insert into authz.credential_reset (act_id, person_id) values ($1, $2)",
             (data.act_id, data.person_id),
             (data.act_id,),
         )

@@ -19,7 +19,7 @@ class Containment(Body):
     reason: Prose
 
 
-class StandingOut(BaseModel):
+class SuspensionOut(BaseModel):
     """Whether somebody is shut out."""
 
     id: UUID
@@ -42,18 +42,18 @@ def containment_router(gate: Gate, desk: Desk, channel: str) -> APIRouter:
     @router.post("/{person_id}/suspend")
     async def suspend_person(
         visit: Visiting, request: Request, person_id: UUID, body: Containment
-    ) -> StandingOut:
+    ) -> SuspensionOut:
         """Shut somebody out; every session of theirs ends now (SG-3, SG-21)."""
         attempt = await attempt_of(request, visit.person_id)
         suspended = await people.suspend(visit, attempt, person_id, body.reason)
-        return StandingOut(id=person_id, suspended=suspended)
+        return SuspensionOut(id=person_id, suspended=suspended)
 
     @router.post("/{person_id}/reinstate")
-    async def reinstate_person(visit: Visiting, request: Request, person_id: UUID) -> StandingOut:
+    async def reinstate_person(visit: Visiting, request: Request, person_id: UUID) -> SuspensionOut:
         """Let somebody in again who was suspended (SG-21)."""
         attempt = await attempt_of(request, visit.person_id)
         suspended = await people.reinstate(visit, attempt, person_id)
-        return StandingOut(id=person_id, suspended=suspended)
+        return SuspensionOut(id=person_id, suspended=suspended)
 
     @router.post("/{person_id}/reset")
     async def reset_person(

@@ -58,7 +58,7 @@ _CLAIM: Final = (
     " where d.next_at <= $1 and (l.until is null or l.until <= $1)"
     " and not exists (select from log.fact f where f.stream = 'delivery:' || d.id"
     " and f.version > d.failures) order by d.next_at, d.id limit 1),"
-    " mine as (insert into authz.delivery_lease as l select id, $2 from due"
+    " mine as (insert into authz.delivery_lease as l (id, until) select id, $2 from due"
     " on conflict (id) do update set until = excluded.until where l.until <= $1 returning id)"
     " select d.*, s.settles, case when s.settles then a.settled else a.profile end as sealed,"
     " case when s.settles then a.settled_event else a.event_id end as sealed_event"

@@ -53,7 +53,8 @@ class Deliveries:
 def _registered(event: Event) -> Iterator[Write]:
     data = msgspec.convert(event.data, e.PersonRegistered)
     yield Write(
-        "insert into authz.address values ($1, $2, $3, $4, $2, $3)",
+        "insert into authz.address (person_id, profile, event_id, since, settled, settled_event)"
+        " values ($1, $2, $3, $4, $2, $3)",
         (data.person_id, data.profile, event.id, event.recorded_at),
         (data.person_id,),
     )
@@ -117,8 +118,9 @@ def _withdraw_invitations(person_id: UUID) -> Write:
 
 def _due(event: Event, person_id: UUID, kind: MessageKind, where: str = "true") -> Write:
     return Write(
-        "insert into authz.delivery select $1::uuid, $2::uuid, $3::text, $4::uuid,"
-        f" $5::timestamptz, 0, $5::timestamptz where {where}",
+        "insert into authz.delivery (id, person_id, kind, organisation_id, issued_at, next_at)"
+        " select $1::uuid, $2::uuid, $3::text, $4::uuid, $5::timestamptz, $5::timestamptz"
+        f" where {where}",
         (event.id, person_id, kind.value, event.organisation_id, event.recorded_at),
         (person_id, event.id),
     )

@@ -155,9 +155,10 @@ class Directory:
         held = [(p.id, a) for p in people for a in p.assignments]
         if held:
             await connection.execute(
-                f"insert into {self._schema}.assignment select * from unnest($1::uuid[],"
-                " $2::uuid[], $3::text[], $4::uuid[], $5::timestamptz[], $6::timestamptz[],"
-                " $7::boolean[])",
+                f"insert into {self._schema}.assignment"
+                " (id, person_id, role, organisation_id, starts_at, ends_at, revoked)"
+                " select * from unnest($1::uuid[], $2::uuid[], $3::text[], $4::uuid[],"
+                " $5::timestamptz[], $6::timestamptz[], $7::boolean[])",
                 [a.id for _, a in held],
                 [person_id for person_id, _ in held],
                 [a.role.value for _, a in held],
@@ -184,8 +185,8 @@ class Directory:
     def _catchment(self, event: Event) -> Write:
         data = msgspec.convert(event.data, e.CatchmentChanged)
         return Write(
-            f"insert into {self._schema}.catchment values ($1, $2, $3, $4)"
-            " on conflict (school_id, provider_id, starts_at) do update"
+            f"insert into {self._schema}.catchment (school_id, provider_id, starts_at, ends_at)"
+            " values ($1, $2, $3, $4) on conflict (school_id, provider_id, starts_at) do update"
             " set ends_at = excluded.ends_at",
             (data.school_id, data.provider_id, data.starts_at, data.ends_at),
             ((data.school_id, data.provider_id),),
@@ -194,8 +195,8 @@ class Directory:
     def _session_started(self, event: Event) -> Write:
         data = msgspec.convert(event.data, SessionStarted)
         return Write(
-            f"insert into {self._schema}.session values ($1, $2, $3, null)"
-            " on conflict (id) do nothing",
+            f"insert into {self._schema}.session (id, person_id, expires_at)"
+            " values ($1, $2, $3) on conflict (id) do nothing",
             (data.session_id, data.person_id, data.expires_at),
             (data.session_id,),
         )
@@ -207,8 +208,8 @@ class Directory:
     def _key_added(self, event: Event) -> Write:
         data = msgspec.convert(event.data, SigningKeyAdded)
         return Write(
-            f"insert into {self._schema}.signing_key values ($1, decode($2, 'base64'), null)"
-            " on conflict (kid) do nothing",
+            f"insert into {self._schema}.signing_key (kid, public_key)"
+            " values ($1, decode($2, 'base64')) on conflict (kid) do nothing",
             (data.kid, data.public_key),
             (data.kid,),
         )

@@ -75,8 +75,9 @@ class Enrolment:
         await self._runtime.keys.load([ref], create=True)
         seal = partial(self._runtime.keys.seal, ref, pending)
         await self._runtime.pool.execute(
-            "insert into authz.enrolment values ($1, $2, $3, $4, $5) on conflict"
-            " (invitation_digest) do update set id = excluded.id, password = excluded.password,"
+            "insert into authz.enrolment (invitation_digest, id, password, secret, begun_at)"
+            " values ($1, $2, $3, $4, $5) on conflict (invitation_digest)"
+            " do update set id = excluded.id, password = excluded.password,"
             " secret = excluded.secret, begun_at = excluded.begun_at",
             used,
             pending,

@@ -62,7 +62,7 @@ def _refreshed(recorded: Recorded) -> Iterator[Write]:
 
 def _remember(digest: str, session_id: UUID, version: int) -> Write:
     return Write(
-        "insert into authz.refresh_token values ($1, $2, $3)",
+        "insert into authz.refresh_token (digest, session_id, version) values ($1, $2, $3)",
         (digest, session_id, version),
         (session_id,),
     )

@@ -228,7 +228,10 @@ class SigningKeys:
             _REF, event.id, "private_key", base64.b64encode(private).decode()
         )
         await self._pool.execute(
-            "insert into authz.signing_secret values ($1, $2, $3)", kid, event.id, sealed
+            "insert into authz.signing_secret (kid, event_id, sealed) values ($1, $2, $3)",
+            kid,
+            event.id,
+            sealed,
         )
         return kid, event
 

@@ -149,8 +149,8 @@ class Throttle:
         """Remember that the account logged in from this address, whose own counter begins anew."""
         await self._pool.execute("delete from authz.throttle where key = $1", admission.pair)
         await self._pool.execute(
-            "insert into authz.known_address values ($1, $2) on conflict (key) do update"
-            " set last_at = excluded.last_at",
+            "insert into authz.known_address (key, last_at) values ($1, $2)"
+            " on conflict (key) do update set last_at = excluded.last_at",
             admission.pair,
             self._effects.now(),
         )

@@ -17,28 +17,15 @@ from starlette.responses import Response
 
 from services.authz.access import AccessTokens
 from services.authz.login_views import live_caller
-from services.kernel.budgets import RefusalBudget
-from services.kernel.errors import (
-    Conflict,
-    Forbidden,
-    Malformed,
-    NotFound,
-    PreconditionFailed,
-    PreconditionRequired,
-)
+from services.kernel.budgets import RECORDED, RefusalBudget
+from services.kernel.errors import Malformed
 from services.kernel.http import Call, call_of
 from services.kernel.runtime import Runtime
 from services.kernel.wholeness import signed_in
 
-#: the answers that leave a refusal in the log
-_REFUSALS: Final = (
-    Malformed,
-    NotFound,
-    Forbidden,
-    PreconditionRequired,
-    PreconditionFailed,
-    Conflict,
-)
+#: here what is malformed too: where that rests on facts, as a role which an organisation of its
+#: kind does not have, it is recorded as well
+_RECORDED: Final = (*RECORDED, Malformed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +79,7 @@ def authenticated(gate: Gate) -> type[APIRoute]:
                 visit = request.state.visit = await gate.admit(request)
                 try:
                     return await serve(request)
-                except _REFUSALS:
+                except _RECORDED:
                     gate.refused(visit)
                     raise
 

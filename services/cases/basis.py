@@ -16,7 +16,7 @@ from services.kernel.events import Ground
 Clauses = Mapping[str, str]
 
 
-class Standing(msgspec.Struct, frozen=True, gc=False):
+class Entitlement(msgspec.Struct, frozen=True, gc=False):
     """One assignment, the facts that hold between it and the record, and what it gives by them."""
 
     assignment: Assignment

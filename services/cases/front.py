@@ -22,15 +22,8 @@ from services.cases.reading import disclose
 from services.cases.rendering import canonical
 from services.cases.students import Students
 from services.cases.terms import RecordKind
-from services.kernel.budgets import RefusalBudget
-from services.kernel.errors import (
-    Conflict,
-    Forbidden,
-    NotFound,
-    PreconditionFailed,
-    PreconditionRequired,
-    Unauthenticated,
-)
+from services.kernel.budgets import RECORDED, RefusalBudget
+from services.kernel.errors import Unauthenticated
 from services.kernel.etags import not_modified
 from services.kernel.handling import Draft
 from services.kernel.http import call_of
@@ -39,8 +32,6 @@ from services.kernel.wholeness import signed_in
 
 JSON = "application/json"
 Reply = tuple[bytes, str]
-#: refusals that are events, and so count against the budget of whoever causes them
-_RECORDED = (NotFound, Forbidden, PreconditionRequired, PreconditionFailed, Conflict)
 T = TypeVar("T")
 
 
@@ -93,7 +84,7 @@ class Front:
         """Run a decision; a refusal is counted against the caller's budget."""
         try:
             return await self.desk.runtime.handling.run(decide)
-        except _RECORDED:
+        except RECORDED:
             self._count(asked)
             raise
 
@@ -162,7 +153,7 @@ class Front:
             attempt = await self._idempotency.attempt(request, asked.claims.person_id)
         try:
             return await self._idempotency.run(attempt, first, repeat)
-        except _RECORDED:
+        except RECORDED:
             self._count(asked)
             raise
 

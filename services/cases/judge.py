@@ -11,7 +11,7 @@ from services.authz.directory import Assignment, Caller
 from services.authz.engine import Policy
 from services.authz.events import Role
 from services.cases import relations
-from services.cases.basis import Basis, Clauses, Standing
+from services.cases.basis import Basis, Clauses, Entitlement
 from services.cases.record import Record, Student
 from services.cases.sight import Sight
 from services.cases.terms import RecordKind
@@ -76,7 +76,7 @@ class Judge:
         rules = self._rules[record.kind]
         # No clearance can be granted yet, so only a referral without a label is cleared (SE).
         cleared = 0 if record.referral_labels else self._cleared
-        standings: list[Standing] = []
+        entitlements: list[Entitlement] = []
         parts: Clauses = {}
         for assignment in caller.assignments:
             facts_of, answers = rules[assignment.role]
@@ -89,8 +89,8 @@ class Judge:
                 facts |= self._sees
                 # What an assignment before gave stays with it.
                 parts = {**clauses, **parts} if parts else clauses
-            standings.append(Standing(assignment, facts, clauses))
-        return Sight(self.policy, record, standings, parts)
+            entitlements.append(Entitlement(assignment, facts, clauses))
+        return Sight(self.policy, record, entitlements, parts)
 
     def at_own_schools(self, caller: Caller, action: str, object_: str) -> list[Basis]:
         """Return by what the caller may do ``action`` for learners who are at their school now."""

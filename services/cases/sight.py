@@ -13,13 +13,13 @@ import msgspec
 
 from services.authz.directory import Assignment
 from services.authz.engine import Policy
-from services.cases.basis import Basis, Clauses, Entry, Standing
+from services.cases.basis import Basis, Clauses, Entitlement, Entry
 from services.cases.record import Item, PlanVersion, Record, Status
 from services.cases.terms import Label, RecordKind, Staff
 
 
 class Sight(msgspec.Struct, eq=False, gc=False):
-    """What one caller sees of one record: all that ``standings`` give, and nothing besides.
+    """What one caller sees of one record: all that ``entitlements`` give, and nothing besides.
 
     A part whose things are all hidden is still there, empty: the caller may see it, and it has
     nothing for them. ``items`` also appears for somebody who only sees their own (AC-SEE-25).
@@ -27,12 +27,12 @@ class Sight(msgspec.Struct, eq=False, gc=False):
 
     policy: Policy
     record: Record
-    standings: Sequence[Standing]
+    entitlements: Sequence[Entitlement]
     #: each part that is seen, and the clause by which the first assignment that gives it does
     parts: Clauses
     #: whether nothing was left out that the caller sees
     whole: bool = True
-    #: what was decided of things already: by part, facts, and the standing that wrote it
+    #: what was decided of things already: by part, facts, and the entitlement that wrote it
     _known: dict[tuple[str, int, int | None], Basis | None] = {}
     _mine: dict[int, int] | None = None
     _entries: list[Entry] | None = None
@@ -46,9 +46,11 @@ class Sight(msgspec.Struct, eq=False, gc=False):
     def bases(self) -> dict[str, tuple[Basis, ...]]:
         """On what each part rests; parts of one assignment and clause share their basis."""
         bases: dict[str, tuple[Basis, ...]] = {}
-        for standing in reversed(self.standings):
-            given = standing.clauses
-            by = {clause: (Basis(standing.assignment, clause),) for clause in set(given.values())}
+        for entitlement in reversed(self.entitlements):
+            given = entitlement.clauses
+            by = {
+                clause: (Basis(entitlement.assignment, clause),) for clause in set(given.values())
+            }
             bases |= {part: by[clause] for part, clause in given.items()}
         return bases if self.whole else {part: bases[part] for part in self.parts}
 
@@ -60,7 +62,7 @@ class Sight(msgspec.Struct, eq=False, gc=False):
     def limited_to(self, parts: Iterable[str]) -> "Sight":
         """Return the same sight of fewer parts."""
         left = {part: self.parts[part] for part in parts if part in self.parts}
-        return Sight(self.policy, self.record, self.standings, left, whole=False)
+        return Sight(self.policy, self.record, self.entitlements, left, whole=False)
 
     def ways(
         self, action: str, object_: str, thing: str = "", owners: Collection[UUID] = ()
@@ -70,18 +72,18 @@ class Sight(msgspec.Struct, eq=False, gc=False):
         ``thing`` is a fact of the thing acted upon that holds of the assignments ``owners`` only.
         """
         policy, found = self.policy, []
-        for standing in self.standings:
-            assignment = standing.assignment
+        for entitlement in self.entitlements:
+            assignment = entitlement.assignment
             extra = policy.bits((thing,)) if assignment.id in owners else 0
-            clause = policy.clause(assignment.role, action, object_, standing.facts | extra)
+            clause = policy.clause(assignment.role, action, object_, entitlement.facts | extra)
             if clause is not None:
                 found.append(Basis(assignment, clause))
         return found
 
     def _places(self) -> dict[int, int]:
-        """Return where among the standings each assignment stands; most sights never ask."""
+        """Return where among the entitlements each assignment stands; most sights never ask."""
         if self._mine is None:
-            self._mine = {s.assignment.id.int: place for place, s in enumerate(self.standings)}
+            self._mine = {s.assignment.id.int: place for place, s in enumerate(self.entitlements)}
         return self._mine
 
     def _thing(self, part: str, facts: int, author: Staff | None = None) -> Basis | None:
@@ -93,13 +95,13 @@ class Sight(msgspec.Struct, eq=False, gc=False):
 
     def _decide(self, part: str, facts: int, mine: int | None) -> Basis | None:
         policy, object_ = self.policy, f"{self.record.kind}.{part}"
-        for place, standing in enumerate(self.standings):
-            bits = standing.facts | facts
+        for place, entitlement in enumerate(self.entitlements):
+            bits = entitlement.facts | facts
             if place == mine:
                 bits |= self.policy.facts["authored"]
-            clause = policy.clause(standing.assignment.role, "read", object_, bits)
+            clause = policy.clause(entitlement.assignment.role, "read", object_, bits)
             if clause is not None:
-                return Basis(standing.assignment, clause)
+                return Basis(entitlement.assignment, clause)
         return None
 
     def _cleared(self, labels: Sequence[Label]) -> int:
@@ -110,7 +112,7 @@ class Sight(msgspec.Struct, eq=False, gc=False):
     def entries(self) -> list[Entry]:
         """What the caller sees of the items, in order; decided once."""
         if self._entries is None:
-            self._entries = list(self._decided()) if self.standings else []
+            self._entries = list(self._decided()) if self.entitlements else []
         return self._entries
 
     def _decided(self) -> Iterable[Entry]:
@@ -194,9 +196,9 @@ class Sight(msgspec.Struct, eq=False, gc=False):
             return None
         closed = record.kind is RecordKind.CASE
         elsewhere = closed and record.provider_id != self.record.provider_id
-        for standing in self.standings:
-            assignment = standing.assignment
-            bits = standing.facts | (self.policy.facts["elsewhere"] if elsewhere else 0)
+        for entitlement in self.entitlements:
+            assignment = entitlement.assignment
+            bits = entitlement.facts | (self.policy.facts["elsewhere"] if elsewhere else 0)
             if other._shows_entry_to(assignment):  # noqa: SLF001 - a sight like this one
                 bits |= self.policy.facts["seen_itself"]
             object_ = f"{self.record.kind}.history"
@@ -207,7 +209,7 @@ class Sight(msgspec.Struct, eq=False, gc=False):
 
     def _shows_entry_to(self, assignment: Assignment) -> bool:
         """Say whether ``assignment`` by itself sees what an entry in a history holds."""
-        facts = next((s.facts for s in self.standings if s.assignment == assignment), 0)
+        facts = next((s.facts for s in self.entitlements if s.assignment == assignment), 0)
         bits = facts | self._cleared(())
         return all(
             self.policy.clause(assignment.role, "read", f"{self.record.kind}.{part}", bits)

@@ -14,7 +14,16 @@ import msgspec
 
 from services.kernel.effects import Effects
 from services.kernel.event_types import SET_ASIDE, aside_stream
-from services.kernel.events import Event, ObjectRef, Recorded, Service, encode, leaf_hash
+from services.kernel.events import (
+    NO_STREAM,
+    Event,
+    ObjectRef,
+    Recorded,
+    Service,
+    encode,
+    header_of,
+    leaf_hash,
+)
 from services.kernel.groups import APPEND
 
 _REASON: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,63}")
@@ -77,11 +86,11 @@ async def set_aside(
         if answer is None or answer["status"] != [0]:
             raise NotSetAside(f"position {position} is set aside already")
         await owner.execute("delete from log.fact where position = $1", position)
-    stream = row["body"].partition(b"\n")[0].split(b" ")[2].decode()
+    _, type_, stream, _ = header_of(position, row["body"])
     header = Event(
         id=row["id"],
-        type=row["type"],
-        stream=None if stream == "-" else stream,
+        type=type_,
+        stream=None if stream == NO_STREAM else stream,
         recorded_at=now,
     )
     return Aside(Recorded(position, header, row["body"]), past)

@@ -10,11 +10,20 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
-from services.kernel.errors import TooManyRequests
+from services.kernel.errors import (
+    Conflict,
+    Forbidden,
+    NotFound,
+    PreconditionFailed,
+    PreconditionRequired,
+    TooManyRequests,
+)
 
 BURST: Final = 5_000
 PER_SECOND: Final = 5.0
 _PEOPLE: Final = 10_000
+#: the refusals that every service records, and so counts
+RECORDED: Final = (NotFound, Forbidden, PreconditionRequired, PreconditionFailed, Conflict)
 
 
 class RefusalBudget:

@@ -34,13 +34,13 @@ async def caught_up(projector: Projector) -> None:
 
 async def _further(projector: Projector, head: int) -> bool:
     """Fold up to ``head``; say no when that broke off and came further than it was."""
-    folded = projector.standing.folded
+    folded = projector.progress.folded
     try:
         await patiently(
             lambda: projector.reached(head, within_s=None), hopeless=lambda: projector.stopped
         )
     except Exception as error:
-        if not passes(error) or projector.stopped or projector.standing.folded <= folded:
+        if not passes(error) or projector.stopped or projector.progress.folded <= folded:
             raise
         return False
     return True
@@ -49,10 +49,10 @@ async def _further(projector: Projector, head: int) -> bool:
 async def _tell(projector: Projector) -> None:
     while True:
         await asyncio.sleep(_TELL_S)
-        standing = projector.standing
+        progress = projector.progress
         _logger.info(
             "catching_up",
             projections=", ".join(projector.names),
-            folded=standing.folded,
-            to_fold=standing.to_fold,
+            folded=progress.folded,
+            to_fold=progress.to_fold,
         )

@@ -14,7 +14,7 @@ database and never opens sealed data.
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
@@ -27,6 +27,8 @@ MAX_BODY_BYTES: Final = 65_535
 #: the default of an event's id: the JSON leaves out what is the very default, and the id stands in
 #: the header line
 _NO_ID: Final = UUID(int=0)
+#: stands in the header line where an observation has no stream, and for its version
+NO_STREAM: Final = "-"
 
 
 class Service(Code):
@@ -133,7 +135,7 @@ _event = msgspec.json.Decoder(Event)
 def header(event: Event) -> str:
     """Return the header line without its line feed."""
     if event.stream is None:
-        return f"{event.id} {event.type} - -"
+        return f"{event.id} {event.type} {NO_STREAM} {NO_STREAM}"
     return f"{event.id} {event.type} {event.stream} {event.version}"
 
 
@@ -155,17 +157,36 @@ def encode(event: Event) -> bytes:
     return body
 
 
+def header_of(position: int, body: bytes) -> tuple[str, str, str, str]:
+    """Return id, type, stream and version as the header line of ``body`` states them.
+
+    Raises :class:`CorruptEvent` when it has none. An observation's stream is :data:`NO_STREAM`.
+    """
+    try:
+        event_id, type_, stream, version = body.partition(b"\n")[0].decode().split(" ")
+    except ValueError as error:
+        raise CorruptEvent(f"position {position}") from error
+    return event_id, type_, stream, version
+
+
 def decode(position: int, body: bytes) -> Recorded:
     """Return the event in ``body``; raise :class:`CorruptEvent` when it is not one."""
+    return decode_by(_event.decode, position, body)
+
+
+def decode_by(read: Callable[[bytes], Event], position: int, body: bytes) -> Recorded:
+    """Return the event in ``body`` with as much of its JSON as ``read`` makes of it.
+
+    Raises :class:`CorruptEvent` when it is not one.
+    """
+    event_id, type_, stream, version = header_of(position, body)
     try:
-        line, _, rest = body.partition(b"\n")
-        event_id, type_, stream, version = line.decode().split(" ")
         event = msgspec.structs.replace(
-            _event.decode(rest),
+            read(body.partition(b"\n")[2]),
             id=UUID(event_id),
             type=type_,
-            stream=None if stream == "-" else stream,
-            version=None if version == "-" else int(version),
+            stream=None if stream == NO_STREAM else stream,
+            version=None if version == NO_STREAM else int(version),
         )
     except (ValueError, msgspec.MsgspecError) as error:
         raise CorruptEvent(f"position {position}") from error

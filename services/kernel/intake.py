@@ -8,31 +8,19 @@ stops the fold all the same, whoever wants it, and so does a newer schema of a k
 
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
-from typing import Final, NamedTuple
-from uuid import UUID
+from typing import Final
 
 import msgspec
 
 from services.kernel.event_types import Registry, UnknownEvent
-from services.kernel.events import Actor, CorruptEvent, Event, Recorded, decode
+from services.kernel.events import Actor, Event, Recorded, decode, decode_by, header_of
 
 #: the bytes of an event name its schema only when it is not the first
 _SCHEMA: Final = b'"schema":'
-#: stands where an observation has no stream and no version
-NO_STREAM: Final = "-"
 _NOBODY: Final = Actor()
 
 Wants = Callable[[str, str], bool]
 Decode = Callable[[int, bytes], Recorded]
-
-
-class Header(NamedTuple):
-    """What the header line says; an observation's stream and version are :data:`NO_STREAM`."""
-
-    id: str
-    type: str
-    stream: str
-    version: str
 
 
 class _Envelope(msgspec.Struct, frozen=True):
@@ -43,33 +31,18 @@ class _Envelope(msgspec.Struct, frozen=True):
 _envelope = msgspec.json.Decoder(_Envelope)
 
 
-def header_of(position: int, body: bytes) -> Header:
-    """Return the header line of ``body``; raise :class:`CorruptEvent` when there is none."""
-    try:
-        return Header(*body.partition(b"\n")[0].decode().split(" "))
-    except (ValueError, TypeError) as error:
-        raise CorruptEvent(f"position {position}") from error
-
-
 def decode_envelope(position: int, body: bytes) -> Recorded:
     """Return the header, time and actor of the event in ``body`` and nothing else of it.
 
-    An eighth of the work of decoding it. Raises :class:`CorruptEvent` when these are not there.
+    What else there is may be of any shape. Raises what :func:`services.kernel.events.decode_by`
+    does, when these are not there.
     """
-    header = header_of(position, body)
-    try:
-        envelope = _envelope.decode(body.partition(b"\n")[2])
-        event = Event(
-            id=UUID(header.id),
-            type=header.type,
-            stream=None if header.stream == NO_STREAM else header.stream,
-            version=None if header.version == NO_STREAM else int(header.version),
-            recorded_at=envelope.recorded_at,
-            actor=envelope.actor,
-        )
-    except (ValueError, msgspec.MsgspecError) as error:
-        raise CorruptEvent(f"position {position}") from error
-    return Recorded(position, event, body)
+    return decode_by(_read_envelope, position, body)
+
+
+def _read_envelope(text: bytes) -> Event:
+    envelope = _envelope.decode(text)
+    return Event(recorded_at=envelope.recorded_at, actor=envelope.actor)
 
 
 class Intake:

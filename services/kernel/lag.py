@@ -13,7 +13,7 @@ from services.kernel import telemetry
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class FoldProgress:
     """How far a fold has come: how many positions of the log are folded, and are still to be."""
 
     folded: int = 0
@@ -27,17 +27,17 @@ class Lag:
         self._names = names
         self._seconds = 0.0
         self._folded_at: float | None = None
-        self.standing = Standing()
+        self.progress = FoldProgress()
 
     def folded(self, position: int, head: int, age: timedelta | None) -> None:
         """Say that ``position`` is folded, and its ``age``; ``None`` when no more is to come."""
         seen = head if age is None else position
-        self.standing = Standing(seen + 1, head - seen)
+        self.progress = FoldProgress(seen + 1, head - seen)
         self._seconds = 0.0 if age is None else max(0.0, age.total_seconds())
         self._folded_at = asyncio.get_running_loop().time()
         for name in self._names:
             telemetry.PROJECTION_POSITION.labels(name).set(position)
-            telemetry.PROJECTION_LAG_EVENTS.labels(name).set(self.standing.to_fold)
+            telemetry.PROJECTION_LAG_EVENTS.labels(name).set(self.progress.to_fold)
             telemetry.PROJECTION_LAG_SECONDS.labels(name).set(self._seconds)
             telemetry.PROJECTION_STOPPED.labels(name).set(0)
         telemetry.LOG_POSITION.set(head)

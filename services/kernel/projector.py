@@ -23,9 +23,9 @@ from services.kernel.batches import Batches, Unfoldable
 from services.kernel.database import passes
 from services.kernel.errors import Problem, Unavailable
 from services.kernel.event_types import Registry, UnknownEvent
-from services.kernel.events import CorruptEvent, Recorded, decode
-from services.kernel.intake import NO_STREAM, Decode, Intake
-from services.kernel.lag import Lag, Standing
+from services.kernel.events import NO_STREAM, CorruptEvent, Recorded, decode
+from services.kernel.intake import Decode, Intake
+from services.kernel.lag import FoldProgress, Lag
 from services.kernel.projection import Projection
 from services.kernel.reading import listening
 
@@ -79,9 +79,9 @@ class Projector:
         return self._mark
 
     @property
-    def standing(self) -> Standing:
+    def progress(self) -> FoldProgress:
         """How far it was, and how far it had to go, when it last folded."""
-        return self._lag.standing
+        return self._lag.progress
 
     def start(self) -> None:
         """Begin to follow the log."""

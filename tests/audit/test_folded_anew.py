@@ -62,8 +62,8 @@ async def _landed(world: World) -> int:
 
 #: what is read after the log was followed
 READ: Final[Sequence[Reading]] = (
-    (asking, "standing_of", "/v1/events?actor={person}", DIRECTORY),
-    (asking, "standing_of", "/v1/alerts/{alert}/resolve", DIRECTORY),
+    (asking, "principal_of", "/v1/events?actor={person}", DIRECTORY),
+    (asking, "principal_of", "/v1/alerts/{alert}/resolve", DIRECTORY),
     (Walk, "page", "/v1/events?actor={person}", EVENTS),
     (Walk, "page", "/v1/events?actor={person}", ALL),
     (Walk, "page", "/v1/students/{student}/accesses", EVENTS),
@@ -113,7 +113,7 @@ async def test_whoever_is_let_in_is_not_told_otherwise_over_emptied_rows(
     projector = world.audit.runtime.projector
     for limit, folded in ((1, 200), ("none", 422)):
         before = await _landed(world)
-        async with emptied_before(asking, "standing_of", projector, *DIRECTORY):
+        async with emptied_before(asking, "principal_of", projector, *DIRECTORY):
             answer = await caller.ask("/v1/events", limit=limit)
         assert (answer.status_code, await _landed(world) - before) == (503, 0)
         assert (await caller.ask("/v1/events", limit=limit)).status_code == folded

@@ -1,4 +1,7 @@
-"""Processes that a module's tests share: for claims that hold whatever the others left behind."""
+"""A running authz for a test, and such as a module's tests share.
+
+Those are for claims that hold whatever the others left behind.
+"""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -11,6 +14,20 @@ from services.kernel.runtime import Installation
 from tests.authz.door import Door, opened
 from tests.authz.staffed import Region, settled
 from tests.conftest import Clock, TestServer
+
+
+@pytest.fixture
+async def door(installation: Installation, clock: Clock) -> AsyncIterator[Door]:
+    """Open a door for one test."""
+    async with opened(installation, clock) as door:
+        yield door
+
+
+@pytest.fixture
+async def region(installation: Installation) -> AsyncIterator[Region]:
+    """Fill a region for one test."""
+    async with settled(installation) as built:
+        yield built
 
 
 @asynccontextmanager

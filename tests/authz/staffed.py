@@ -12,7 +12,6 @@ from typing import Any
 from uuid import UUID
 
 import httpx
-import pytest
 
 from services.authz import events as e
 from services.authz import seeding
@@ -283,10 +282,3 @@ async def settled(installation: Installation) -> AsyncIterator[Region]:
     finally:
         for one in (authz, *built.others):
             await one.stop()
-
-
-@pytest.fixture
-async def region(installation: Installation) -> AsyncIterator[Region]:
-    """Fill a region for one test."""
-    async with settled(installation) as built:
-        yield built

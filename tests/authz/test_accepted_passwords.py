@@ -21,19 +21,10 @@ from services.kernel.boundary import Boundary
 from services.kernel.events import Actor, Outcome, Service
 from services.kernel.http import Call
 from services.kernel.origins import Places
-from services.kernel.runtime import Installation
 from services.kernel.settings import Settings
-from tests.authz.door import ELSEWHERE, HOME, PASSWORD, Door, Somebody, log_away, opened
-from tests.authz.staffed import MATAI, RIMU, Region, region
+from tests.authz.door import ELSEWHERE, HOME, PASSWORD, Door, Somebody, log_away
+from tests.authz.staffed import MATAI, RIMU, Region
 from tests.conftest import TYPES, Clock
-
-__all__ = ["region"]
-
-
-@pytest.fixture
-async def door(installation: Installation, clock: Clock) -> AsyncIterator[Door]:
-    async with opened(installation, clock) as door:
-        yield door
 
 
 async def _try(

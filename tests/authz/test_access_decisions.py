@@ -15,11 +15,9 @@ from services.authz.access_rulings import serves_until
 from services.authz.administration import GRANT, REVOKE, AccessDecision
 from services.authz.directory import Assignment, Organisation, Person
 from services.authz.events import OrganisationKind, Role
-from tests.authz.staffed import MATAI, RIMU, Region, region
+from tests.authz.staffed import MATAI, RIMU, Region
 from tests.conftest import Clock
 from tests.kernel.given import NOON
-
-__all__ = ["region"]
 
 ROLE = Role.SCHOOL_OFFICE
 

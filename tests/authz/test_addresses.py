@@ -12,20 +12,12 @@ from services.authz.throttle import ADDRESS
 from services.kernel.boundary import Boundary
 from services.kernel.events import Service
 from services.kernel.origins import Places
-from services.kernel.runtime import Installation
 from services.kernel.settings import Settings
 from services.server import claim, serve
-from tests.authz.door import ELSEWHERE, Door, opened
-from tests.conftest import Clock
+from tests.authz.door import ELSEWHERE, Door
 
 BODY = {"username": "nobody.here", "password": "wrong-wrong-wrong-wrong"}
 PROXY = "127.0.0.1"
-
-
-@pytest.fixture
-async def door(installation: Installation, clock: Clock) -> AsyncIterator[Door]:
-    async with opened(installation, clock) as door:
-        yield door
 
 
 @asynccontextmanager

@@ -9,9 +9,7 @@ import pytest
 from services.authz import events as e
 from services.authz.events import OrganisationKind, Role
 from services.kernel.events import Event
-from tests.authz.staffed import MATAI, MINISTRY, RIMU, Region, region
-
-__all__ = ["region"]
+from tests.authz.staffed import MATAI, MINISTRY, RIMU, Region
 
 KAURI = "Kauri School"
 

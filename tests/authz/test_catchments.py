@@ -12,10 +12,8 @@ import pytest
 from services.authz import events as e
 from services.authz.events import OrganisationKind, Role
 from services.authz.hearing import Hearing
-from tests.authz.staffed import KOTARE, MATAI, MINISTRY, RIMU, STAFF, TUI, Region, region
+from tests.authz.staffed import KOTARE, MATAI, MINISTRY, RIMU, STAFF, TUI, Region
 from tests.conftest import Clock
-
-__all__ = ["region"]
 
 DAY = timedelta(days=1)
 

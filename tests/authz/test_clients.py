@@ -3,7 +3,6 @@
 import asyncio
 import base64
 import json
-from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
 
@@ -24,12 +23,6 @@ from tests.authz.door import HOME, Door, opened
 from tests.conftest import Clock
 
 CLIENT_SECRET = base64.urlsafe_b64encode(b"s" * 32).decode()
-
-
-@pytest.fixture
-async def door(installation: Installation, clock: Clock) -> AsyncIterator[Door]:
-    async with opened(installation, clock) as door:
-        yield door
 
 
 async def _refused(door: Door, token: str) -> bool:

@@ -9,9 +9,7 @@ import pytest
 
 from services.authz import events as e
 from services.authz.events import OrganisationKind, Role
-from tests.authz.staffed import KOTARE, MATAI, MINISTRY, RIMU, Region, region
-
-__all__ = ["region"]
+from tests.authz.staffed import KOTARE, MATAI, MINISTRY, RIMU, Region
 
 CONTACT = {"email", "phone"}
 

@@ -17,11 +17,11 @@ from services.kernel.errors import Unavailable
 from services.kernel.keystore import KeyStore
 from services.kernel.sealing import Sealed
 from tests.authz.spooled import by_hand, delivered, invited, letters, reference_of
-from tests.authz.staffed import MATAI, Region, region
+from tests.authz.staffed import MATAI, Region
 from tests.conftest import Clock
 from tests.emptied import empty
 
-__all__ = ["by_hand", "region"]
+__all__ = ["by_hand"]
 
 WHY = {"reason": "Device lost"}
 NEW = "somebody.new@school.example"

@@ -1,6 +1,8 @@
 """The compiled masks answer exactly as Casbin's enforcer does, and only rows ever allow."""
 
 import random
+import re
+from importlib.resources import files
 from itertools import chain, combinations
 from typing import Final
 
@@ -104,6 +106,13 @@ def test_empty_terms_are_never_allowed() -> None:
 
 def test_a_role_that_nobody_may_hold_has_no_rows() -> None:
     assert set(ROLES) <= {*(str(role) for role in Role), "service_client"}
+
+
+def test_the_head_of_the_policy_explains_the_facts_that_its_rows_name_and_no_others() -> None:
+    """So that a privacy officer can read the rows."""
+    text = (files("services.authz.policy") / "policy.csv").read_text()
+    explained = re.findall(r"^#   (\w+): \w", text, re.MULTILINE)
+    assert sorted(explained) == sorted(POLICY.facts)
 
 
 def test_unknown_facts_are_an_error_and_not_false() -> None:

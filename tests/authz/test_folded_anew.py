@@ -1,7 +1,7 @@
 """While read models are folded anew, nobody who is right is told that they are wrong (SG-9)."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
 from typing import Final
 from uuid import UUID
@@ -35,7 +35,6 @@ from tests.authz.door import (
     Door,
     Somebody,
     kept_password,
-    opened,
     two_opened,
 )
 from tests.conftest import Clock
@@ -47,12 +46,6 @@ CLIENT_SECRET = "c2VydmljZSBjbGllbnQgc2VjcmV0IG9mIHRoZSB0ZXN0"
 #: sends right credentials, and answers what came of it
 Attempt = Callable[[], Awaitable[httpx.Response]]
 Way = Callable[[Door, Somebody], Awaitable[Attempt]]
-
-
-@pytest.fixture
-async def door(installation: Installation, clock: Clock) -> AsyncIterator[Door]:
-    async with opened(installation, clock) as door:
-        yield door
 
 
 async def _fact(

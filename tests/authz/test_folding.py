@@ -1,9 +1,6 @@
 """What authz folds, rebuilt from the log, equals what it folded as it went."""
 
-from collections.abc import AsyncIterator
 from datetime import timedelta
-
-import pytest
 
 from services.authz import seeding
 from services.authz.client_events import CLIENT_REVOKED, client_key
@@ -17,12 +14,6 @@ from tests.authz.staffed import MATAI, TUI, Region, settled
 from tests.conftest import Clock
 
 SECRET = "a" * 43
-
-
-@pytest.fixture
-async def door(installation: Installation, clock: Clock) -> AsyncIterator[Door]:
-    async with opened(installation, clock) as door:
-        yield door
 
 
 async def _contents(region: Door | Region, *tables: str) -> dict[str, list[str]]:

@@ -12,10 +12,8 @@ from services.authz import grants
 from services.authz.events import OrganisationKind, Role
 from services.authz.session_events import SESSION_ENDED
 from services.kernel.events import Event, Outcome
-from tests.authz.staffed import KOTARE, MATAI, MINISTRY, RIMU, STAFF, TUI, Region, region
+from tests.authz.staffed import KOTARE, MATAI, MINISTRY, RIMU, STAFF, TUI, Region
 from tests.conftest import Clock
-
-__all__ = ["region"]
 
 SCHOOL_ROLES = (Role.SCHOOL_LEADER, Role.PRIMARY_CONTACT, Role.SCHOOL_OFFICE)
 PROVIDER_ROLES = (Role.ASP_WORKFLOW_LEAD, Role.ASP_CASE_MANAGER)

@@ -10,9 +10,7 @@ import pytest_asyncio
 
 from services.authz import events as e
 from services.authz.events import OrganisationKind, Role
-from tests.authz.staffed import KOTARE, MATAI, MINISTRY, RIMU, STAFF, TUI, Region, region
-
-__all__ = ["region"]
+from tests.authz.staffed import KOTARE, MATAI, MINISTRY, RIMU, STAFF, TUI, Region
 
 KAURI = "Kauri School"
 PATH = "/v1/people"

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
 from datetime import timedelta
 
 import msgspec
@@ -19,12 +18,6 @@ from services.kernel.runtime import Installation
 from services.kernel.sealing import Compartment, KeyRef, period_subject
 from tests.authz.door import ELSEWHERE, HOME, PASSWORD, Door, Somebody, opened, two_opened
 from tests.conftest import Clock
-
-
-@pytest.fixture
-async def door(installation: Installation, clock: Clock) -> AsyncIterator[Door]:
-    async with opened(installation, clock) as door:
-        yield door
 
 
 async def test_password_and_code_begin_a_session_that_shows_the_own_profile(door: Door) -> None:

@@ -1,28 +1,18 @@
 """What no client of ours sends: refused as malformed or unauthenticated, never a fault (SG-9)."""
 
 import base64
-from collections.abc import AsyncIterator
 
 import jwt
-import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from services.authz import seeding
 from services.kernel.groups import Group
-from services.kernel.runtime import Installation
-from tests.authz.door import HOME, Door, opened
-from tests.conftest import Clock
+from tests.authz.door import HOME, Door
 
 #: as JSON escapes: not ASCII, digits of another script, NUL, half a character
 CODES = (r"\u00e9", r"\uff11\uff12\uff13\uff14\uff15\uff16", r"12345\u0000", r"\ud800")
 ASSERTED = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
-
-
-@pytest.fixture
-async def door(installation: Installation, clock: Clock) -> AsyncIterator[Door]:
-    async with opened(installation, clock) as door:
-        yield door
 
 
 async def _raw(door: Door, path: str, body: str) -> int:

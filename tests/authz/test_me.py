@@ -1,7 +1,6 @@
 """Oneself: profile, activity, password, enrolment (AC-SEE-22, AC-DO-13, SG-2, SG-21)."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import timedelta
 from time import perf_counter
 from unittest.mock import AsyncMock
@@ -19,7 +18,6 @@ from services.authz.recording import data_of
 from services.authz.session_events import SESSION_ENDED, login_key
 from services.kernel.events import Event, Outcome
 from services.kernel.groups import Group
-from services.kernel.runtime import Installation
 from tests.authz.door import (
     ELSEWHERE,
     HOME,
@@ -28,17 +26,9 @@ from tests.authz.door import (
     Door,
     Somebody,
     kept_password,
-    opened,
 )
-from tests.conftest import Clock
 
 NEW_PASSWORD = "seven-copper-kettles-sing-41"
-
-
-@pytest.fixture
-async def door(installation: Installation, clock: Clock) -> AsyncIterator[Door]:
-    async with opened(installation, clock) as door:
-        yield door
 
 
 async def _patch(

@@ -11,10 +11,10 @@ from services.authz.desk import Desk
 from services.authz.events import Role
 from services.kernel.errors import Unavailable
 from tests.authz.spooled import by_hand, delivered, token_of
-from tests.authz.staffed import KOTARE, MATAI, RIMU, TUI, Region, region
+from tests.authz.staffed import KOTARE, MATAI, RIMU, TUI, Region
 from tests.emptied import emptied_before
 
-__all__ = ["by_hand", "region"]
+__all__ = ["by_hand"]
 
 
 WHY = "Laptops stolen from the office"

@@ -4,9 +4,7 @@ from http import HTTPStatus
 from uuid import uuid4
 
 from services.authz import events as e
-from tests.authz.staffed import MATAI, RIMU, STAFF, Region, region
-
-__all__ = ["region"]
+from tests.authz.staffed import MATAI, RIMU, STAFF, Region
 
 NEW = {"kind": "school", "name": "Kauri School", "time_zone": "Pacific/Auckland"}
 

@@ -1,6 +1,5 @@
 """One's own activity: whole, one's own only, and without ids of records (AC-SEE-22, AC-USE-1)."""
 
-from collections.abc import AsyncIterator
 from typing import Any
 from uuid import UUID
 
@@ -23,18 +22,11 @@ from services.kernel.groups import Group
 from services.kernel.http import Call
 from services.kernel.log import Log
 from services.kernel.origins import Origins, Place
-from services.kernel.runtime import Installation
-from tests.authz.door import ELSEWHERE, HOME, Door, Somebody, opened
+from tests.authz.door import ELSEWHERE, HOME, Door, Somebody
 from tests.conftest import Clock, Connect, Pools
 from tests.emptied import emptied, emptied_after
 
 PATH = "/v1/me/activity"
-
-
-@pytest.fixture
-async def door(installation: Installation, clock: Clock) -> AsyncIterator[Door]:
-    async with opened(installation, clock) as door:
-        yield door
 
 
 async def _token(door: Door, somebody: Somebody, ip: str = HOME) -> str:

@@ -14,10 +14,10 @@ from services.authz.session_events import SESSION_ENDED
 from services.authz.usernames import username_once
 from services.kernel.sealing import Compartment, KeyRef
 from tests.authz.spooled import by_hand, delivered, reference_of, token_of
-from tests.authz.staffed import KOTARE, MATAI, MINISTRY, RIMU, TUI, Region, region
+from tests.authz.staffed import KOTARE, MATAI, MINISTRY, RIMU, TUI, Region
 from tests.conftest import Clock
 
-__all__ = ["by_hand", "region"]
+__all__ = ["by_hand"]
 
 
 def body(region: Region, place: str, username: str = "aroha") -> dict[str, str]:

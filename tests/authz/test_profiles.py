@@ -7,9 +7,7 @@ from services.authz import events as e
 from services.authz.events import Role
 from services.kernel.budgets import BURST
 from services.kernel.events import Outcome
-from tests.authz.staffed import KOTARE, MATAI, RIMU, Region, region
-
-__all__ = ["region"]
+from tests.authz.staffed import KOTARE, MATAI, RIMU, Region
 
 
 async def _correct(

@@ -15,9 +15,7 @@ from services.kernel import budgets
 from services.kernel.events import Outcome
 from services.kernel.groups import Group
 from services.kernel.log import Log
-from tests.authz.staffed import KOTARE, MATAI, MINISTRY, RIMU, Region, region
-
-__all__ = ["region"]
+from tests.authz.staffed import KOTARE, MATAI, MINISTRY, RIMU, Region
 
 WHY = {"reason": "Because"}
 #: above every id of today, and below

@@ -11,10 +11,8 @@ import pytest
 from services.authz import events as e
 from services.authz.credential_events import CREDENTIALS_RESET
 from services.authz.events import OrganisationKind, Role
-from tests.authz.staffed import KOTARE, MATAI, RIMU, Region, region
+from tests.authz.staffed import KOTARE, MATAI, RIMU, Region
 from tests.conftest import Clock
-
-__all__ = ["region"]
 
 KEY = {"idempotency-key": "again-1"}
 WHY = {"reason": "Because"}

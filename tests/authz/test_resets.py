@@ -15,10 +15,10 @@ from services.authz.message_events import MESSAGE_DELIVERED
 from services.authz.session_events import SESSION_ENDED
 from services.kernel.events import Outcome
 from tests.authz.spooled import by_hand, delivered, invited, reference_of, token_of
-from tests.authz.staffed import KOTARE, MATAI, MINISTRY, RIMU, TUI, Region, region
+from tests.authz.staffed import KOTARE, MATAI, MINISTRY, RIMU, TUI, Region
 from tests.conftest import Clock
 
-__all__ = ["by_hand", "region"]
+__all__ = ["by_hand"]
 
 WHY = {"reason": "Device lost on the bus"}
 _STEP = timedelta(seconds=30)

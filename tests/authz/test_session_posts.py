@@ -1,11 +1,9 @@
 """For whom a session goes on: told to where its person works, never to where they have left."""
 
-from collections.abc import AsyncIterator
 from datetime import timedelta
 from uuid import UUID
 
 import msgspec
-import pytest
 
 from services.authz import events as e
 from services.authz.directory import decode_person
@@ -15,15 +13,7 @@ from services.authz.session_ends import post_of
 from services.authz.session_events import SESSION_ENDED, SESSION_REFRESHED
 from services.kernel.events import Event
 from services.kernel.groups import Group
-from services.kernel.runtime import Installation
-from tests.authz.door import Door, Somebody, opened
-from tests.conftest import Clock
-
-
-@pytest.fixture
-async def door(installation: Installation, clock: Clock) -> AsyncIterator[Door]:
-    async with opened(installation, clock) as door:
-        yield door
+from tests.authz.door import Door, Somebody
 
 
 async def _refresh(door: Door, token: str) -> str:

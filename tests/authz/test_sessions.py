@@ -1,10 +1,7 @@
 """Sessions: refresh, reuse, limits, logout, and the sweep (SG-3, SG-19, AC-USE-1)."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import timedelta
-
-import pytest
 
 from services.authz.session_events import SESSION_ENDED
 from services.kernel.runtime import Installation
@@ -12,12 +9,6 @@ from services.kernel.settings import Settings
 from tests.authz.door import Door, opened, two_opened
 from tests.conftest import Clock
 from tests.emptied import emptied
-
-
-@pytest.fixture
-async def door(installation: Installation, clock: Clock) -> AsyncIterator[Door]:
-    async with opened(installation, clock) as door:
-        yield door
 
 
 async def _refresh(door: Door, token: str) -> tuple[int, str]:

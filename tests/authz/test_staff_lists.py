@@ -8,10 +8,8 @@ import httpx
 
 from services.authz import events as e
 from services.authz.events import Role
-from tests.authz.staffed import KOTARE, MATAI, STAFF, Region, region
+from tests.authz.staffed import KOTARE, MATAI, STAFF, Region
 from tests.conftest import Clock
-
-__all__ = ["region"]
 
 SEES = {
     "leader": (MATAI, "AC-SEE-7"),

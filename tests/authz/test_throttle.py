@@ -1,7 +1,6 @@
 """How often somebody may try, and what a flood leaves in the log (SG-4, SG-9)."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import timedelta
 
 import httpx
@@ -17,12 +16,6 @@ from tests.authz.door import ELSEWHERE, HOME, PASSWORD, Door, log_away, opened, 
 from tests.conftest import Clock
 
 WRONG = "wrong-wrong-wrong-wrong"
-
-
-@pytest.fixture
-async def door(installation: Installation, clock: Clock) -> AsyncIterator[Door]:
-    async with opened(installation, clock) as door:
-        yield door
 
 
 async def _try(door: Door, username: str, ip: str, password: str = WRONG) -> httpx.Response:

@@ -2,7 +2,7 @@
 
 import asyncio
 import base64
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -18,15 +18,9 @@ from services.kernel.aside import set_aside
 from services.kernel.events import Service
 from services.kernel.runtime import Installation
 from services.kernel.settings import Settings
-from tests.authz.door import HOME, Door, Somebody, opened, owner, two_opened
+from tests.authz.door import HOME, Door, Somebody, owner, two_opened
 from tests.conftest import Clock
 from tests.emptied import emptied
-
-
-@pytest.fixture
-async def door(installation: Installation, clock: Clock) -> AsyncIterator[Door]:
-    async with opened(installation, clock) as door:
-        yield door
 
 
 async def _claims(door: Door, leader: Somebody) -> tuple[dict[str, Any], str, Ed25519PrivateKey]:

@@ -3,7 +3,7 @@
 Owns: opening hours by kind of organisation, public holidays with regional anniversary days,
 and school holidays. Decides in the organisation's own local time, daylight saving included.
 Never reads a clock. What is not known is not a reason: a year without published term dates
-has no school holidays (`terms_known`), and then weekends, public holidays and hours decide.
+has no school holidays, and then weekends, public holidays and hours decide.
 """
 
 import tomllib
@@ -100,11 +100,6 @@ def public_holidays(subdivision: str | None, year: int) -> frozenset[date]:
     """Public holidays of a year, moved to the day they are observed on."""
     region = _OBSERVES.get(subdivision or "", subdivision)
     return frozenset(holidays.country_holidays("NZ", subdiv=region, years=year))
-
-
-def terms_known(day: date) -> bool:
-    """Whether the term dates of this day's year are published and entered here."""
-    return day.year in _terms()
 
 
 def school_holiday(day: date) -> bool:

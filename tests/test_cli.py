@@ -23,7 +23,8 @@ from click.testing import CliRunner
 from services import demonstration as marker
 from services import witness
 from services.cases import events as cases
-from services.cli import _concerns, casewarden
+from services.cli import casewarden
+from services.cli_exit import concerns
 from services.commands import openapi
 from services.installation import UserError
 from services.kernel.events import Event, ObjectRef, Service
@@ -155,12 +156,12 @@ def test_a_data_directory_that_cannot_be_used_is_one_line(
 
 def test_what_is_not_of_the_data_directory_is_not_said_of_it(tmp_path: Path) -> None:
     def met(path: Path) -> bool:
-        return _concerns(tmp_path / "data", PermissionError(13, "Permission denied", str(path)))
+        return concerns(tmp_path / "data", PermissionError(13, "Permission denied", str(path)))
 
     assert met(tmp_path / "data" / "keys")
     assert met(tmp_path)
     assert not met(tmp_path / "database")
-    assert not _concerns(tmp_path, ConnectionRefusedError(111, "Connection refused"))
+    assert not concerns(tmp_path, ConnectionRefusedError(111, "Connection refused"))
 
 
 @pytest.mark.parametrize("scale", ["nan", "NaN", "inf", "0", "-1", "much"])
@@ -217,6 +218,27 @@ def test_a_command_that_is_ended_leaves_what_it_holds_and_dies_of_the_signal(
     assert done.stdout == "left\n"
     assert done.returncode == -number
     assert not done.stderr
+
+
+def test_a_fault_of_ours_is_told_by_its_type_and_place_and_never_quoted() -> None:
+    """SG-18: the message of an error may quote what the log holds."""
+    code = (
+        "from services import cli; from services.commands import policy\n"
+        "def run(role): raise LookupError('swordfish') from ValueError('marlin')\n"
+        "policy.run = run; cli.main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, "policy"],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    told = refused(done)
+    assert "LookupError" in told
+    assert "cli.py:" in told
+    assert "swordfish" not in told
+    assert "marlin" not in told
 
 
 def test_a_role_the_database_does_not_know_is_one_line(installation: Installation) -> None:
@@ -781,6 +803,16 @@ def test_serving_gives_up_in_one_line_and_stops_while_it_waits(
         check=False,
     )
     assert "cannot be reached" in refused(done)
+    elsewhere = {"CASEWARDEN_DATABASE_URL": "postgresql://nobody@db.invalid/casewarden"}
+    done = subprocess.run(
+        [sys.executable, "-c", hurried, "serve"],
+        env={**environ, **elsewhere, "CASEWARDEN_LOG_LEVEL": "WARNING"},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert "database_unproven" in done.stderr  # SG-5
     process = subprocess.Popen([*_COMMAND, "serve"], env=environ, text=True)
     started.append(process)
     wait_for(port, "/healthz", 503)

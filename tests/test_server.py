@@ -1,6 +1,7 @@
 """Serving around a start: who asks meanwhile is answered, and nothing outlives its end."""
 
 import asyncio
+import resource
 import signal
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -95,6 +96,33 @@ async def test_a_stop_breaks_off_a_start() -> None:
         await served.serving
         assert served.start.broken_off
         assert not served.ready.is_set()
+
+
+async def test_how_many_copies_a_platform_asks_for_keeps_nothing_from_serving(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("WEB_CONCURRENCY", "auto")
+    async with serving() as served:
+        assert await served.status() == 200
+
+
+@pytest.fixture
+def cores() -> Iterator[None]:
+    """Have a process that crashes leave its memory in a file."""
+    former = resource.getrlimit(resource.RLIMIT_CORE)
+    most = former[1]
+    resource.setrlimit(resource.RLIMIT_CORE, (most, most))
+    assert most != 0
+    yield
+    resource.setrlimit(resource.RLIMIT_CORE, former)
+
+
+@pytest.mark.usefixtures("cores")
+async def test_what_crashes_leaves_no_picture_of_its_memory() -> None:
+    """SG-5: opened keys and learners are nowhere at rest but sealed."""
+    async with serving() as served:
+        assert await served.status() == 200
+        assert resource.getrlimit(resource.RLIMIT_CORE)[0] == 0
 
 
 @pytest.fixture

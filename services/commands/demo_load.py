@@ -17,8 +17,8 @@ from services.commands.demo import day_of
 from services.commands.serving import as_user_errors
 from services.demo import seed
 from services.installation import UserError, connect_as_owner, embedded, running
-from services.kernel import telemetry
 from services.kernel.events import Service
+from services.kernel.logs import configure_logging
 from services.progress import shown
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def run(settings: Settings) -> None:
         # the whole region stays in memory: looking through it for garbage took a tenth of the time
         gc.set_threshold(_GARBAGE)
         # the progress bar says already how far folding has come
-        telemetry.configure_logging(settings.log_format, "WARNING")
+        configure_logging(settings.log_format, "WARNING")
         asyncio.run(_run(settings, installation, progress))
 
 

@@ -45,14 +45,20 @@ async def serve_until_signalled(
 
     The embedded server is kept alive meanwhile; stopping it is for the caller, afterwards.
     """
+    import structlog
+
     from services.app import Door, House
-    from services.kernel import telemetry
     from services.kernel.background import patiently
+    from services.kernel.logs import configure_logging
     from services.server import serve
 
     gc.set_threshold(*COLLECTED)
-    telemetry.configure_logging(settings.log_format, settings.log_level)
+    configure_logging(settings.log_format, settings.log_level)
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+    if installation.server.unproven:
+        structlog.get_logger(__name__).warning(
+            "database_unproven", hint="say ?sslmode=verify-full in its address (docs/operations.md)"
+        )
     stop = signals.stop_event()
     async with (
         _beside(postgres.supervise() if postgres else None),

@@ -6,11 +6,12 @@ in SQL inside its service and isolates nothing from code execution.
 """
 
 import asyncio
+import ssl
 from collections.abc import Collection
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Final
-from urllib.parse import quote, urlsplit, urlunsplit
+from urllib.parse import parse_qs, quote, urlsplit, urlunsplit
 
 import asyncpg
 from asyncpg.pool import PoolAcquireContext
@@ -63,9 +64,11 @@ def is_connection_error(error: BaseException) -> bool:
     """Say whether ``error`` is of the connection, and not of what was sent over it.
 
     What asyncpg itself finds malformed (an address, a value) can be an ``InterfaceError`` too, and
-    is then a ``ValueError``: that does not pass.
+    is then a ``ValueError``: that does not pass. So is a certificate that is not good, which may be
+    again.
     """
-    return isinstance(error, CONNECTION_ERRORS) and not isinstance(error, ValueError)
+    malformed = isinstance(error, ValueError) and not isinstance(error, ssl.SSLError)
+    return isinstance(error, CONNECTION_ERRORS) and not malformed
 
 
 def passes(error: BaseException) -> bool:
@@ -79,6 +82,10 @@ def passes(error: BaseException) -> bool:
 def role_name(service: Service) -> str:
     """Return the database role a service logs in as."""
     return f"casewarden_{service}"
+
+
+#: hosts that no network is between; a directory of sockets is another
+_HERE: Final = frozenset({"", "localhost", "127.0.0.1", "::1"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,12 +103,27 @@ class Server:
         parts = urlsplit(url)
         return cls(url, urlunsplit(parts._replace(path=f"{parts.path}_keys")))
 
+    @property
+    def unproven(self) -> bool:
+        """Whether one over a network is reached without its having to prove who it is (SG-5).
+
+        That is where an address does not say ``sslmode``, whatever it says.
+        """
+        return any(map(_unproven, (self.url, self.keys_url)))
+
     def as_role(self, url: str, role: str, password: str) -> str:
         """Return ``url`` for another role of the same server."""
         parts = urlsplit(url)
         host = parts.netloc.rpartition("@")[2]
         netloc = f"{quote(role)}:{quote(password)}@{host}"
         return urlunsplit(parts._replace(netloc=netloc))
+
+
+def _unproven(url: str) -> bool:
+    parts = urlsplit(url)
+    said = parse_qs(parts.query)
+    [host] = said.get("host", [parts.hostname or ""])[-1:]
+    return not host.startswith("/") and host not in _HERE and "sslmode" not in said
 
 
 async def _reset(connection: asyncpg.Connection) -> None:

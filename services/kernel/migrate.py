@@ -124,17 +124,18 @@ async def _run_alembic(url: str) -> None:
     from sqlalchemy import pool
     from sqlalchemy.ext.asyncio import create_async_engine
 
-    engine = create_async_engine(_sqlalchemy_url(url), poolclass=pool.NullPool)
+    engine = create_async_engine(
+        "postgresql+asyncpg://",
+        # by asyncpg itself: of an address SQLAlchemy refuses what it does not know, sslmode too
+        async_creator=lambda: asyncpg.connect(url),
+        poolclass=pool.NullPool,
+    )
     try:
         async with engine.connect() as connection:
             await connection.run_sync(_upgrade)
             await connection.commit()
     finally:
         await engine.dispose()
-
-
-def _sqlalchemy_url(url: str) -> str:
-    return urlunsplit(urlsplit(url)._replace(scheme="postgresql+asyncpg"))
 
 
 def _upgrade(connection: Connection) -> None:

@@ -102,9 +102,13 @@ class EmbeddedPostgres:
         return temporary / f"casewarden-{self._uid}-{digest}"
 
     def dsn(self, database: str = "postgres", user: str = SUPERUSER) -> str:
-        """Return the address of `database` as `user`, as libpq, asyncpg and SQLAlchemy read it."""
+        """Return the address of `database` as `user`, as libpq and asyncpg read it.
+
+        It says what they would else ask the environment for, where it is meant for another server.
+        """
         host = quote(str(self.socket_directory), safe="/")
-        return f"postgresql://{quote(user, safe='')}@/{quote(database, safe='')}?host={host}"
+        where = f"host={host}&port={_SETTINGS['port']}&sslmode=disable&target_session_attrs=any"
+        return f"postgresql://{quote(user, safe='')}@/{quote(database, safe='')}?{where}"
 
     def start(self) -> None:
         """Have the server run and accept connections when this returns; made if need be.

@@ -1,15 +1,12 @@
-"""Metrics and logs: every name, and what its labels can hold, in one place.
+"""Metrics: every name, and what its labels can hold, in one place; and what is said of an error.
 
-No label ever holds a person, a learner, an address or free text (SG-18). Logs are JSON in
-production and readable on a terminal; they carry references only.
+No label ever holds a person, a learner, an address or free text (SG-18). Where logs go is
+:mod:`services.kernel.logs`.
 """
 
-import logging
-import sys
 import traceback
 from typing import Final
 
-import structlog
 from prometheus_client import Counter, Gauge, Histogram
 
 _SERVICE = "service: authz, cases or audit."
@@ -134,58 +131,19 @@ METRIC_NAMES: Final = frozenset(
 
 
 def described(error: BaseException) -> dict[str, object]:
-    """Return the type of ``error`` and the frames it passed, ``file:line``, the innermost last.
+    """Return the type of ``error`` and the places it passed, the innermost last.
 
     Never its message nor its causes': a database, a parser or a validator quotes what it was given.
     """
-    frames = [
-        f"{frame.filename.rpartition('site-packages/')[2].rpartition('/services/')[2]}:{frame.lineno}"
-        for frame in traceback.extract_tb(error.__traceback__)
-    ]
-    return {"error": type(error).__name__, "frames": frames}
+    return {"error": type(error).__name__, "frames": places_of(error)}
 
 
-# Without the local variables that structlog shows by itself: they hold what is sealed elsewhere.
-_traceback: Final = structlog.processors.ExceptionRenderer(
-    structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
-)
+def places_of(error: BaseException) -> list[str]:
+    """Return the places in code that ``error`` passed as ``file:line``, the innermost last."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return [line_of(frame.filename, frame.lineno) for frame in frames]
 
 
-def configure_logging(fmt: str, level: str = "INFO") -> None:
-    """Send structlog to standard error: ``json`` lines, or ``console`` for people."""
-    renderer: structlog.typing.Processor = (
-        structlog.dev.ConsoleRenderer(
-            colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
-        )
-        if fmt == "console"
-        else structlog.processors.JSONRenderer()
-    )
-    structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            _traceback if fmt == "json" else _pass,
-            renderer,
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level]),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-        cache_logger_on_first_use=True,
-    )
-    logging.basicConfig(handlers=[_Libraries()], level=logging.WARNING, force=True)
-
-
-class _Libraries(logging.Handler):
-    """Says that a library logged something, and where; never what, which may quote its input."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        error = record.exc_info[1] if record.exc_info else None
-        told = {} if error is None else described(error)
-        line = f"{record.module}:{record.lineno}"
-        structlog.get_logger().log(record.levelno, "library", logger=record.name, line=line, **told)
-
-
-def _pass(
-    _logger: object, _name: str, event: structlog.typing.EventDict
-) -> structlog.typing.EventDict:
-    return event
+def line_of(filename: str, number: int | None) -> str:
+    """Return a place in code as ``file:line``, without where it is installed."""
+    return f"{filename.rpartition('site-packages/')[2].rpartition('/services/')[2]}:{number}"

@@ -77,6 +77,9 @@ Moment = Annotated[AwareDatetime, AfterValidator(_moment)]
 
 
 class Body(BaseModel):
-    """A request's body: a field that is not known is an error, and nothing in it changes."""
+    """A request's body: a field that is not known is an error, and nothing in it changes.
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    What parses it keeps no text of it, as it would short ones, for who sends the same again.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, cache_strings="keys")

@@ -9,6 +9,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 from services.audit import events as e
+from services.audit.models import Resolution
 from services.audit.raising import _PENDING
 from services.authz.message_events import MAILBOX_SHARED, MailboxShared
 from services.kernel.aside import set_aside
@@ -343,6 +344,14 @@ async def test_alert_is_resolved_once_and_its_note_is_sealed(
     assert not any(b"On call" in row["body"] for row in bodies)
     (conflict,) = await analyst.items("/v1/events", type_="audit.refused")
     assert (conflict["action"], conflict["outcome"]) == ("resolve", "failed")
+
+
+def test_a_note_is_not_kept_by_what_parses_it() -> None:
+    """SG-18: a short text that is parsed again would be the very same one, kept meanwhile."""
+    body = b'{"verdict":"benign","note":"Ana was with her aunt"}'
+    once, again = (Resolution.model_validate_json(body).note for _ in range(2))
+    assert once is not None
+    assert once is not again
 
 
 async def test_nobody_judges_an_alert_about_themselves(world: World) -> None:

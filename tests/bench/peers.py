@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Annotated, Any, Final
 from uuid import UUID, uuid4
 
+import asyncpg
 import jwt
 import sqlalchemy as sa
 import uvloop
@@ -155,7 +156,13 @@ def _application(name: str, database: AsyncEngine) -> FastAPI:
 
 async def _serve(name: str) -> None:
     settings = Settings.from_environment()
-    database = create_async_engine(os.environ["BENCH_DATABASE"], pool_size=POOL, max_overflow=0)
+    url = os.environ["BENCH_DATABASE"]
+    database = create_async_engine(
+        "postgresql+asyncpg://",
+        async_creator=lambda: asyncpg.connect(url),
+        pool_size=POOL,
+        max_overflow=0,
+    )
     stop = asyncio.Event()
     try:
         await serve(_application(name, database), claim(settings), settings, stop, lambda: None)

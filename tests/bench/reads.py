@@ -174,8 +174,9 @@ async def _fill_peers(installation: Installation, answers: list[tuple[Target, by
     finally:
         await owner.close()
     url = installation.server.url.replace("/casewarden?", f"/{_DATABASE}?")
-    url = url.replace("postgresql://", "postgresql+asyncpg://")
-    database = create_async_engine(url, pool_size=POOL)
+    database = create_async_engine(
+        "postgresql+asyncpg://", async_creator=lambda: asyncpg.connect(url), pool_size=POOL
+    )
     async with database.begin() as connection:
         await connection.run_sync(metadata().create_all)
         rows = [{"id": target.case_id, "body": body} for target, body in answers]

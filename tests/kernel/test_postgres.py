@@ -286,6 +286,19 @@ def test_a_name_that_needs_quoting_is_quoted_in_the_address(make: Make) -> None:
     assert make("data").dsn("a/b", "c@d").startswith("postgresql://c%40d@/a%2Fb?host=/")
 
 
+async def test_what_is_set_for_another_server_leads_nobody_astray(
+    server: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {
+        "PGHOST": "db.example",
+        "PGPORT": "5999",
+        "PGSSLMODE": "verify-full",
+        "PGTARGETSESSIONATTRS": "standby",
+    }.items():
+        monkeypatch.setenv(name, value)
+    assert await ask(server, "select 1") == 1
+
+
 def test_nothing_of_our_environment_reaches_the_server(make: Make) -> None:
     os.environ["CASEWARDEN_TEST_SECRET"] = "unspoken"
     try:

@@ -89,6 +89,13 @@ async def test_the_roles_of_another_installation_are_taken_only_when_told_to(
         await migrate(first, FIRST, TYPES)
 
 
+async def test_an_address_may_say_whatever_one_of_postgresql_says(first: Server) -> None:
+    """SG-5: else no server could be named with ``sslmode=verify-full``."""
+    address = f"{first.url.replace('sslmode=disable', 'sslmode=prefer')}&application_name=owner"
+    assert "sslmode=prefer" in address
+    await migrate(Server.of(address), FIRST, TYPES)
+
+
 async def test_roles_without_a_mark_that_open_no_other_database_are_adopted(
     owner: asyncpg.Connection, first: Server
 ) -> None:

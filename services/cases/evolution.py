@@ -35,7 +35,8 @@ def evolve(record: Record | None, event: Event, student: Student | None = None) 
     """Return ``record`` after ``event``; ``None`` when nothing has begun it.
 
     ``student`` is the learner as they stand at the event. A record that ends keeps what is known of
-    them then (AC-SHARE-3): nothing, of a learner who is not known yet. Raises
+    them then (AC-SHARE-3): nothing, of a learner who is not known yet. What a record has from
+    another one is :func:`begun`, :func:`follow` and :func:`rewritten`. Raises
     :class:`AssertionError` for a fact that no case below folds.
     """
     payload = msgspec.convert(event.data, e.PAYLOADS[event.type])
@@ -165,6 +166,14 @@ def _evolve_case(record: Record, payload: msgspec.Struct, moment: datetime) -> R
             return _replace(record, status=Status.WITHDRAWN, closed_at=moment)
         case _:
             return evolve_content(record, payload, moment)
+
+
+def begun(case: Record, request: Record) -> Record:
+    """Return ``case`` as it begins, with who reviewed the request it was (AC-SEE-21).
+
+    The fact says when that was, and not by whom.
+    """
+    return _replace(case, reviewed_by=request.reviewed_by)
 
 
 def follow(request: Record, case: Record) -> Record:

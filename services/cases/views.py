@@ -14,7 +14,7 @@ import asyncpg
 import msgspec
 
 from services.cases.events import CASE_OPENED, REQUEST_DRAFTED, REQUEST_EDITED
-from services.cases.evolution import ENDINGS, evolve, evolve_student, follow, rewritten
+from services.cases.evolution import ENDINGS, begun, evolve, evolve_student, follow, rewritten
 from services.cases.record import Item, PlanVersion, Record, Student
 from services.cases.relations import columns_of
 from services.cases.terms import RecordKind
@@ -116,7 +116,8 @@ class _Folded:
     def apply(self, fact: _Fact) -> None:
         """Let one fact happen; a request goes where the case went that it became.
 
-        A referral that is edited once there is a case is the case's as well (AC-DO-6).
+        A case names who reviewed that request (AC-SEE-21), and a referral that is edited once there
+        is a case is the case's as well (AC-DO-6).
         """
         kind, subject, event = fact
         self.changed.add(subject)
@@ -131,6 +132,8 @@ class _Folded:
         if event.type == REQUEST_EDITED and (case := self._known(record.case_id)):
             self._change(rewritten(case, record))
         if request := self._known(record.request_id):
+            if event.type == CASE_OPENED:
+                self._change(begun(record, request))
             self._change(follow(request, record))
 
     def _known(self, record_id: UUID | None) -> Record | None:

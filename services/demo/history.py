@@ -112,7 +112,7 @@ class Narrator:
             e.CaseOpened,
             case.opened_at,
             lead,
-            "create",
+            "assign",
             fields={
                 "case_id": case.case_id,
                 "number": number(self._chance, "case", case.case_id),
@@ -141,15 +141,13 @@ class Narrator:
                 e.PrimaryContactNamed,
                 moment,
                 leader,
-                "name_primary_contact",
+                "update",
                 fields={"primary_contact": contact},
             )
         for place, person_id in enumerate(case.team):
             moment = case.opened_at + (place + 2) * _SOON
             member = self._posts.person(person_id, moment, at=case.provider_id)
-            yield tell.step(
-                e.TeamMemberNamed, moment, manager, "name_team", fields={"member": member}
-            )
+            yield tell.step(e.TeamMemberNamed, moment, manager, "update", fields={"member": member})
 
     def _content(self, tell: Teller, case: Case) -> Iterator[Step]:
         for place, version in enumerate(case.plan_versions):
@@ -208,7 +206,7 @@ class Narrator:
     def _ending(self, tell: Teller, case: Case, lead: Staff, manager: Staff) -> Iterator[Step]:
         if case.prosecution_notified:
             newest = max((item.created_at for item in case.items), default=case.opened_at)
-            yield tell.step(e.ProsecutionNotified, newest + _SOON, manager, "notify_prosecution")
+            yield tell.step(e.ProsecutionNotified, newest + _SOON, manager, "update")
         if case.closed_at:
             outcome = {"outcome": Text(case.outcome or "")}
             yield tell.step(e.CaseClosed, case.closed_at, manager, "close", texts=outcome)

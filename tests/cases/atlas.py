@@ -130,7 +130,6 @@ class Atlas:
             kind="case",
             status="active",
             order=len(self.records),
-            reviewer=None,
             request=asked,
         )
         return self.records[key]

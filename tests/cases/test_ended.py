@@ -213,6 +213,11 @@ TABLES: Final = ("cases.student", "cases.record")
 _Told = tuple[str, msgspec.Struct]
 
 
+def reviewer_of(request: UUID) -> Staff:
+    """Return who reviews a request, where anybody does: another one for each."""
+    return Staff(UUID(int=request.int + 700), UUID(int=96), UUID(int=97), "central_investigation")
+
+
 def _life(draw: random.Random, request: UUID, case: UUID, student: UUID) -> Iterator[_Told]:
     """Yield what happens to a request, and to the case it may become: stream, and fact."""
     of_request, of_case = stream_of(request, RecordKind.REQUEST), stream_of(case, RecordKind.CASE)
@@ -232,6 +237,8 @@ def _life(draw: random.Random, request: UUID, case: UUID, student: UUID) -> Iter
         yield of_request, e.RequestDeclined(by=BY, reason=TEXT)
     if end != "case":
         return
+    if draw.random() < 0.8:
+        yield of_request, e.RequestAccepted(by=reviewer_of(request))
     yield of_request, e.RequestAssigned(case_manager=BY, case_id=case)
     opened = e.CaseOpened(
         case_id=case,
@@ -371,6 +378,36 @@ async def test_a_record_keeps_the_learner_of_its_last_moment_however_the_log_was
             assert await _rows(connection, [log]) == rows
             for _ in range(2):
                 assert await _rows(connection, _cut(draw, log)) == rows
+    finally:
+        await connection.close()
+    assert met == {True, False}
+
+
+async def test_a_case_names_who_reviewed_the_request_it_was_however_the_log_was_cut(
+    installation: Installation,
+) -> None:
+    """AC-SEE-21: whatever becomes of the case; they and their organisation are loaded beside it."""
+    connection = await asyncpg.connect(installation.server.url)
+    met: set[bool] = set()
+    try:
+        for seed in range(12):
+            draw = random.Random(seed)
+            log = _log(draw)
+            accepted = {
+                UUID((one.event.stream or "").partition(":")[2])
+                for one in log
+                if one.event.type == e.REQUEST_ACCEPTED
+            }
+            for row in (await _rows(connection, _cut(draw, log)))[TABLES[1]]:
+                case = decode_head(row["state"])
+                if case.request_id is None:
+                    continue
+                by = reviewer_of(case.request_id) if case.request_id in accepted else None
+                assert case.reviewed_by == by
+                met.add(by is not None)
+                if by is not None:
+                    assert by.person_id in row["people"]
+                    assert by.organisation_id in row["organisations"]
     finally:
         await connection.close()
     assert met == {True, False}

@@ -4,15 +4,19 @@ from typing import Any, Final
 from uuid import UUID
 
 import asyncpg
+import msgspec
 import pytest
 
 from services.authz.access import Claims
 from services.cases import drafting
 from services.cases.desk import Asked
+from services.cases.events import READ
 from services.cases.terms import RecordKind
+from services.cases.views import decode_record, encode_record
 from services.kernel.background import ended
 from services.kernel.events import guard_key
 from services.kernel.http import Call
+from services.kernel.migrations.versions import v0027_reviewers
 from tests.cases.atlas import Atlas
 from tests.cases.world import Region, Staff
 
@@ -125,3 +129,50 @@ async def test_chance_that_gives_two_records_one_number_stops_no_fold(
         drafted = await place.world.request(place.leader, place.student, submit=False)
         read = await place.world.get(place.leader, f"/v1/requests/{drafted}")
         assert read.json()["number"] == "R-22222-22222"
+
+
+async def _reviewers(place: Region, who: Staff, path: str) -> list[Any]:
+    """Return those of the Central Investigation Team among the contacts, as ``who`` sees them."""
+    contacts = (await place.world.get(who, path)).json()["parts"]["contacts"]
+    return [one for one in contacts if one["role"] == place.team.role]
+
+
+async def test_rows_in_which_a_case_lacks_its_reviewer_are_folded_again_by_the_migration(
+    place: Region,
+) -> None:
+    """AC-SEE-21: what the log of an earlier installation says is shown once it is migrated."""
+    world, manager = place.world, place.colleague
+    case = await world.case(place.leader, place.student, place.team, place.lead, manager)
+    path = f"/v1/cases/{case}"
+    readers = (place.leader, place.office, place.lead, manager, place.team)
+    owner = await asyncpg.connect(world.installation.server.url)
+    try:
+        await _forget_reviewer(owner, case)
+        assert [await _reviewers(place, who, path) for who in readers] == [[]] * len(readers)
+        async with owner.transaction():
+            await owner.execute(v0027_reviewers.FOLDED_AGAIN)
+        await world.cases.runtime.projector.caught_up()
+    finally:
+        await owner.close()
+    for who in readers:
+        (named,) = await _reviewers(place, who, path)
+        assert (named["person_id"], named["name"]) == (str(place.team.id), "team Ngata")
+        assert named["organisation"]["id"] == str(place.team.organisation_id)
+        assert str(place.team.id) in (await world.last(READ)).shown["contacts"]
+
+
+async def _forget_reviewer(owner: asyncpg.Connection, case: UUID) -> None:
+    """Leave a case's row as it was folded before cases knew their reviewer."""
+    row = await owner.fetchrow("select state, things from cases.record where id = $1", case)
+    assert row is not None
+    record = decode_record(row["state"], row["things"])
+    assert record.reviewed_by is not None
+    state, _ = encode_record(msgspec.structs.replace(record, reviewed_by=None))
+    await owner.execute(
+        "update cases.record set state = $2, people = array_remove(people, $3),"
+        " organisations = array_remove(organisations, $4) where id = $1",
+        case,
+        state,
+        record.reviewed_by.person_id,
+        record.reviewed_by.organisation_id,
+    )

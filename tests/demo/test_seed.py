@@ -143,29 +143,33 @@ async def test_every_record_folds_to_the_state_the_region_gives_it(
         assert record.notified == case.prosecution_notified
 
 
-async def test_loaded_facts_are_about_what_live_ones_of_their_type_are_about(
+async def test_loaded_facts_did_what_live_ones_of_their_type_do_to_the_same(
     installation: Installation, connect: Connect, clock: Clock
 ) -> None:
-    """AC-USE-1: the audit log answers the demonstration's questions as it does any other's."""
+    """AC-USE-1: questions by action, and by what was done, find in the demonstration what is lived.
+
+    A case is opened by the request that assigns it, and is one act with that.
+    """
     past = await loaded(installation, connect)
     async with open_world(installation, clock) as world:
         await _whole_lives(await make_region(world))
         live = (await world.events())[len(past) :]
-    told = _about([one.event for one in past if one.event.student_id])
+    told = _done([one.event for one in past if one.event.student_id])
     # a learner becomes known by the enrolment register, which nobody asks for anything
-    assert told.pop(cases.STUDENT_REGISTERED) == {"student"}
-    done = _about([one.event for one in live if one.event.grounds])
+    assert told.pop(cases.STUDENT_REGISTERED) == {("create", "student")}
+    done = _done([one.event for one in live if one.event.grounds])
     assert told == {type_: done.get(type_) for type_ in told}
-    assert set().union(*told.values()) == {"item", "plan", "case", "request"}
+    about = {kind for doings in told.values() for _, kind in doings}
+    assert about == {"item", "plan", "case", "request"}
 
 
-def _about(events: Iterable[Event]) -> dict[str, set[str]]:
-    """Return what kinds of object the facts among ``events`` are about, by type."""
-    kinds: dict[str, set[str]] = {}
+def _done(events: Iterable[Event]) -> dict[str, set[tuple[str, str]]]:
+    """Return what the facts among ``events`` did to which kinds of object, by type."""
+    doings: dict[str, set[tuple[str, str]]] = {}
     for event in events:
         if event.stream is not None and event.object is not None:
-            kinds.setdefault(event.type, set()).add(event.object.type)
-    return kinds
+            doings.setdefault(event.type, set()).add((event.action, event.object.type))
+    return doings
 
 
 async def _whole_lives(place: Place) -> None:

@@ -3,11 +3,10 @@
 An unknown parameter or field is an error.
 """
 
-import re
 from typing import Annotated, Final, Literal, Self
 from uuid import UUID
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from services.audit.asking import MOST_SHOWN
@@ -22,14 +21,6 @@ _OBJECT: Final = (
     "and under the record that this is part of: what was done to the items and the plan of a case, "
     "looks and refusals included, is found under the case. What a list or a search showed is not"
 )
-_RFC_3339: Final = re.compile(r"\d{4}-\d\d-\d\d[Tt ]", re.ASCII)
-
-
-def _written_out(value: object) -> object:
-    """Refuse what is a moment to nobody but the parser, such as a number of seconds."""
-    if isinstance(value, str) and not _RFC_3339.match(value):
-        raise PydanticCustomError("moment_not_rfc_3339", "not a time of RFC 3339")
-    return value
 
 
 def _actor(value: str) -> str:
@@ -40,9 +31,6 @@ def _actor(value: str) -> str:
         if CLIENT_ID.fullmatch(value) is None:
             raise PydanticCustomError("actor_no_id", "not the id of a person or client") from None
         return value
-
-
-_Time = Annotated[Moment, BeforeValidator(_written_out)]
 
 
 class Paging(Body):
@@ -62,10 +50,10 @@ class Window(Paging):
     """A list within a time: ``from`` inclusive, ``to`` exclusive."""
 
     since: Annotated[
-        _Time | None, Field(alias="from", description="Recorded at this time or later")
+        Moment | None, Field(alias="from", description="Recorded at this time or later")
     ] = None
     until: Annotated[
-        _Time | None, Field(alias="to", description="Recorded before this time, not at it")
+        Moment | None, Field(alias="to", description="Recorded before this time, not at it")
     ] = None
 
     @model_validator(mode="after")

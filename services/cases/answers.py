@@ -131,6 +131,12 @@ class Item(Answer):
     text: str | None = None
 
 
+class ItemAnswer(Item):
+    """One item, read on its own; ``version`` is the ``ETag`` without its quotes."""
+
+    version: str
+
+
 class HistoryEntry(Answer):
     """An earlier request or closed case of the same learner.
 
@@ -190,7 +196,10 @@ class RecordPage(Answer):
 
 
 class Changed(Answer):
-    """A change done: the record (or what was made), and its version where still seen."""
+    """A change done: the record (or what was made), and the record's version where still seen.
+
+    Of an item that was made, ``id`` is the item's and ``version`` its case's.
+    """
 
     id: UUID
     status: Status | None = None

@@ -69,9 +69,12 @@ def _reading(routes: APIRouter, front: Front) -> None:
         body = await front.run(asked, lambda: explain(front.desk, asked, _KIND, case_id, name))
         return json_response(body)
 
-    @routes.get("/{case_id}/items/{item_id}", response_model=answers.Item)
+    @routes.get("/{case_id}/items/{item_id}", response_model=answers.ItemAnswer)
     async def read_item(request: Request, case_id: UUID, item_id: UUID) -> Response:
-        """Return one item, or its need-to-know summary (AC-SEE-2 to 25, SG-13)."""
+        """Return one item, or its need-to-know summary (AC-SEE-2 to 25, SG-13).
+
+        The version covers what one sees of the item.
+        """
         asked = await front.asked(request, "read")
         body, version = await front.run(
             asked, lambda: reading.read_item(front.desk, asked, case_id, item_id)
@@ -177,7 +180,8 @@ def _items(routes: APIRouter, front: Front) -> None:
     async def add_item(request: Request, case_id: UUID, body: models.NewItem) -> Response:
         """Add an item (AC-DO-1, AC-DO-2, AC-DO-6).
 
-        What is shared or labelled needs the right to share or label (SE).
+        What is shared or labelled needs the right to share or label (SE). The answer's `id` is the
+        item's; its `version` and `ETag` are the case's.
         """
         command = items.add(items.NewItem(**body.model_dump()))
         return await front.change(
@@ -190,7 +194,7 @@ def _items(routes: APIRouter, front: Front) -> None:
     ) -> Response:
         """Change an item's text, summary, labels or whether the school sees it (AC-DO-6, SE).
 
-        `If-Match` is the item's version or the case's.
+        `If-Match` is the item's version or the case's. The answer's are the case's.
         """
         changes = body.model_dump(exclude_unset=True)
         without = "summary" in changes and changes["summary"] is None

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from services.cases.terms import ItemKind, Label, PlanStatus
 from services.kernel.cursors import LONGEST
-from services.kernel.texts import Body, Line, Prose
+from services.kernel.texts import Body, Flag, Line, Prose
 
 _LABELS = Field(default=(), max_length=len(Label))
 #: learners on a page of a search
@@ -67,7 +67,7 @@ class NewItem(Body):
     kind: ItemKind
     text: Prose
     labels: tuple[Label, ...] = _LABELS
-    shared_with_school: bool = False
+    shared_with_school: Flag = False
     summary: Prose | None = None
 
 
@@ -76,7 +76,7 @@ class ItemEdit(Body):
 
     text: Prose | None = None
     labels: tuple[Label, ...] | None = Field(default=None, max_length=14)
-    shared_with_school: bool | None = None
+    shared_with_school: Flag | None = None
     summary: Prose | None = None
 
 

@@ -72,9 +72,9 @@ async def _read(
         return Draft(refused.group, NotFound())
     await desk.renderer.load_item_keys(loaded.student_id, entry)
     rendered = desk.renderer.entry(loaded.student_id, entry)
-    content = canonical(rendered)
-    version = desk.version(loaded.asking, content)
-    body = str(rendered.get("text") or "").encode() if document else content
+    version = desk.version(loaded.asking, canonical(rendered))
+    answer = canonical({**rendered, "version": version.strip('"')})
+    body = str(rendered.get("text") or "").encode() if document else answer
     sights = sights_apart(desk.judge, loaded, sight)
     found = (one.find(item_id) for _, one in sights)
     entries = [own for own in found if own and (own.whole or not document)]

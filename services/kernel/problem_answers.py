@@ -11,6 +11,7 @@ from typing import Any, Final
 from services.kernel import errors
 from services.kernel.errors import MEDIA_TYPE, Problem
 from services.kernel.http import REQUEST_ID
+from services.kernel.texts import MAX_TEXTS
 
 Described = dict[str, Any]
 _REQUEST_ID: Final = "4d36a288-0ae0-45c8-a1ec-7415f8455202"
@@ -37,7 +38,11 @@ SCHEMA: Final[Mapping[str, Any]] = {
 _SHARED: Final[Mapping[type[Problem], str]] = {
     errors.Unauthenticated: "No live session or registered client stands behind the token. "
     "Refresh or log in; nothing else was looked at.",
-    errors.Malformed: "The request cannot be understood; `detail` names the fields.",
+    errors.Malformed: "The request cannot be understood; `detail` names the fields. All texts of a "
+    f"body together have at most {MAX_TEXTS:,} bytes of UTF-8, of which a quotation mark, a "
+    "backslash, a line feed and a tab are two each, as in JSON; `detail` says "
+    f"`texts_over_{MAX_TEXTS}_bytes` of more. A time is RFC 3339's with its offset, and a boolean "
+    "is `true` or `false` alone.",
     errors.NotFound: "It does not exist, or the caller may not know whether it does: one answer.",
     errors.Forbidden: "The caller may see it and may not do that.",
     errors.PreconditionRequired: "`If-Match` is missing.",

@@ -39,8 +39,32 @@ async def test_a_record_is_answered_as_described(region: Region) -> None:
         conforms(answers.RecordAnswer, answer)
         for item in answer["parts"].get("items", ()):
             one = (await region.world.get(who, f"{path}/items/{item['id']}")).json()
-            conforms(answers.Item, one)
-            assert one == item
+            conforms(answers.ItemAnswer, one)
+            assert one == {**item, "version": one["version"]}
+
+
+async def test_an_item_has_a_version_of_its_own_which_serves_to_change_it(region: Region) -> None:
+    """SG-13: what two callers see of it are two versions; a change answers the case's."""
+    path, world, manager = await filled(region), region.world, region.manager
+    listed = (await world.get(manager, path)).json()["parts"]["items"]
+    assert all("version" not in item for item in listed)
+    for item in listed:
+        own = f"{path}/items/{item['id']}"
+        seen, others = await world.get(manager, own), await world.get(region.member, own)
+        version = seen.json()["version"]
+        assert seen.headers["etag"] == f'"{version}"' != others.headers["etag"]
+        assert others.json()["version"] == others.headers["etag"].strip('"')
+        same = await world.send(manager, "GET", own, If_None_Match=f'"{version}"')
+        assert same.status_code == 304
+        edit = {"text": "Met at the pool."}
+        changed = await world.must(manager, "PATCH", own, edit, If_Match=f'"{version}"')
+        assert f'"{changed["version"]}"' == await world.version(manager, path)
+        stale = await world.send(manager, "PATCH", own, edit, If_Match=f'"{version}"')
+        assert stale.status_code == 412
+        assert (await world.get(manager, own)).json()["version"] not in (
+            version,
+            changed["version"],
+        )
 
 
 async def test_who_sees_a_thing_whole_is_answered_every_field_of_it(region: Region) -> None:

@@ -223,7 +223,7 @@ async def test_items_one_by_one_are_those_of_the_record(atlas: Atlas, person: st
             if whole:
                 assert answer.json()["text"] == f"The text of {item.key}."
             if summary:
-                assert set(answer.json()) == {"id", "kind", "created_at", "summary"}
+                assert set(answer.json()) == {"id", "kind", "created_at", "summary", "version"}
             if whole or summary:
                 assert dict(event.shown) == {"items": [str(atlas.ids[item.key])]}
                 assert event.data.get("summaries", []) == list(event.shown["items"]) * summary

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Final, Literal
 from uuid import UUID
 
 import httpx
+import msgspec
 import pytest
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
@@ -27,8 +28,8 @@ from services.kernel.bodies import (
 from services.kernel.boundary import Boundary
 from services.kernel.documents import Ways
 from services.kernel.errors import Malformed
-from services.kernel.events import Service
-from services.kernel.texts import Body, Line, Moment, Prose
+from services.kernel.events import MAX_BODY_BYTES, Service
+from services.kernel.texts import MAX_TEXTS, Body, Line, Moment, Prose, written_bytes
 
 #: one character of two escapes
 FACE: Final = "\N{GRINNING FACE}"
@@ -46,6 +47,17 @@ class Large(Body):
     ids: Annotated[tuple[UUID, ...], Field(max_length=100)] = ()
 
 
+class Note(BaseModel):
+    text: Prose
+
+
+class Nested(Body):
+    text: Prose | None = None
+    notes: tuple[Note, ...] = ()
+    lines: tuple[Line, ...] = ()
+    ids: frozenset[UUID] = frozenset()
+
+
 class Unbounded(BaseModel):
     text: str
 
@@ -58,13 +70,13 @@ def _most(model: Any) -> int:  # noqa: ANN401 - whatever a route declares
 def test_the_longest_that_a_model_takes_fits_however_it_is_written() -> None:
     longest = {
         "kind": "document",
-        "text": FACE * 20_000,
+        "text": "é" * 19_500,
         "summary": FACE * 200,
         "ids": [f"urn:uuid:{UUID(int=n)}" for n in range(100)],
     }
     written = json.dumps(longest, indent=4)
     Large.model_validate_json(written)
-    assert 240_000 < len(written) < _most(Large) < 310_000
+    assert 120_000 < len(written) < _most(Large) < 310_000
     assert _most(Large | None) == _most(Large)
 
 
@@ -81,6 +93,38 @@ def test_no_body_is_larger_than_what_could_be_recorded() -> None:
         three: Prose
 
     assert _most(Three) == LARGEST_BYTES < 3 * 12 * 20_000
+
+
+#: texts of exactly as many bytes as a body may have, and where in it they stand
+_FULL: Final[dict[str, dict[str, Any]]] = {
+    "in two": {"text": "é" * 10_000, "notes": [{"text": "x" * 20_000}]},
+    "of many bytes": {"text": "語" * 13_333, "lines": ["x"]},
+    "escaped": {"text": '"\\\n\t' * 4_999 + "a" * 4, "lines": ["aaaa"]},
+    "in lists": {"notes": [{"text": "x" * 19_900}] * 2, "lines": ["x" * 200]},
+    "put in order": {"text": "e\u0301" * 9_999 + "\r\n", "notes": [{"text": "é" * 10_000}]},
+}
+
+
+@pytest.mark.parametrize("texts", _FULL.values(), ids=_FULL)
+def test_all_texts_of_a_body_have_a_bound_together(texts: dict[str, Any]) -> None:
+    """SG-18: what they become, sealed, has to fit an event; nested ones and lists count."""
+    Nested.model_validate_json(json.dumps(texts | {"ids": [str(UUID(int=n)) for n in range(100)]}))
+    more = {**texts, "lines": [*texts.get("lines", ()), "a"]}
+    with pytest.raises(ValidationError) as refused:
+        Nested.model_validate_json(json.dumps(more))
+    assert [(one["loc"], one["type"]) for one in refused.value.errors()] == [
+        ((), "texts_over_40000_bytes")
+    ]
+
+
+@given(st.text(st.characters(exclude_categories=("Cc", "Cs")) | st.sampled_from('"\\\n\t')))
+def test_a_text_is_counted_as_it_will_be_written(text: str) -> None:
+    assert written_bytes(text) == len(msgspec.json.encode(text)) - 2
+
+
+def test_the_bound_leaves_room_in_an_event() -> None:
+    """Sealed texts are base64: four bytes for three."""
+    assert MAX_TEXTS * 4 / 3 < MAX_BODY_BYTES - 12_000
 
 
 def test_a_model_without_bounds_is_none() -> None:

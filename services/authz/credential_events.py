@@ -1,4 +1,4 @@
-"""The vocabulary of credentials: facts of what lets somebody in, and of its being taken back.
+"""The vocabulary of credentials: what lets somebody in, is about to, and is taken back.
 
 Authz's own: no other service folds them. Everything here that lets somebody in is sealed under the
 ``credential`` compartment of the person; reasons are under ``staff``. Their guard keys, and that
@@ -18,6 +18,8 @@ TOTP_ENROLLED: Final = "authz.totp_enrolled"
 RECOVERY_CODES_ISSUED: Final = "authz.recovery_codes_issued"
 CREDENTIALS_RESET: Final = "authz.credentials_reset"
 ORGANISATION_RESET: Final = "authz.organisation_reset"
+#: an invitation was right and its password taken: a secret is told, and nothing is open yet
+ENROLMENT_BEGUN: Final = "authz.enrolment_begun"
 
 
 class InvitationIssued(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,3 +86,5 @@ FACTS: Final[Mapping[str, str]] = {
     CREDENTIALS_RESET: "credentials reset",
     ORGANISATION_RESET: "organisation's staff reset",
 }
+#: the observations, with their titles
+OBSERVATIONS: Final[Mapping[str, str]] = {ENROLMENT_BEGUN: "enrolment begun"}

@@ -3,31 +3,38 @@
 Nothing takes effect before the second factor is confirmed: until then password and secret wait,
 sealed, beside the projections. Confirming sets all of it together, uses the invitation up for
 good, and ends every session the person had. The same path serves a forced reset (SG-21).
+
+What a right invitation comes to is recorded before it is told, each time: whoever else holds it
+tells by the answer that it serves, and which passwords the person had (AC-USE-1, SG-9).
 """
 
 from collections.abc import Sequence
 from functools import partial
 from http import HTTPStatus
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from services.authz import events as e
 from services.authz import totp
-from services.authz.attempts import Attempt
+from services.authz.attempts import Attempt, tried_as
+from services.authz.credential_events import ENROLMENT_BEGUN
 from services.authz.credentials import CredentialSealer
 from services.authz.directory import Person
 from services.authz.front_door import FrontDoor
 from services.authz.login_views import Account, live_sessions
+from services.authz.passwords import PasswordRefused
 from services.authz.recording import data_of, person_object, person_stream
 from services.authz.session_ends import endings
 from services.authz.session_events import login_key
 from services.authz.throttle import NEW_PASSWORD
 from services.authz.tokens import digest
-from services.kernel.errors import Problem
-from services.kernel.events import Actor, Event
+from services.kernel.errors import Problem, outcome_of
+from services.kernel.events import Actor, Event, Outcome
 from services.kernel.groups import Group
 from services.kernel.handling import Draft
 from services.kernel.http import Call
 from services.kernel.log import Duplicate
+
+_ENROL: Final = "enrol"
 
 
 class BadInvitation(Problem):
@@ -63,16 +70,18 @@ class Enrolment:
         """Take the password and return a fresh secret; raise a ``PasswordRefused`` or 401.
 
         Ten times an hour for one invitation, then 429: what is refused says which passwords the
-        person had before.
+        person had before. Each is an event first, either way; raises
+        :class:`services.kernel.errors.Unavailable` when it cannot be recorded.
         """
         used = digest(invitation)
         async with self._door.attempts.on(used, call) as attempt:
             account = await self._invited(invitation, attempt)
             await attempt.throttle.spend(NEW_PASSWORD, "enrolment", used)
-        kept = await self._door.accounts.accepted(account, password)
+        kept = await self._taken(account, password, call)
         secret = totp.new_secret(self._effects.token(totp.secret_bytes()))
         pending, ref = self._effects.new_id(), account.username.ref
         await self._runtime.keys.load([ref], create=True)
+        await self._record(ENROLMENT_BEGUN, account.person, call)
         seal = partial(self._runtime.keys.seal, ref, pending)
         await self._runtime.pool.execute(
             "insert into authz.enrolment (invitation_digest, id, password, secret, begun_at)"
@@ -102,6 +111,29 @@ class Enrolment:
             "delete from authz.enrolment where invitation_digest = $1", digest(invitation)
         )
         return codes
+
+    async def _taken(self, account: Account, password: str, call: Call) -> str:
+        """Return the hash of a password; raise the ``PasswordRefused``, once it is recorded."""
+        try:
+            return await self._door.accounts.accepted(account, password)
+        except PasswordRefused as problem:
+            await self._record(e.REFUSED, account.person, call, problem)
+            raise
+
+    async def _record(
+        self, type_: str, person: Person, call: Call, problem: Problem | None = None
+    ) -> None:
+        """Return once it stands in the log what an invitation of ``person`` came to."""
+        event = await self._door.recorder.event(
+            type_,
+            call,
+            action=_ENROL,
+            actor=tried_as(person, self._effects.now()),
+            outcome=outcome_of(problem) if problem else Outcome.ALLOWED,
+            object_=person_object(person.id),
+            data={"code": problem.code} if problem else None,
+        )
+        await self._runtime.log.append(Group([event]))
 
     async def _invited(self, invitation: str, attempt: Attempt) -> Account:
         account = await self._door.accounts.invited(digest(invitation))

@@ -219,6 +219,7 @@ _OBSERVATIONS: Final[Mapping[str, str]] = {
     READ: "read",
     REFUSED: "refused",
     **session_events.OBSERVATIONS,
+    **credential_events.OBSERVATIONS,
     **client_events.OBSERVATIONS,
     **message_events.OBSERVATIONS,
 }

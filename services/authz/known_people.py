@@ -11,7 +11,7 @@ from services.authz.contact_sight import appointments_at
 from services.authz.desk import Desk
 from services.authz.directory import Person
 from services.authz.hearing import Asked, Hearing, Part
-from services.authz.relations import REFUSED, Reach
+from services.authz.relations import NOTHING, Reach
 from services.authz.staff import Staff
 from services.authz.staff_sight import parts_of, seeing, together
 from services.authz.staff_views import PeoplePage, PersonView
@@ -79,7 +79,7 @@ def _oneself(hearing: Hearing, organisation_id: UUID | None) -> UUID | None:
 def _nobody(hearing: Hearing) -> Part:
     """Return what is told of a list that shows nobody: to the caller's first organisation."""
     posts = hearing.standing.apart()
-    own = posts[0].may("read", "profile", lambda _: ("self",)) if posts else REFUSED
+    own = posts[0].may("read", "profile", lambda _: ("self",)) if posts else NOTHING
     return Part(own, {})
 
 

@@ -15,7 +15,7 @@ from services.authz.directory import Organisation
 from services.authz.events import OrganisationKind
 from services.authz.hearing import Asked, Hearing, Part
 from services.authz.recording import data_of, organisation_stream
-from services.authz.relations import REFUSED, Decision, Standing
+from services.authz.relations import NOTHING, Decision, Standing
 from services.authz.visits import Visit
 from services.kernel.errors import Forbidden, NotFound, Problem
 from services.kernel.events import ObjectRef
@@ -65,10 +65,13 @@ class Organisations:
         self._desk = desk
 
     async def page(self, visit: Visit, after: UUID | None, limit: int) -> Page:
-        """Return the organisations the caller belongs to, or all of them for an administrator."""
+        """Return the organisations the caller belongs to, or all of them for an administrator.
+
+        Whose posts are all over is answered with none.
+        """
 
         async def decide(hearing: Hearing) -> Draft[Page]:
-            views = [_view(one) for one in hearing.standing.apart()] or [_View(REFUSED, ())]
+            views = [_view(one) for one in hearing.standing.apart()] or [_View(NOTHING, ())]
             everything = any(view.ids is None for view in views)
             ids = None if everything else {id_ for view in views for id_ in view.ids or ()}
             found = await hearing.facts.organisations(ids, after, limit + 1)

@@ -7,8 +7,8 @@ from services.authz import events as e
 from services.authz.attempts import BadCredentials
 from services.authz.credentials import CredentialSealer
 from services.authz.front_door import FrontDoor
-from services.authz.login_views import live_sessions
-from services.authz.passwords import PasswordReused, normalise
+from services.authz.login_views import Account, live_sessions
+from services.authz.passwords import PasswordRefused, PasswordReused, normalise
 from services.authz.recording import data_of, person_object, person_stream
 from services.authz.self_desk import SelfDesk
 from services.authz.session_ends import endings
@@ -32,7 +32,8 @@ class PasswordChanges:
         """Change one's password; every other session of one's ends.
 
         Raises :class:`BadCredentials` when ``current`` is wrong, a ``PasswordRefused`` for the new.
-        Ten times an hour, then 429: what is refused says which passwords one had before.
+        Ten times an hour, then 429: what is refused says which passwords one had before, and is
+        recorded first.
         """
         account = await self._door.accounts.of(visit.person_id)
         if account is None:
@@ -42,11 +43,21 @@ class PasswordChanges:
                 await attempt.wrong("password_change", "mismatch", account.person)
                 raise BadCredentials
             await attempt.throttle.spend(NEW_PASSWORD, "own password", str(visit.person_id))
-        if normalise(new) == normalise(current):
-            raise PasswordReused
-        kept = await self._door.accounts.accepted(account, new)
+        try:
+            kept = await self._taken(account, current, new)
+        except PasswordRefused as problem:
+            await self._runtime.handling.run(partial(self._refused, visit, problem))
+            raise
         rested_on = account.password.event_id if account.password else None
         await self._runtime.handling.run(partial(self._changed, visit, kept, rested_on))
+
+    async def _taken(self, account: Account, current: str, new: str) -> str:
+        if normalise(new) == normalise(current):
+            raise PasswordReused
+        return await self._door.accounts.accepted(account, new)
+
+    async def _refused(self, visit: Visit, problem: PasswordRefused) -> Draft[None]:
+        return await self._desk.refuse(visit, await self._desk.called(visit), "update", problem)
 
     async def _changed(self, visit: Visit, kept: str, rested_on: UUID | None) -> Draft[None]:
         caller = await self._desk.called(visit)

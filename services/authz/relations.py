@@ -38,6 +38,8 @@ class Decision:
 
 
 REFUSED: Final = Decision(allowed=False)
+#: a list is answered, empty, and not refused, where nobody's post shows anything of it
+NOTHING: Final = Decision(allowed=True)
 
 
 class Reach(NamedTuple):

@@ -13,6 +13,7 @@ from uuid import UUID
 from services.kernel.errors import (
     Conflict,
     Forbidden,
+    KeyReused,
     NotFound,
     PreconditionFailed,
     PreconditionRequired,
@@ -23,7 +24,10 @@ BURST: Final = 5_000
 PER_SECOND: Final = 5.0
 _PEOPLE: Final = 10_000
 #: the refusals that every service records, and so counts
-RECORDED: Final = (NotFound, Forbidden, PreconditionRequired, PreconditionFailed, Conflict)
+RECORDED: Final = (
+    *(KeyReused, NotFound, Forbidden),
+    *(PreconditionRequired, PreconditionFailed, Conflict),
+)
 
 
 class RefusalBudget:

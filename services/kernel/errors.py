@@ -41,6 +41,10 @@ class Malformed(Problem):
     status, code, title = HTTPStatus.UNPROCESSABLE_ENTITY, "malformed", "Malformed request"
 
 
+class KeyReused(Malformed):
+    """An ``Idempotency-Key`` comes with another body than before: known by what is stored."""
+
+
 class NotFound(Problem):
     """It does not exist, or the caller may not know whether it does: the two are one answer."""
 
@@ -128,9 +132,17 @@ class RequestTimeout(Problem):
 
 
 #: the caller may do it, and it could not be done as they asked, or just now
-_FAILED: Final = (Malformed, PreconditionRequired, PreconditionFailed, Conflict, TooManyRequests)
+_FAILED: Final = frozenset(
+    {
+        HTTPStatus.CONFLICT,
+        HTTPStatus.PRECONDITION_FAILED,
+        HTTPStatus.UNPROCESSABLE_ENTITY,
+        HTTPStatus.PRECONDITION_REQUIRED,
+        HTTPStatus.TOO_MANY_REQUESTS,
+    }
+)
 
 
 def outcome_of(problem: Problem) -> Outcome:
     """Return how it went, as the event of a refusal has it: ``denied`` to whoever may not."""
-    return Outcome.FAILED if isinstance(problem, _FAILED) else Outcome.DENIED
+    return Outcome.FAILED if problem.status in _FAILED else Outcome.DENIED

@@ -3,7 +3,8 @@
 A key is scoped to the person, the route and the path. What is kept, in the last fact of the group
 that did the work, is an HMAC of the body and the ids of what was made; never a response. A repeat
 is authorised, recorded and rendered anew, from the ids; another body under the same key is
-malformed. A refused attempt keeps nothing: its key is still free.
+malformed, and since that is known by what is stored, recorded before it is told. A refused attempt
+keeps nothing: its key is still free.
 
 Place in the flow: around :meth:`services.kernel.handling.Handling.run`. Whoever calls has already
 authenticated the request (401 comes before 422).
@@ -20,8 +21,8 @@ from uuid import UUID
 import msgspec
 from starlette.requests import Request
 
-from services.kernel.errors import Malformed, Problem
-from services.kernel.events import Event
+from services.kernel.errors import KeyReused, Malformed, Problem, outcome_of
+from services.kernel.events import Event, Outcome, Service
 from services.kernel.groups import Group
 from services.kernel.handling import Draft
 from services.kernel.log import Duplicate
@@ -85,11 +86,25 @@ class Idempotency:
         Both are ``decide`` functions as :class:`Handling` takes them. ``first`` puts the ids of
         what it makes into ``Draft.made``; ``repeat`` gets them back and drafts a recorded read.
         Two attempts at the same moment: one is first, the other repeats it. Raises
-        :class:`Malformed` for another body, and whatever the drafts refuse.
+        :class:`KeyReused` for another body, once it is recorded that what ``first`` would have done
+        failed, and whatever the drafts refuse.
         """
-        handling = self._runtime.handling
         if attempt is None:
-            return await handling.run(first)
+            return await self._runtime.handling.run(first)
+        try:
+            return await self._run(attempt, first, repeat)
+        except KeyReused as problem:
+            reused = problem
+        service = self._runtime.service
+        return await self._runtime.handling.run(lambda: _failed(first, reused, service))
+
+    async def _run(
+        self,
+        attempt: Attempt,
+        first: Callable[[], Awaitable[Draft[T]]],
+        repeat: Callable[[Made], Awaitable[Draft[T]]],
+    ) -> T:
+        handling = self._runtime.handling
         made = await self._made(attempt, await self._held(attempt))
         if made is None:
             try:
@@ -116,7 +131,7 @@ class Idempotency:
         await self._runtime.projector.reached(recorded.position)
         kept = msgspec.convert(recorded.event.data[_FIELD], _Kept)
         if not hmac.compare_digest(kept.body, attempt.body.hex()):
-            raise Malformed("Idempotency-Key was used with another body")
+            raise KeyReused("Idempotency-Key was used with another body")
         return kept.ids
 
     def _digest(self, text: bytes) -> bytes:
@@ -134,6 +149,42 @@ async def _stamped(first: Callable[[], Awaitable[Draft[T]]], attempt: Attempt) -
         draft,
         group=replace(group, events=_with_kept(group, kept), once=(*group.once, attempt.key)),
     )
+
+
+async def _failed(
+    first: Callable[[], Awaitable[Draft[T]]], problem: Problem, service: Service
+) -> Draft[T]:
+    """Draft that what ``first`` would do failed by ``problem``: its event, and nothing is done.
+
+    Told where that would have been, of what it would have been about; but where it would have been
+    denied, of a learner to the Ministry alone, as a look in vain is (docs/decisions/0003, 25, 39).
+    """
+    draft = await first()
+    told = draft.group.events[0]
+    in_vain = {"students": ()} if told.outcome is Outcome.DENIED else {}
+    event = msgspec.structs.replace(
+        told,
+        type=f"{service}.refused",
+        schema=1,
+        stream=None,
+        version=None,
+        effective_at=None,
+        outcome=outcome_of(problem),
+        grounds=(),
+        organisation_id=told.organisation_id and told.actor.organisation_id,
+        shown={},
+        touches=(),
+        data={"code": problem.code, **_record(told), **in_vain},
+    )
+    return Draft(replace(draft.group, events=[event], once=()), problem)
+
+
+def _record(event: Event) -> Mapping[str, object]:
+    """Return, for the data of what did not happen, the record that ``event`` is about part of."""
+    if event.stream is None:
+        return {"record": event.data["record"]} if "record" in event.data else {}
+    kind, _, id_ = event.stream.partition(":")
+    return {"record": {"type": kind, "id": id_}}
 
 
 def _with_kept(group: Group, kept: _Kept) -> list[Event]:

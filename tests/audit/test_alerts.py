@@ -268,6 +268,8 @@ async def test_judgement_sent_again_under_its_key_is_answered_and_made_once(worl
     (read,) = await analyst.items("/v1/events", type_=e.READ, object_=alert["id"])
     assert read["shown"] == {"alerts": [alert["id"]]}
     assert (await analyst.tell(path, {"verdict": "benign"}, key="k-1")).status_code == 422
+    (failed,) = await analyst.items("/v1/events", type_=e.REFUSED, object_=alert["id"])
+    assert (failed["outcome"], failed["action"]) == ("failed", "resolve")
     assert (await analyst.tell(path, verdict, key="k 1")).status_code == 422
     assert (await analyst.tell(path, verdict, key="k-2")).status_code == 409
     assert (await other.tell(path, verdict, key="k-1")).status_code == 409

@@ -18,7 +18,10 @@ from argon2 import PasswordHasher
 from services.authz import events as e
 from services.authz import seeding
 from services.authz.app import Authz, build
+from services.authz.credential_events import INVITATION_ISSUED
+from services.authz.invitations import Invitations
 from services.authz.passwords import Effort, hash_password
+from services.authz.recording import data_of
 from services.authz.usernames import username_once
 from services.kernel.boundary import Boundary
 from services.kernel.errors import Unavailable
@@ -170,6 +173,23 @@ class Door:
             "select max(version) from log.fact where stream = $1", f"person:{somebody.id}"
         )
         return int(version)
+
+    async def invite(self, somebody: Somebody) -> str:
+        """Issue an invitation to a person; return its token."""
+        event_id = self.authz.runtime.effects.new_id()
+        invitation = Invitations(b"invitation").of(event_id)
+        event = Event(
+            id=event_id,
+            type=INVITATION_ISSUED,
+            stream=f"person:{somebody.id}",
+            version=await self.person_version(somebody) + 1,
+            recorded_at=self.clock.now(),
+            action="create",
+            touches=(e.person_key(somebody.id),),
+            data=data_of(invitation.issued_to(somebody.id)),
+        )
+        await self.append(Group([event]))
+        return invitation.token
 
     async def suspend(self, somebody: Somebody) -> None:
         """Append the suspension of a person."""

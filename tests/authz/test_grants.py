@@ -274,7 +274,7 @@ async def test_the_office_knowing_somebody_makes_no_leader_by_its_other_post(
 
 
 async def test_a_grant_ends_by_itself(region: Region, clock: Clock) -> None:
-    """SG-14: time-limited access for relief staff."""
+    """SG-14: time-limited access for relief staff; the session goes on, to oneself alone."""
     await new_person(region, "leader", MATAI, "relief")
     until = clock.now() + timedelta(minutes=2)
     granted = await region.grant(
@@ -286,6 +286,9 @@ async def test_a_grant_ends_by_itself(region: Region, clock: Clock) -> None:
     assert (await region.call("relief", "GET", listing)).status_code == HTTPStatus.OK
     clock.advance(timedelta(minutes=3))
     assert (await region.call("relief", "GET", listing)).status_code == HTTPStatus.NOT_FOUND
+    oneself = await region.call("relief", "GET", "/v1/me")
+    assert (oneself.status_code, oneself.json()["assignments"]) == (HTTPStatus.OK, [])
+    assert await region.log(SESSION_ENDED) == []
 
 
 async def test_a_grant_that_ends_before_it_begins_is_malformed(

@@ -11,11 +11,10 @@ import pytest
 
 from services.authz import events as e
 from services.authz import seeding
-from services.authz.credential_events import CREDENTIALS_RESET, INVITATION_ISSUED, CredentialsReset
-from services.authz.invitations import Invitations
+from services.authz.credential_events import CREDENTIALS_RESET, CredentialsReset
 from services.authz.passwords import Passwords
 from services.authz.recording import data_of
-from services.authz.session_events import SESSION_ENDED, login_key
+from services.authz.session_events import LOGIN_FAILED, SESSION_ENDED, login_key
 from services.kernel.events import Event, Outcome
 from services.kernel.groups import Group
 from tests.authz.door import (
@@ -218,7 +217,7 @@ async def test_password_change_ends_logins_that_are_half_way(door: Door) -> None
     ("current", "new", "status", "code"),
     [
         ("wrong-wrong-wrong", NEW_PASSWORD, 401, "bad_credentials"),
-        (PASSWORD, "short", 422, "password_too_short"),
+        (PASSWORD, "tiny-wren", 422, "password_too_short"),
         (PASSWORD, PASSWORD, 422, "password_reused"),
         (PASSWORD, "aroha-likes-copper-kettles-41", 422, "password_holds_own_details"),
         (PASSWORD, "password12345", 422, "password_guessable"),
@@ -228,7 +227,7 @@ async def test_password_change_ends_logins_that_are_half_way(door: Door) -> None
 async def test_password_change_is_refused_with_its_reason(
     door: Door, current: str, new: str, status: int, code: str
 ) -> None:
-    """SG-4, SG-21."""
+    """SG-4, SG-21; AC-USE-1: the reason rests on what is kept of the person, so it is recorded."""
     leader = await door.somebody()
     token = await _token(door, leader)
 
@@ -237,6 +236,12 @@ async def test_password_change_is_refused_with_its_reason(
     )
 
     assert (answer.status_code, answer.json()["code"]) == (status, code)
+    failed = [r.event for r in await door.log() if r.event.outcome is Outcome.FAILED]
+    assert [(f.type, f.actor.person_id) for f in failed] == [
+        (LOGIN_FAILED if status == 401 else e.REFUSED, leader.id)
+    ]
+    assert {f.data["code"] for f in failed if f.type == e.REFUSED} <= {code}
+    assert all(new.encode() not in r.body for r in await door.log())
 
 
 async def test_a_password_is_changed_or_tried_ten_times_an_hour(door: Door) -> None:
@@ -253,24 +258,6 @@ async def test_a_password_is_changed_or_tried_ten_times_an_hour(door: Door) -> N
     assert (await door.post("/v1/me/password", body, token=again)).status_code == 422
 
 
-async def _invite(door: Door, somebody: Somebody) -> str:
-    effects = door.authz.runtime.effects
-    event_id = effects.new_id()
-    invitation = Invitations(b"invitation").of(event_id)
-    event = Event(
-        id=event_id,
-        type=INVITATION_ISSUED,
-        stream=f"person:{somebody.id}",
-        version=await door.person_version(somebody) + 1,
-        recorded_at=door.clock.now(),
-        action="create",
-        touches=(e.person_key(somebody.id),),
-        data=data_of(invitation.issued_to(somebody.id)),
-    )
-    await door.append(Group([event]))
-    return invitation.token
-
-
 async def _enrol(door: Door, invitation: str) -> tuple[str, list[str]]:
     """Enrol; return the new secret and the recovery codes."""
     begun = await door.post("/v1/enrolment", {"invitation": invitation, "password": NEW_PASSWORD})
@@ -285,7 +272,7 @@ async def _enrol(door: Door, invitation: str) -> tuple[str, list[str]]:
 async def test_enrolment_lets_in_with_the_new_password_and_secret(door: Door) -> None:
     """SG-2."""
     leader = await door.somebody()
-    secret, codes = await _enrol(door, await _invite(door, leader))
+    secret, codes = await _enrol(door, await door.invite(leader))
     door.next_step()
 
     begun = await door.post("/v1/login", {"username": leader.username, "password": NEW_PASSWORD})
@@ -306,7 +293,7 @@ async def test_an_invitation_begins_ten_enrolments_an_hour_and_the_next_costs_no
     At once as in turn, whatever each of them came to; another invitation has ten of its own.
     """
     leader = await door.somebody()
-    body = {"invitation": await _invite(door, leader), "password": NEW_PASSWORD}
+    body = {"invitation": await door.invite(leader), "password": NEW_PASSWORD}
 
     async def begin(**more: str) -> int:
         return (await door.post("/v1/enrolment", {**body, **more})).status_code
@@ -324,13 +311,13 @@ async def test_an_invitation_begins_ten_enrolments_an_hour_and_the_next_costs_no
     assert (late.status_code, late.headers["retry-after"]) == (429, "3600")
     assert run.await_count == 0
     assert await begin() == 200
-    assert await begin(invitation=await _invite(door, leader)) == 200
+    assert await begin(invitation=await door.invite(leader)) == 200
 
 
 async def test_nothing_changes_before_the_second_factor_is_confirmed(door: Door) -> None:
     """SG-2: an invitation alone opens nothing."""
     leader = await door.somebody()
-    invitation = await _invite(door, leader)
+    invitation = await door.invite(leader)
     await door.post("/v1/enrolment", {"invitation": invitation, "password": NEW_PASSWORD})
 
     new = await door.post("/v1/login", {"username": leader.username, "password": NEW_PASSWORD})
@@ -345,7 +332,7 @@ async def test_invitation_serves_once_and_ends_the_sessions_there_were(door: Doo
     """SG-21: the same path is a forced reset."""
     leader = await door.somebody()
     token = await _token(door, leader)
-    invitation = await _invite(door, leader)
+    invitation = await door.invite(leader)
     await _enrol(door, invitation)
 
     again = await door.post("/v1/enrolment", {"invitation": invitation, "password": NEW_PASSWORD})
@@ -358,7 +345,7 @@ async def test_invitation_serves_once_and_ends_the_sessions_there_were(door: Doo
 async def test_code_that_confirmed_the_enrolment_logs_nobody_in(door: Door) -> None:
     """SG-2: it was used."""
     leader = await door.somebody()
-    secret, _ = await _enrol(door, await _invite(door, leader))
+    secret, _ = await _enrol(door, await door.invite(leader))
 
     begun = await door.post("/v1/login", {"username": leader.username, "password": NEW_PASSWORD})
     token = begun.json()["login_token"]
@@ -370,7 +357,7 @@ async def test_code_that_confirmed_the_enrolment_logs_nobody_in(door: Door) -> N
 async def test_old_or_unknown_invitations_are_refused_alike(door: Door) -> None:
     """SG-4."""
     leader = await door.somebody()
-    invitation = await _invite(door, leader)
+    invitation = await door.invite(leader)
     door.clock.advance(timedelta(days=7))
 
     answers = [
@@ -384,7 +371,7 @@ async def test_old_or_unknown_invitations_are_refused_alike(door: Door) -> None:
 async def test_recovery_code_begins_one_session(door: Door) -> None:
     """SG-2: one-time, like every code."""
     leader = await door.somebody()
-    _, codes = await _enrol(door, await _invite(door, leader))
+    _, codes = await _enrol(door, await door.invite(leader))
     statuses = []
     for code in (codes[0], codes[0], codes[1].upper(), "aaaa-aaaa-aaaa-aaaa"):
         begun = await door.post(

@@ -4,9 +4,11 @@ from http import HTTPStatus
 from uuid import uuid4
 
 from services.authz import events as e
+from services.kernel.events import Outcome
 from tests.authz.staffed import MATAI, RIMU, STAFF, Region
 
 NEW = {"kind": "school", "name": "Kauri School", "time_zone": "Pacific/Auckland"}
+NOTHING: dict[str, object] = {"items": [], "next_cursor": None}
 
 
 async def test_one_lists_the_organisations_one_belongs_to(region: Region) -> None:
@@ -17,6 +19,24 @@ async def test_one_lists_the_organisations_one_belongs_to(region: Region) -> Non
         assert [o["id"] for o in listed.json()["items"]] == [own]
         assert listed.json()["next_cursor"] is None
         assert (await region.log(e.READ))[-1].event.shown == {"organisation": [own]}
+
+
+async def test_whose_posts_are_over_is_shown_nothing_and_refused_nothing(region: Region) -> None:
+    """AC-USE-1, SG-14: what was answered 200 is not recorded as denied; nothing grounds it."""
+    await region.lose("leader")
+    await region.sign_in("leader")
+    elsewhere = f"/v1/people?organisation={region.organisations[MATAI]}"
+    for path in ("/v1/organisations", "/v1/people", elsewhere):
+        listed = await region.call("leader", "GET", path)
+        assert (listed.status_code, listed.json()) == (HTTPStatus.OK, NOTHING), path
+        event = (await region.log(e.READ))[-1].event
+        assert (event.outcome, event.grounds) == (Outcome.ALLOWED, ()), path
+        assert not any(event.shown.values()), path
+        assert (event.actor.person_id, event.organisation_id) == (region.people["leader"], None)
+    for name in ("staff", "catchment"):
+        path = f"/v1/organisations/{region.organisations[MATAI]}/{name}"
+        assert (await region.call("leader", "GET", path)).status_code == HTTPStatus.NOT_FOUND
+        assert (await region.log(e.REFUSED))[-1].event.outcome is Outcome.DENIED
 
 
 async def test_administrators_list_them_all_page_by_page(region: Region) -> None:

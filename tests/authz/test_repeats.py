@@ -11,6 +11,8 @@ import pytest
 from services.authz import events as e
 from services.authz.credential_events import CREDENTIALS_RESET
 from services.authz.events import OrganisationKind, Role
+from services.authz.recording import person_object
+from services.kernel.events import Outcome
 from tests.authz.staffed import KOTARE, MATAI, RIMU, Region
 from tests.conftest import Clock
 
@@ -104,6 +106,37 @@ async def test_who_may_no_longer_do_it_is_refused_and_who_sees_it_no_more_finds_
     assert await refused(region, name) == HTTPStatus.NOT_FOUND
     await region.hold("leader", OF_A_LEADER[name], MATAI)
     assert await refused(region, name) == HTTPStatus.FORBIDDEN
+
+
+async def test_another_body_under_a_key_is_recorded_as_failed_and_does_nothing(
+    region: Region,
+) -> None:
+    """Contract: 422; AC-USE-1: it is known by what is stored, so that it was tried is an event."""
+    await done(region, "suspend")
+    path, before = f"/v1/people/{region.people['contact']}/suspend", await region.log(e.REFUSED)
+    other = await region.call("leader", "POST", path, {"reason": "Another"}, headers=KEY)
+    (event,) = [r.event for r in (await region.log(e.REFUSED))[len(before) :]]
+    assert (other.status_code, other.json()["code"]) == (422, "malformed")
+    assert (event.outcome, event.action) == (Outcome.FAILED, "suspend")
+    assert event.object == person_object(region.people["contact"])
+    assert (event.actor.person_id, event.actor.organisation_id, event.organisation_id) == (
+        region.people["leader"],
+        *[region.organisations[MATAI]] * 2,
+    )
+    assert (event.grounds, event.data["code"]) == ((), "malformed")
+    assert len(await region.log(e.PERSON_SUSPENDED)) == 1
+
+
+async def test_another_body_that_would_have_been_done_is_not(region: Region) -> None:
+    """Contract: not of an organisation that nobody has registered either."""
+    await done(region, "organisation", "admin")
+    other = {"kind": "school", "name": "Puriri School", "time_zone": "Pacific/Auckland"}
+    answer = await region.call("admin", "POST", "/v1/organisations", other, headers=KEY)
+    newest = (await region.log(e.REFUSED))[-1].event
+    assert answer.status_code == HTTPStatus.UNPROCESSABLE_ENTITY
+    assert (newest.outcome, newest.action, newest.stream) == (Outcome.FAILED, "create", None)
+    assert "Puriri" not in str(newest)
+    assert len(await region.log(e.ORGANISATION_REGISTERED)) == len(region.organisations) + 1
 
 
 async def test_who_administers_no_more_repeats_nothing(region: Region) -> None:

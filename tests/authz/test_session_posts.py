@@ -110,3 +110,16 @@ async def test_where_no_post_is_left_a_session_is_told_to_nobody(door: Door) -> 
 
     assert post_of(session, working, now) == leader.organisation_id
     assert post_of(session, relieved, now) is None
+
+
+async def test_without_a_post_one_signs_in_to_oneself_and_to_nothing_else(door: Door) -> None:
+    """SG-14, AC-SEE-22: what one had, and who one is, stays one's own to see."""
+    leader = await door.somebody()
+    await _loses(door, leader)
+
+    token = (await door.log_in(leader))["access_token"]
+    oneself = await door.get("/v1/me", token)
+    school = await door.get(f"/v1/organisations/{leader.organisation_id}", token)
+
+    assert (oneself.status_code, oneself.json()["assignments"]) == (200, [])
+    assert school.status_code == 404

@@ -5,6 +5,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from services.audit.events import tells_learner
 from services.authz.events import Role
 from tests.cases.world import REASON, Region, Staff
 
@@ -33,6 +34,39 @@ async def test_a_repeat_by_who_sees_the_case_but_may_not_add_to_it_is_refused(
     status, answer = await note(place, place.manager, case, key)
     assert (status, answer["code"]) == (403, "forbidden")
     assert (await place.world.newest()).type == "cases.refused"
+
+
+async def test_another_body_under_a_key_is_recorded_as_failed_where_it_was_tried(
+    place: Region,
+) -> None:
+    """Contract: 422; AC-USE-1: it is known by what is stored, so that it was tried is an event."""
+    case, key, world = await place.case(), str(uuid4()), place.world
+    assert (await note(place, place.manager, case, key))[0] == 201
+    path, other = f"/v1/cases/{case}/items", {**NOTE, "text": "Rang at ten."}
+    before = await world.newest()
+    answer = await world.send(place.manager, "POST", path, other, idempotency_key=key)
+    event = await world.newest()
+    assert (answer.status_code, answer.json()["code"]) == (422, "malformed")
+    assert (event.type, event.action, event.outcome) == ("cases.refused", "create", "failed")
+    assert (event.actor, event.student_id) == (before.actor, before.student_id)
+    assert event.object is not None
+    assert (event.object.type, event.stream, event.grounds) == ("item", None, ())
+    assert event.data == {"code": "malformed", "record": {"type": "case", "id": str(case)}}
+    kept = await world.must(place.manager, "GET", f"/v1/cases/{case}")
+    assert [item["text"] for item in kept["parts"]["items"]] == [NOTE["text"]]
+
+
+async def test_another_body_about_a_learner_one_does_not_see_names_none(place: Region) -> None:
+    """SG-8: nor does the record of it tell those who audit the school that there is one."""
+    world, key = place.world, str(uuid4())
+    body = {"student_id": str(place.student), "reason": REASON}
+    await world.must(place.leader, "POST", "/v1/requests", body, idempotency_key=key)
+    for student, about in ((place.other_student, place.other_student), (uuid4(), None)):
+        other = {**body, "student_id": str(student)}
+        answer = await world.send(place.leader, "POST", "/v1/requests", other, idempotency_key=key)
+        event = await world.newest()
+        assert (answer.status_code, event.outcome, event.student_id) == (422, "failed", about)
+        assert not tells_learner(event)
 
 
 async def test_a_repeat_does_not_name_an_item_that_a_label_shut(place: Region) -> None:

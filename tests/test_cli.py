@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from datetime import date
 from pathlib import Path
 from urllib.error import HTTPError, URLError
@@ -75,13 +75,21 @@ def run(environ: dict[str, str], *arguments: str) -> subprocess.CompletedProcess
 
 def run_cold(environ: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run the command to its end, from nothing, as a shell would."""
+    return _ended([*_COMMAND, *arguments], environ, 60)
+
+
+def run_code(
+    code: str, *arguments: str, environ: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run ``code``, which runs the command in a way of its own, to its end."""
+    return _ended([sys.executable, "-c", code, *arguments], environ, 30)
+
+
+def _ended(
+    command: Sequence[str], environ: dict[str, str] | None, within_s: float
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [*_COMMAND, *arguments],
-        env=environ,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
+        command, env=environ, capture_output=True, text=True, timeout=within_s, check=False
     )
 
 
@@ -208,13 +216,7 @@ def test_a_command_that_is_ended_leaves_what_it_holds_and_dies_of_the_signal(
         f"    finally: os.kill(os.getpid(), {signal.SIGHUP}); print('left', flush=True)\n"
         "policy.run = run; cli.main()"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code, "policy"],
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
+    done = run_code(code, "policy")
     assert done.stdout == "left\n"
     assert done.returncode == -number
     assert not done.stderr
@@ -227,13 +229,7 @@ def test_a_fault_of_ours_is_told_by_its_type_and_place_and_never_quoted() -> Non
         "def run(role): raise LookupError('swordfish') from ValueError('marlin')\n"
         "policy.run = run; cli.main()"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code, "policy"],
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
+    done = run_code(code, "policy")
     told = refused(done)
     assert "LookupError" in told
     assert "cli.py:" in told
@@ -794,24 +790,11 @@ def test_serving_gives_up_in_one_line_and_stops_while_it_waits(
         "from services import cli; from services.kernel import background;"
         " background._START_S = 0.3; cli.main()"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", hurried, "serve"],
-        env=environ,
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
+    done = run_code(hurried, "serve", environ=environ)
     assert "cannot be reached" in refused(done)
     elsewhere = {"CASEWARDEN_DATABASE_URL": "postgresql://nobody@db.invalid/casewarden"}
-    done = subprocess.run(
-        [sys.executable, "-c", hurried, "serve"],
-        env={**environ, **elsewhere, "CASEWARDEN_LOG_LEVEL": "WARNING"},
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
+    elsewhere = {**environ, **elsewhere, "CASEWARDEN_LOG_LEVEL": "WARNING"}
+    done = run_code(hurried, "serve", environ=elsewhere)
     assert "database_unproven" in done.stderr  # SG-5
     process = subprocess.Popen([*_COMMAND, "serve"], env=environ, text=True)
     started.append(process)

@@ -73,8 +73,11 @@ async def _read(
     await desk.renderer.load_item_keys(loaded.student_id, entry)
     rendered = desk.renderer.entry(loaded.student_id, entry)
     version = desk.version(loaded.asking, canonical(rendered))
-    answer = canonical({**rendered, "version": version.strip('"')})
-    body = str(rendered.get("text") or "").encode() if document else answer
+    body = (
+        str(rendered.get("text") or "").encode()
+        if document
+        else canonical({**rendered, "version": version.strip('"')})
+    )
     sights = sights_apart(desk.judge, loaded, sight)
     found = (one.find(item_id) for _, one in sights)
     entries = [own for own in found if own and (own.whole or not document)]

@@ -9,7 +9,7 @@ with SQLAlchemy Core over asyncpg, and a pool of as many connections as Caseward
 import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final
 from uuid import UUID, uuid4
@@ -69,6 +69,16 @@ def metadata() -> sa.MetaData:
     return _meta
 
 
+def database_at(url: str) -> AsyncEngine:
+    """Return the engine of the peers over ``url``, which asyncpg reads: SQLAlchemy cannot."""
+    return create_async_engine(
+        "postgresql+asyncpg://",
+        async_creator=lambda: asyncpg.connect(url),
+        pool_size=POOL,
+        max_overflow=0,
+    )
+
+
 def bare(database: AsyncEngine) -> FastAPI:
     """Return the application that reads and answers."""
     app = FastAPI()
@@ -89,8 +99,7 @@ def recorded(database: AsyncEngine) -> FastAPI:
     async def read(case_id: UUID) -> Response:
         async with database.begin() as connection:
             answer = await _answer(connection, case_id)
-            audit = {"id": uuid4(), "person_id": case_id, "action": "read", "record_id": case_id}
-            await connection.execute(sa.insert(AUDIT).values(**audit, parts=[]))
+            await _record(connection, case_id, case_id, [])
         return answer
 
     return app
@@ -102,6 +111,13 @@ async def _answer(connection: AsyncConnection, case_id: UUID) -> Response:
     if body is None:
         raise HTTPException(404)
     return Response(body, media_type="application/json")
+
+
+async def _record(
+    connection: AsyncConnection, person_id: UUID, case_id: UUID, parts: Sequence[str]
+) -> None:
+    audit = {"id": uuid4(), "person_id": person_id, "action": "read", "record_id": case_id}
+    await connection.execute(sa.insert(AUDIT).values(**audit, parts=parts))
 
 
 def obvious(database: AsyncEngine, public_key: Ed25519PublicKey) -> FastAPI:
@@ -138,8 +154,7 @@ def obvious(database: AsyncEngine, public_key: Ed25519PublicKey) -> FastAPI:
             part for part in PARTS if enforcer.enforce(row.role, "read", f"case.{part}", row.facts)
         ]
         parts = {part: row.parts[part] for part in seen if part in row.parts}
-        audit = {"id": uuid4(), "person_id": person_id, "action": "read", "record_id": case_id}
-        await connection.execute(sa.insert(AUDIT).values(**audit, parts=seen))
+        await _record(connection, person_id, case_id, seen)
         return {**row.head, "parts": parts}
 
     return app
@@ -156,13 +171,7 @@ def _application(name: str, database: AsyncEngine) -> FastAPI:
 
 async def _serve(name: str) -> None:
     settings = Settings.from_environment()
-    url = os.environ["BENCH_DATABASE"]
-    database = create_async_engine(
-        "postgresql+asyncpg://",
-        async_creator=lambda: asyncpg.connect(url),
-        pool_size=POOL,
-        max_overflow=0,
-    )
+    database = database_at(os.environ["BENCH_DATABASE"])
     stop = asyncio.Event()
     try:
         await serve(_application(name, database), claim(settings), settings, stop, lambda: None)

@@ -16,7 +16,6 @@ from urllib.request import Request, urlopen
 from uuid import UUID
 
 import asyncpg
-from sqlalchemy.ext.asyncio import create_async_engine
 
 from services.authz import engine
 from services.authz.directory import Caller, decode_person
@@ -25,7 +24,7 @@ from services.cases.views import decode_record, decode_student
 from services.demo.region import Region
 from services.kernel.runtime import Installation
 from tests.bench import place, serving
-from tests.bench.peers import ANSWER, POOL, RECORD, STANDING, metadata
+from tests.bench.peers import ANSWER, RECORD, STANDING, database_at, metadata
 from tests.bench.place import SignedIn
 from tests.bench.results import Results, middle
 from tests.bench.serving import Serving
@@ -174,9 +173,7 @@ async def _fill_peers(installation: Installation, answers: list[tuple[Target, by
     finally:
         await owner.close()
     url = installation.server.url.replace("/casewarden?", f"/{_DATABASE}?")
-    database = create_async_engine(
-        "postgresql+asyncpg://", async_creator=lambda: asyncpg.connect(url), pool_size=POOL
-    )
+    database = database_at(url)
     async with database.begin() as connection:
         await connection.run_sync(metadata().create_all)
         rows = [{"id": target.case_id, "body": body} for target, body in answers]
